@@ -1,0 +1,2 @@
+//! What runs inside the lab's namespaces.
+fn main() {}

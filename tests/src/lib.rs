@@ -1,0 +1,1 @@
+//! The lab: flannel nodes as network namespaces on one machine.

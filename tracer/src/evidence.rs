@@ -1,0 +1,60 @@
+//! Evidence: everything known about one node at one instant.
+//!
+//! Collectors fill it, rules only read it, exporters only print it. It is plain data and
+//! serialisable: `check --save` writes it and `check --from` judges it again, without root and on
+//! any machine. Times inside it are ages in seconds before [`Window::start`], so that two clocks
+//! never meet.
+
+mod mac;
+mod node;
+mod stage;
+mod tables;
+mod traffic;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    mac::MacAddress,
+    node::{
+        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent, Node,
+        PeerIntent, Platform, Roles, SubnetEnv, Window,
+    },
+    stage::{Stage, StageCounts, StagePair},
+    tables::{
+        Address, FdbEntry, Link, Neighbour, NeighbourState, NextHop, Origin, Route, RouteAnswer,
+        RouteKind, RouteOutcome, Rule, Tables, Vxlan,
+    },
+    traffic::{
+        Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger, Traffic,
+    },
+};
+
+/// Name and version of the format that `check --save` writes.
+pub const SCHEMA: &str = "flannel-tracer/evidence/v1";
+
+/// Everything known about one node at one instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The machine that was looked at.
+    pub node: Node,
+    /// When, and for how long.
+    pub window: Window,
+    /// What flannel means the tables to hold.
+    pub intent: Intent,
+    /// Which device plays which part.
+    pub roles: Roles,
+    /// What the kernel has now; `None` when it could not be read.
+    pub tables: Option<Tables>,
+    /// What the stages counted in the window; `None` when they were not observed.
+    pub traffic: Option<Traffic>,
+    /// The places where programs were to be attached, and whether they are.
+    pub hooks: Vec<Hook>,
+    /// Each feature of the tracer on this kernel with these privileges.
+    pub capabilities: Vec<Capability>,
+    /// The flannel process of this node.
+    pub flannel: Flannel,
+    /// What could not be checked, and why: whole sentences without a full stop.
+    pub unseen: Vec<String>,
+}

@@ -1,0 +1,190 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{MacAddress, Stage, StageCounts, StagePair};
+
+/// What the stages counted in the window. Totals and peers are exact; flows are a lower bound.
+///
+/// "Early" values are those of a read in the middle of the window: a rule judges a loss only when
+/// both reads agree.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Exact totals by stage.
+    pub stages: StageTotals,
+    /// Exact counts by peer.
+    pub peers: Vec<PeerTraffic>,
+    /// VXLAN senders whose pod CIDR no table or intent knew when the window began.
+    pub strangers: Vec<Stranger>,
+    /// The flows with most packets, at most 1,000.
+    pub flows: Vec<Flow>,
+    /// Flows that were seen and are not listed.
+    pub flows_left_out: u64,
+    /// Packets by stage that no flow holds: exact total minus the sum of all flows.
+    pub other: StageCounts,
+    /// Parse errors in the window.
+    pub parse_errors: Vec<ParseErrors>,
+    /// The tracer's own losses and detours in the window.
+    pub own: SelfCounters,
+}
+
+/// Packets and bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Segments.
+    pub packets: u64,
+    /// Inner bytes as seen; never compared between stages.
+    pub bytes: u64,
+}
+
+/// Exact totals by stage.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTotals {
+    /// See [`Stage::PodOut`].
+    pub pod_out: Count,
+    /// See [`Stage::OverlayOut`].
+    pub overlay_out: Count,
+    /// See [`Stage::WireOut`].
+    pub wire_out: Count,
+    /// See [`Stage::WireIn`].
+    pub wire_in: Count,
+    /// See [`Stage::OverlayIn`].
+    pub overlay_in: Count,
+    /// See [`Stage::PodIn`].
+    pub pod_in: Count,
+    /// Packets for the pod network that left an uplink un-encapsulated.
+    pub leak: Count,
+    /// The part of `overlay_out` that the node itself sent.
+    pub host: Count,
+    /// Later fragments of inner packets, by no stage compared.
+    pub fragments: Count,
+}
+
+/// Exact counts of one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerTraffic {
+    /// The peer's pod CIDR.
+    pub cidr: IpNet,
+    /// Packets in the window.
+    pub packets: StageCounts,
+    /// Packets until the read in the middle.
+    pub early: StageCounts,
+    /// Packets for it that left an uplink un-encapsulated.
+    pub leaked: u64,
+    /// Packets of that kind until the read in the middle.
+    pub leaked_early: u64,
+    /// Packets that certainly died between two stages, see [`Losses`].
+    pub lost: Losses,
+    /// Packets that certainly died between two stages until the read in the middle.
+    pub lost_early: Losses,
+    /// Of `packets.wire_out` those that ask for an answer: TCP, echo requests, DNS queries.
+    pub asking_out: u64,
+    /// Outer source address of VXLAN received from it.
+    pub outer_source: Option<IpAddr>,
+}
+
+/// Packets that died between two stages, counted so that packets in flight at the moment of a
+/// read are never among them: a lower bound.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// See [`StagePair::PodToOverlay`].
+    pub pod_to_overlay: u64,
+    /// See [`StagePair::OverlayToWire`].
+    pub overlay_to_wire: u64,
+    /// See [`StagePair::WireToOverlay`].
+    pub wire_to_overlay: u64,
+    /// See [`StagePair::OverlayToPod`]; only packets whose destination is a pod of this node.
+    pub overlay_to_pod: u64,
+}
+
+/// A VXLAN sender whose pod CIDR nothing knew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// Inner source address of one of its packets.
+    pub inner_source: IpAddr,
+    /// Outer source: its node address.
+    pub outer_source: IpAddr,
+    /// Packets received from it, by the flow table (a lower bound).
+    pub packets: u64,
+}
+
+/// One inner flow, one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Inner source.
+    pub source: IpAddr,
+    /// Inner destination.
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port; for ICMP its type.
+    pub source_port: u16,
+    /// Destination port; for ICMP echo its identifier.
+    pub destination_port: u16,
+    /// Packets in the window.
+    pub packets: StageCounts,
+    /// Packets that left an uplink un-encapsulated.
+    pub leaked: u64,
+    /// First seen inside the window, or evicted and seen again: never compared between stages.
+    pub born_in_window: bool,
+    /// Outer source of its packets at wire_in.
+    pub outer_source: Option<IpAddr>,
+    /// Inner Ethernet source of its packets at wire_in.
+    pub inner_source_mac: Option<MacAddress>,
+}
+
+/// Parse errors of one kind at one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParseErrors {
+    /// Where.
+    pub stage: Stage,
+    /// Which, by the parser's name.
+    pub kind: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// The tracer's own losses and detours.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfCounters {
+    /// Packets that could not be parsed.
+    pub parse_errors: u64,
+    /// Packets read by copy because their linear part ended too early.
+    pub slow_parse: u64,
+    /// Events that did not fit into the ring buffer.
+    pub events_lost: u64,
+    /// Flow entries pushed out by newer ones.
+    pub flow_evictions: u64,
+    /// Inserts that a map refused.
+    pub map_insert_failures: u64,
+}
+
+impl StageTotals {
+    /// The total of `stage`.
+    #[must_use]
+    pub const fn at(&self, stage: Stage) -> Count {
+        match stage {
+            Stage::PodOut => self.pod_out,
+            Stage::OverlayOut => self.overlay_out,
+            Stage::WireOut => self.wire_out,
+            Stage::WireIn => self.wire_in,
+            Stage::OverlayIn => self.overlay_in,
+            Stage::PodIn => self.pod_in,
+        }
+    }
+}
+
+impl Losses {
+    /// Packets lost in `pair`; always 0 for a pair that ends on the peer.
+    #[must_use]
+    pub const fn at(&self, pair: StagePair) -> u64 {
+        match pair {
+            StagePair::PodToOverlay => self.pod_to_overlay,
+            StagePair::OverlayToWire => self.overlay_to_wire,
+            StagePair::WireToOverlay => self.wire_to_overlay,
+            StagePair::OverlayToPod => self.overlay_to_pod,
+            StagePair::WireToPeer => 0,
+        }
+    }
+}

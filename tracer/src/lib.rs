@@ -1,0 +1,13 @@
+//! flannel-tracer: says why pods on one node cannot reach pods on another.
+//!
+//! One pipeline: collectors ([`netlink`], [`intent`], [`process`], [`kernel`]) fill an
+//! [`evidence::Evidence`]; [`diagnose`] judges it by pure rules; [`export`] prints the judgement.
+
+pub mod diagnose;
+pub mod evidence;
+pub mod export;
+pub mod intent;
+pub mod kernel;
+pub mod netlink;
+pub mod process;
+pub mod topology;
