@@ -1,0 +1,306 @@
+//! Which device is the overlay, the bridge, an uplink.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{cidrs, signs};
+use crate::evidence::{
+    Address, Intent, Link, Origin, Roles, RouteOutcome, SubnetEnv, Tables, Vxlan,
+};
+
+/// VXLAN devices of other network plugins, which look like flannel's but for the name.
+const FOREIGN_OVERLAYS: [&str; 3] = ["vxlan.calico", "vxlan-v6.calico", "cilium_vxlan"];
+/// The name that flannel's CNI plugin gives the bridge.
+const DEFAULT_BRIDGE: &str = "cni0";
+/// The name of the IPv6 twin of flannel's device begins so.
+const IPV6_TWIN_PREFIX: &str = "flannel-v6";
+
+/// Whether a VXLAN device may be flannel's.
+type Criterion<'a> = dyn Fn(&Link, &Vxlan) -> bool + 'a;
+
+/// Why the roles of the devices cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleProblem {
+    /// An option names a device that is not there.
+    #[error("{option} {name}: no such interface; this node has {}", .known.join(", "))]
+    UnknownInterface {
+        /// The option, with its dashes.
+        option: &'static str,
+        /// The name given.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// `--overlay` names a device of another kind.
+    #[error(
+        "--overlay {name}: this is no VXLAN device but {kind}; `ip -d link show type vxlan` lists \
+         the VXLAN devices"
+    )]
+    NotVxlan {
+        /// The name given.
+        name: String,
+        /// The kind it has.
+        kind: String,
+    },
+    /// `--bridge` names a device of another kind.
+    #[error(
+        "--bridge {name}: this is no bridge but {kind}; `ip link show type bridge` lists the bridges"
+    )]
+    NotBridge {
+        /// The name given.
+        name: String,
+        /// The kind it has.
+        kind: String,
+    },
+    /// Several VXLAN devices could be flannel's.
+    #[error("several VXLAN devices could be flannel's: {}; choose one with --overlay", .0.join(", "))]
+    SeveralOverlays(Vec<String>),
+    /// flannel runs here, but not with VXLAN.
+    #[error(
+        "flannel uses its {0} backend on this node, which has no VXLAN device; only the VXLAN \
+         backend is traced"
+    )]
+    OtherBackend(&'static str),
+    /// Nothing shows that this is a flannel node.
+    #[error(
+        "no VXLAN device and no sign of flannel on this node (no subnet.env, no FLANNEL chains or \
+         tables); if it is a flannel node, name its device with --overlay"
+    )]
+    NoFlannel,
+}
+
+impl RoleProblem {
+    /// Exit status of a command that ends with this problem: 3 for wrong usage, 2 for a node
+    /// that cannot be observed.
+    #[must_use]
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::UnknownInterface { .. } | Self::NotVxlan { .. } | Self::NotBridge { .. } => 3,
+            Self::SeveralOverlays(_) | Self::OtherBackend(_) | Self::NoFlannel => 2,
+        }
+    }
+}
+
+/// Tells the roles. Without an overlay device the result is still `Ok` when something shows that
+/// this is a flannel node: then the device is missing, which is for a rule to say.
+pub fn detect_roles(tables: &Tables, intent: &Intent) -> Result<Roles, RoleProblem> {
+    let overlay = find_overlay(tables, intent)?;
+    let bridge = find_bridge(tables, intent, overlay)?;
+    let uplinks = find_uplinks(tables, intent, overlay, bridge)?;
+    Ok(Roles { overlay, bridge, uplinks })
+}
+
+fn find_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProblem> {
+    if let Some(name) = &intent.overlay_option {
+        return match tables.link_named(name) {
+            Some(link) if link.vxlan.is_none() => {
+                Err(RoleProblem::NotVxlan { name: name.clone(), kind: kind_of(link) })
+            }
+            found => Ok(found.map(|link| link.index)),
+        };
+    }
+    let candidates = overlay_candidates(tables, intent);
+    match candidates.as_slice() {
+        [only] => Ok(Some(only.index)),
+        [] => no_overlay(tables, intent),
+        several => Err(RoleProblem::SeveralOverlays(
+            several.iter().map(|link| link.name.clone()).collect(),
+        )),
+    }
+}
+
+fn no_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProblem> {
+    if let Some(backend) = signs::other_backend(tables, intent) {
+        return Err(RoleProblem::OtherBackend(backend));
+    }
+    if signs::signs_of_flannel(tables, intent).is_empty() {
+        return Err(RoleProblem::NoFlannel);
+    }
+    Ok(None)
+}
+
+/// The VXLAN devices that satisfy the strongest criterion that any of them satisfies.
+fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> {
+    let devices: Vec<(&Link, &Vxlan)> = tables
+        .links
+        .iter()
+        .filter_map(|link| Some((link, link.vxlan.as_ref()?)))
+        .filter(|(link, _)| !FOREIGN_OVERLAYS.contains(&link.name.as_str()))
+        .collect();
+    let env = intent.subnet_env.as_ref();
+    let flannels_way = |link: &Link, vxlan: &Vxlan| {
+        !vxlan.learning && !vxlan.external && !contradicts(tables, link, env)
+    };
+    let criteria: [&Criterion<'_>; 7] = [
+        &|link, _| has_network_address(tables, link, env, true),
+        &|link, _| has_network_address(tables, link, env, false),
+        &|link, _| link.name.starts_with("flannel") && !link.name.starts_with(IPV6_TWIN_PREFIX),
+        &|link, _| link.name.starts_with("flannel"),
+        &|link, vxlan| flannels_way(link, vxlan) && has_peer_entries(tables, link),
+        &|link, vxlan| flannels_way(link, vxlan) && has_host_address(tables, link),
+        &|link, vxlan| flannels_way(link, vxlan),
+    ];
+    criteria
+        .iter()
+        .map(|fits| {
+            devices
+                .iter()
+                .filter(|(link, vxlan)| fits(link, vxlan))
+                .map(|(link, _)| *link)
+                .collect()
+        })
+        .find(|found: &Vec<&Link>| !found.is_empty())
+        .unwrap_or_default()
+}
+
+/// The device's address is the network address of a subnet that subnet.env names.
+fn has_network_address(tables: &Tables, link: &Link, env: Option<&SubnetEnv>, ipv4: bool) -> bool {
+    let subnets = env.map_or(&[][..], |env| &env.subnets);
+    subnets.iter().filter(|subnet| subnet.addr().is_ipv4() == ipv4).any(|subnet| {
+        tables.addresses_of(link.index).any(|address| address.address == subnet.network())
+    })
+}
+
+/// The device has addresses, and none is the one that subnet.env demands.
+fn contradicts(tables: &Tables, link: &Link, env: Option<&SubnetEnv>) -> bool {
+    env.is_some_and(|env| !env.subnets.is_empty())
+        && cidrs::global_addresses(tables, link.index).next().is_some()
+        && !has_network_address(tables, link, env, true)
+        && !has_network_address(tables, link, env, false)
+}
+
+fn has_peer_entries(tables: &Tables, link: &Link) -> bool {
+    tables.fdb.iter().any(|entry| {
+        entry.ifindex == link.index
+            && entry.permanent
+            && entry.destination.is_some()
+            && signs::is_unicast_mac(entry.mac)
+    })
+}
+
+/// flannel gives its device a single host address, 10.244.1.0/32.
+fn has_host_address(tables: &Tables, link: &Link) -> bool {
+    let is_host = |address: &Address| {
+        address.prefix_length == if address.address.is_ipv4() { 32 } else { 128 }
+    };
+    cidrs::global_addresses(tables, link.index).any(is_host)
+}
+
+fn find_bridge(
+    tables: &Tables,
+    intent: &Intent,
+    overlay: Option<u32>,
+) -> Result<Option<u32>, RoleProblem> {
+    if let Some(name) = &intent.bridge_option {
+        let link = named(tables, "--bridge", name)?;
+        return if is_bridge(link) {
+            Ok(Some(link.index))
+        } else {
+            Err(RoleProblem::NotBridge { name: name.clone(), kind: kind_of(link) })
+        };
+    }
+    let holds_pods = |link: &&Link| {
+        tables
+            .addresses_of(link.index)
+            .any(|address| is_pod_gateway(tables, intent, overlay, address))
+    };
+    let bridges = || tables.links.iter().filter(|link| is_bridge(link));
+    let found =
+        bridges().find(holds_pods).or_else(|| bridges().find(|link| link.name == DEFAULT_BRIDGE));
+    Ok(found.map(|link| link.index))
+}
+
+/// Whether a bridge's address says that the bridge holds the pods of this node: it lies in the
+/// subnet of subnet.env, or its network begins with the overlay device's address.
+fn is_pod_gateway(
+    tables: &Tables,
+    intent: &Intent,
+    overlay: Option<u32>,
+    address: &Address,
+) -> bool {
+    let subnets = intent.subnet_env.as_ref().map_or(&[][..], |env| &env.subnets);
+    if !subnets.is_empty() {
+        return subnets.iter().any(|subnet| subnet.contains(&address.address));
+    }
+    let Ok(network) = IpNet::new(address.address, address.prefix_length) else { return false };
+    overlay.is_some_and(|index| {
+        cidrs::global_addresses(tables, index).any(|own| own.address == network.network())
+    })
+}
+
+fn find_uplinks(
+    tables: &Tables,
+    intent: &Intent,
+    overlay: Option<u32>,
+    bridge: Option<u32>,
+) -> Result<Vec<u32>, RoleProblem> {
+    if !intent.uplink_options.is_empty() {
+        let named = |name: &String| Ok(named(tables, "--uplink", name)?.index);
+        return intent.uplink_options.iter().map(named).collect();
+    }
+    let usable = |index: &u32| {
+        Some(*index) != overlay
+            && Some(*index) != bridge
+            && tables.link(*index).is_some_and(|link| link.name != "lo")
+    };
+    let vxlan = overlay.and_then(|index| tables.link(index)?.vxlan.as_ref());
+    let mut uplinks: BTreeSet<u32> = devices_towards_peers(tables, intent, overlay).collect();
+    uplinks.extend(vxlan.and_then(|vxlan| vxlan.link));
+    uplinks.retain(usable);
+    if uplinks.is_empty() {
+        let local = vxlan.and_then(|vxlan| vxlan.local);
+        uplinks.extend(local.and_then(|local| device_of(tables, local)).filter(usable));
+    }
+    if uplinks.is_empty() {
+        uplinks.extend(signs::default_devices(tables).iter().map(|link| link.index).filter(usable));
+    }
+    Ok(uplinks.into_iter().collect())
+}
+
+/// The devices by which the kernel would send to the peers' node addresses.
+fn devices_towards_peers(
+    tables: &Tables,
+    intent: &Intent,
+    overlay: Option<u32>,
+) -> impl Iterator<Item = u32> {
+    let on_overlay = tables.fdb.iter().filter(move |entry| Some(entry.ifindex) == overlay);
+    let nodes: BTreeSet<IpAddr> = on_overlay
+        .filter_map(|entry| entry.destination)
+        .chain(intent.peers.iter().map(|peer| peer.node_ip))
+        .collect();
+    tables
+        .answers
+        .iter()
+        .filter(move |answer| answer.origin == Origin::Node && nodes.contains(&answer.destination))
+        .filter_map(|answer| match &answer.outcome {
+            RouteOutcome::Route(route) => Some(&route.next_hops),
+            RouteOutcome::Refused(_) => None,
+        })
+        .flatten()
+        .filter_map(|hop| hop.ifindex)
+}
+
+fn device_of(tables: &Tables, address: IpAddr) -> Option<u32> {
+    tables.addresses.iter().find(|own| own.address == address).map(|own| own.ifindex)
+}
+
+fn named<'a>(
+    tables: &'a Tables,
+    option: &'static str,
+    name: &str,
+) -> Result<&'a Link, RoleProblem> {
+    tables.link_named(name).ok_or_else(|| RoleProblem::UnknownInterface {
+        option,
+        name: name.to_owned(),
+        known: tables.links.iter().map(|link| link.name.clone()).collect(),
+    })
+}
+
+fn is_bridge(link: &Link) -> bool {
+    link.kind.as_deref() == Some("bridge")
+}
+
+fn kind_of(link: &Link) -> String {
+    link.kind.clone().unwrap_or_else(|| "a physical device".to_owned())
+}
