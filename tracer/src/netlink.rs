@@ -14,5 +14,6 @@ mod route;
 mod rule;
 mod socket;
 mod tables;
+pub mod traffic_control;
 
 pub use self::{ask::ask, question::Question, socket::NetlinkError, tables::dump_tables};

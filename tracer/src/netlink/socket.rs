@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer};
+use netlink_packet_core::{
+    Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+};
 use netlink_sys::{Socket as System, SocketAddr};
 use nix::sys::{
     socket::{setsockopt, sockopt::ReceiveTimeout},
@@ -126,6 +128,14 @@ impl Socket {
             self.read(&mut messages, &mut false)?;
         }
         Ok(messages.swap_remove(0))
+    }
+
+    /// Has a change made; `flags` are added to NLM_F_REQUEST and NLM_F_ACK.
+    pub(super) fn change(&mut self, kind: u16, flags: u16, body: &impl Emitable) -> Result<()> {
+        self.send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, &bytes(body))?;
+        let mut messages = Vec::new();
+        while let Read::More = self.read(&mut messages, &mut false)? {}
+        Ok(())
     }
 
     /// The messages of a dump, or `None` when it was interrupted. It is read to its end either

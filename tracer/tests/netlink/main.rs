@@ -6,3 +6,4 @@
 
 mod namespace;
 mod tables;
+mod traffic_control;
