@@ -16,17 +16,12 @@ static FLOWS4: LruPerCpuHashMap<FlowKey4, FlowValue> = LruPerCpuHashMap::with_ma
 
 /// Counts a packet of a flow at a stage and says to whom the flow belongs.
 #[inline(always)]
-pub(crate) fn count(
-    key: &FlowKey4,
-    stage: usize,
-    packets: u32,
-    outer_remote: Option<u32>,
-) -> Class {
+pub(crate) fn count(key: FlowKey4, stage: usize, packets: u32, outer_remote: Option<u32>) -> Class {
     match FLOWS4.get_ptr_mut(key) {
         // SAFETY: this CPU's value; tc programs run with bottom halves off, so nothing else on
         // this CPU touches it, and an evicted entry stays readable until this program ends (RCU).
-        Some(value) => add(unsafe { &mut *value }, key, stage, packets, outer_remote),
-        None => insert(key, stage, packets, outer_remote),
+        Some(value) => add(unsafe { &mut *value }, &key, stage, packets, outer_remote),
+        None => insert(&key, stage, packets, outer_remote),
     }
 }
 

@@ -8,6 +8,8 @@ mod ipv4;
 mod vxlan;
 mod wire;
 
+use tracer_common::counter::ParseError;
+
 pub use self::{
     ethernet::ipv4_offset,
     inner::{Inner, inner},
@@ -24,6 +26,11 @@ pub const HEADERS: usize = 22 + 60 + 8 + 8 + 22 + 60 + 20;
 /// `u32::from_ne_bytes` over network byte order. Reading words instead of bytes is what keeps the
 /// parser cheap in the kernel.
 pub trait Packet {
+    /// Whether headers may begin anywhere. Where they may not, VLAN tags and IP options end the
+    /// attempt with [`Stop::Layout`]: then every offset is a constant, which makes the common
+    /// packet cheap and lets old verifiers follow.
+    const ANY_LAYOUT: bool;
+
     /// The byte at `at`, or `None` when the readable part ends before it.
     fn byte(&self, at: usize) -> Option<u8>;
 
@@ -34,7 +41,25 @@ pub trait Packet {
     fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]>;
 }
 
+/// Why an attempt ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The packet is malformed or ends too early.
+    Malformed(ParseError),
+    /// Headers do not begin where they usually do: parse it from a copy.
+    Layout,
+}
+
+impl From<ParseError> for Stop {
+    #[inline(always)]
+    fn from(error: ParseError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
 impl Packet for &[u8] {
+    const ANY_LAYOUT: bool = true;
+
     fn byte(&self, at: usize) -> Option<u8> {
         self.get(at).copied()
     }

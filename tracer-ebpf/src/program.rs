@@ -11,6 +11,8 @@ use tracer_common::{
     stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT},
 };
 
+use tracer_ebpf::parse::Stop;
+
 use crate::{
     counters,
     packet::{Copied, Linear, Skb},
@@ -21,42 +23,42 @@ use crate::{
 const NEXT: i32 = -1;
 
 #[classifier]
-pub fn pod_out(context: TcContext) -> i32 {
+fn pod_out(context: TcContext) -> i32 {
     run::<plain::Plain<POD_OUT>>(&context)
 }
 
 #[classifier]
-pub fn overlay_out(context: TcContext) -> i32 {
+fn overlay_out(context: TcContext) -> i32 {
     run::<plain::Plain<OVERLAY_OUT>>(&context)
 }
 
 #[classifier]
-pub fn overlay_in(context: TcContext) -> i32 {
+fn overlay_in(context: TcContext) -> i32 {
     run::<plain::Plain<OVERLAY_IN>>(&context)
 }
 
 #[classifier]
-pub fn pod_in(context: TcContext) -> i32 {
+fn pod_in(context: TcContext) -> i32 {
     run::<plain::Plain<POD_IN>>(&context)
 }
 
 #[classifier]
-pub fn wire_out(context: TcContext) -> i32 {
+fn wire_out(context: TcContext) -> i32 {
     run::<uplink::Out<true>>(&context)
 }
 
 #[classifier]
-pub fn wire_out_l3(context: TcContext) -> i32 {
+fn wire_out_l3(context: TcContext) -> i32 {
     run::<uplink::Out<false>>(&context)
 }
 
 #[classifier]
-pub fn wire_in(context: TcContext) -> i32 {
+fn wire_in(context: TcContext) -> i32 {
     run::<uplink::In<true>>(&context)
 }
 
 #[classifier]
-pub fn wire_in_l3(context: TcContext) -> i32 {
+fn wire_in_l3(context: TcContext) -> i32 {
     run::<uplink::In<false>>(&context)
 }
 
@@ -66,10 +68,10 @@ trait Observer {
     const STAGE: usize;
 
     /// Over the linear part.
-    fn linear(skb: Skb, packet: &Linear) -> Result<(), ParseError>;
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop>;
 
     /// Over a copy.
-    fn copied(skb: Skb, packet: &Copied) -> Result<(), ParseError>;
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop>;
 }
 
 #[inline(always)]
@@ -77,24 +79,25 @@ fn run<O: Observer>(context: &TcContext) -> i32 {
     let skb = Skb(context.as_ptr().cast());
     match O::linear(skb, &skb.linear()) {
         Ok(()) => {}
-        Err(error) if error.is_truncation() && skb.is_longer_than_linear() => {
-            slow::<O>(skb, error);
+        Err(Stop::Layout) => from_copy::<O>(skb),
+        Err(Stop::Malformed(error)) if error.is_truncation() && skb.is_longer_than_linear() => {
+            from_copy::<O>(skb);
         }
-        Err(error) => counters::add_parse_error(O::STAGE, error),
+        Err(Stop::Malformed(error)) => counters::add_parse_error(O::STAGE, error),
     }
     NEXT
 }
 
 /// The linear part ended inside a header (seen on TUN devices with offloads: it ends after the
-/// outer UDP header): the same parser runs over a copy.
+/// outer UDP header), or the headers lie elsewhere than usual: the same parser runs over a copy.
 #[inline(always)]
-fn slow<O: Observer>(skb: Skb, error: ParseError) {
+fn from_copy<O: Observer>(skb: Skb) {
     counters::add(Counter::SlowParse);
-    let result = match skb.copied() {
-        Some(packet) => O::copied(skb, &packet),
-        None => Err(error),
+    let Some(packet) = skb.copied() else {
+        return counters::add_parse_error(O::STAGE, ParseError::TruncatedEthernet);
     };
-    if let Err(error) = result {
+    // A copy knows no other layout, so that arm is never taken.
+    if let Err(Stop::Malformed(error)) = O::copied(skb, &packet) {
         counters::add_parse_error(O::STAGE, error);
     }
 }

@@ -1,6 +1,7 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
+mod clsact;
 mod log;
 mod plan;
 mod reading;
@@ -9,8 +10,8 @@ mod support;
 
 pub use self::{
     attach::AttachMode,
-    plan::{PlannedHook, Plan, plan},
+    plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
     session::{Session, StartError},
-    support::{MINIMUM_KERNEL, capabilities, require_kernel},
+    support::{MINIMUM_KERNEL, TooOld, capabilities, probe, require_kernel},
 };

@@ -8,7 +8,7 @@ pub mod evidence;
 pub mod export;
 pub mod intent;
 pub mod kernel;
-pub mod observe;
 pub mod netlink;
+pub mod observe;
 pub mod process;
 pub mod topology;

@@ -1,6 +1,6 @@
 use tracer_common::counter::ParseError;
 
-use super::Packet;
+use super::{Packet, Stop};
 
 const IPV4: u16 = 0x0800_u16.to_be();
 const VLAN: u16 = 0x8100_u16.to_be();
@@ -12,18 +12,19 @@ const QINQ: u16 = 0x88a8_u16.to_be();
 /// them may still stand in the data.
 ///
 /// # Errors
-/// [`ParseError::TruncatedEthernet`], [`ParseError::VlanDepth`].
+/// [`ParseError::TruncatedEthernet`], [`ParseError::VlanDepth`]; [`Stop::Layout`] for a VLAN tag.
 #[inline(always)]
-pub fn ipv4_offset<P: Packet>(packet: &P, at: usize) -> Result<Option<usize>, ParseError> {
+pub fn ipv4_offset<P: Packet>(packet: &P, at: usize) -> Result<Option<usize>, Stop> {
     let mut type_at = at + 12;
     for _ in 0..3 {
         match packet.half(type_at).ok_or(ParseError::TruncatedEthernet)? {
             IPV4 => return Ok(Some(type_at + 2)),
+            VLAN | QINQ if !P::ANY_LAYOUT => return Err(Stop::Layout),
             VLAN | QINQ => type_at += 4,
             _ => return Ok(None),
         }
     }
-    Err(ParseError::VlanDepth)
+    Err(ParseError::VlanDepth.into())
 }
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn a_third_vlan_tag_is_an_error() {
         let bytes = frame(&[VLAN, VLAN, VLAN, IPV4]);
-        assert_eq!(ipv4_offset(&&bytes[..], 0), Err(ParseError::VlanDepth));
+        assert_eq!(ipv4_offset(&&bytes[..], 0), Err(ParseError::VlanDepth.into()));
     }
 
     #[test]
@@ -66,7 +67,7 @@ mod tests {
     fn a_frame_that_ends_early_is_truncated() {
         let bytes = frame(&[VLAN, IPV4]);
         for end in 0..bytes.len() {
-            assert_eq!(ipv4_offset(&&bytes[..end], 0), Err(ParseError::TruncatedEthernet));
+            assert_eq!(ipv4_offset(&&bytes[..end], 0), Err(ParseError::TruncatedEthernet.into()));
         }
     }
 }

@@ -1,8 +1,8 @@
 use tracer_common::{counter::ParseError, flow::FlowKey4};
 
 use super::{
-    Packet,
-    ipv4::{ICMP, Ipv4, Malformed, SCTP, TCP, UDP},
+    Packet, Stop,
+    ipv4::{ICMP, Ipv4, SCTP, TCP, UDP},
 };
 
 const ICMP_ECHO_REPLY: u8 = 0;
@@ -24,13 +24,8 @@ pub struct Inner {
 /// # Errors
 /// The kinds of an outer IPv4 and transport header; [`super::wire()`] renames them for inner ones.
 #[inline(always)]
-pub fn inner<P: Packet>(packet: &P, at: usize) -> Result<Option<Inner>, ParseError> {
-    let ipv4 = Ipv4::read(packet, at).map_err(|malformed| match malformed {
-        Malformed::Truncated => ParseError::TruncatedIpv4,
-        Malformed::Version => ParseError::Ipv4Version,
-        Malformed::HeaderLength => ParseError::Ipv4HeaderLength,
-        Malformed::TotalLength => ParseError::Ipv4TotalLength,
-    })?;
+pub fn inner<P: Packet>(packet: &P, at: usize) -> Result<Option<Inner>, Stop> {
+    let ipv4 = Ipv4::read(packet, at)?;
     if !ipv4.is_unicast() {
         return Ok(None);
     }
@@ -100,7 +95,7 @@ mod tests {
         bytes
     }
 
-    fn ports(protocol: u8, payload: &[u8]) -> Result<(u16, u16), ParseError> {
+    fn ports(protocol: u8, payload: &[u8]) -> Result<(u16, u16), Stop> {
         let bytes = packet(protocol, payload);
         let inner = inner(&&bytes[..], 0)?.expect("unicast");
         Ok((inner.key.source_port(), inner.key.destination_port()))
@@ -110,7 +105,7 @@ mod tests {
     fn ports_name_a_flow_where_there_are_ports() {
         for protocol in [TCP, UDP, SCTP] {
             assert_eq!(ports(protocol, &[1, 2, 3, 4]), Ok((0x0102, 0x0304)));
-            assert_eq!(ports(protocol, &[1, 2, 3]), Err(ParseError::TruncatedTransport));
+            assert_eq!(ports(protocol, &[1, 2, 3]), Err(ParseError::TruncatedTransport.into()));
         }
         assert_eq!(ports(47, &[1, 2, 3, 4]), Ok((0, 0)), "GRE has none");
     }
@@ -120,7 +115,7 @@ mod tests {
         assert_eq!(ports(ICMP, &[8, 0, 9, 9, 5, 6, 0, 1]), Ok((0x0800, 0x0506)));
         assert_eq!(ports(ICMP, &[0, 0, 9, 9, 5, 6, 0, 1]), Ok((0, 0x0506)));
         assert_eq!(ports(ICMP, &[3, 4, 9, 9, 5, 6, 0, 1]), Ok((0x0304, 0)));
-        assert_eq!(ports(ICMP, &[8, 0, 9, 9]), Err(ParseError::TruncatedTransport));
+        assert_eq!(ports(ICMP, &[8, 0, 9, 9]), Err(ParseError::TruncatedTransport.into()));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-use super::Packet;
+use tracer_common::counter::ParseError;
+
+use super::{Packet, Stop};
 
 /// ICMP's protocol number.
 pub(super) const ICMP: u8 = 1;
@@ -38,6 +40,21 @@ pub(super) enum Malformed {
     Version,
     HeaderLength,
     TotalLength,
+    /// Options, where they are not looked for.
+    Options,
+}
+
+impl From<Malformed> for Stop {
+    #[inline(always)]
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(match malformed {
+            Malformed::Truncated => ParseError::TruncatedIpv4,
+            Malformed::Version => ParseError::Ipv4Version,
+            Malformed::HeaderLength => ParseError::Ipv4HeaderLength,
+            Malformed::TotalLength => ParseError::Ipv4TotalLength,
+            Malformed::Options => return Self::Layout,
+        })
+    }
 }
 
 impl Ipv4 {
@@ -53,6 +70,9 @@ impl Ipv4 {
         if header_length < 20 {
             return Err(Malformed::HeaderLength);
         }
+        if header_length != 20 && !P::ANY_LAYOUT {
+            return Err(Malformed::Options);
+        }
         // A "BIG TCP" packet of over 64 KiB has length 0 (net/ipv4/ip_output.c, from 6.3).
         let total_length = (first & 0xffff) as usize;
         if total_length != 0 && total_length < header_length {
@@ -65,7 +85,7 @@ impl Ipv4 {
             ttl: (third >> 24) as u8,
             later_fragment: second & FRAGMENT_OFFSET != 0,
             dont_fragment: second & DONT_FRAGMENT != 0,
-            payload_at: at + header_length,
+            payload_at: if P::ANY_LAYOUT { at + header_length } else { at + 20 },
         })
     }
 

@@ -1,9 +1,9 @@
 use tracer_common::counter::ParseError;
 
 use super::{
-    Packet,
+    Packet, Stop,
     inner::{self, Inner},
-    ipv4::{Ipv4, Malformed, UDP},
+    ipv4::{Ipv4, UDP},
     vxlan,
 };
 
@@ -31,15 +31,10 @@ pub struct Vxlan {
 /// it lies in memory. Later fragments of a datagram have no UDP header and are [`Wire::Plain`].
 ///
 /// # Errors
-/// Any [`ParseError`] but those of Ethernet.
+/// Any [`ParseError`] but those of Ethernet; [`Stop::Layout`] for options and inner VLAN tags.
 #[inline(always)]
-pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, ParseError> {
-    let outer = Ipv4::read(packet, at).map_err(|malformed| match malformed {
-        Malformed::Truncated => ParseError::TruncatedIpv4,
-        Malformed::Version => ParseError::Ipv4Version,
-        Malformed::HeaderLength => ParseError::Ipv4HeaderLength,
-        Malformed::TotalLength => ParseError::Ipv4TotalLength,
-    })?;
+pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, Stop> {
+    let outer = Ipv4::read(packet, at)?;
     if outer.protocol != UDP || outer.later_fragment {
         return Ok(Wire::Plain(outer));
     }
@@ -58,10 +53,15 @@ pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, ParseEr
 
 /// The name of an IPv4 error when it is the inner packet's.
 #[inline(always)]
-const fn inside(error: ParseError) -> ParseError {
-    match error {
-        ParseError::TruncatedIpv4 => ParseError::TruncatedInnerIpv4,
-        ParseError::TruncatedTransport => ParseError::TruncatedInnerTransport,
-        _ => ParseError::InnerIpv4,
+const fn inside(stop: Stop) -> Stop {
+    match stop {
+        Stop::Malformed(ParseError::TruncatedIpv4) => {
+            Stop::Malformed(ParseError::TruncatedInnerIpv4)
+        }
+        Stop::Malformed(ParseError::TruncatedTransport) => {
+            Stop::Malformed(ParseError::TruncatedInnerTransport)
+        }
+        Stop::Malformed(_) => Stop::Malformed(ParseError::InnerIpv4),
+        Stop::Layout => Stop::Layout,
     }
 }

@@ -5,7 +5,7 @@ use tracer_common::{
     counter::ParseError,
     stage::{LEAK, WIRE_IN, WIRE_OUT},
 };
-use tracer_ebpf::parse::{self, Packet, Wire};
+use tracer_ebpf::parse::{self, Packet, Stop, Wire};
 
 use super::{Observer, account::account};
 use crate::{
@@ -23,12 +23,12 @@ impl<const ETHERNET: bool> Observer for Out<ETHERNET> {
     const STAGE: usize = WIRE_OUT;
 
     #[inline(always)]
-    fn linear(skb: Skb, packet: &Linear) -> Result<(), ParseError> {
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
         out(skb, packet, ETHERNET)
     }
 
     #[inline(always)]
-    fn copied(skb: Skb, packet: &Copied) -> Result<(), ParseError> {
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
         out(skb, packet, ETHERNET)
     }
 }
@@ -37,18 +37,18 @@ impl<const ETHERNET: bool> Observer for In<ETHERNET> {
     const STAGE: usize = WIRE_IN;
 
     #[inline(always)]
-    fn linear(skb: Skb, packet: &Linear) -> Result<(), ParseError> {
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
         into(skb, packet, ETHERNET)
     }
 
     #[inline(always)]
-    fn copied(skb: Skb, packet: &Copied) -> Result<(), ParseError> {
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
         into(skb, packet, ETHERNET)
     }
 }
 
 #[inline(always)]
-fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), ParseError> {
+fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
     let config = config::get();
     match parse::wire(packet, at, config.vxlan_port())? {
@@ -68,7 +68,7 @@ fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), ParseError
 }
 
 #[inline(always)]
-fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), ParseError> {
+fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     if skb.is_for_another_host() {
         return Ok(());
     }
@@ -89,10 +89,11 @@ fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), ParseErro
 
 /// Where the IPv4 header begins; `None` for other protocols.
 #[inline(always)]
-fn network_offset<P: Packet>(packet: &P, ethernet: bool) -> Result<Option<usize>, ParseError> {
+fn network_offset<P: Packet>(packet: &P, ethernet: bool) -> Result<Option<usize>, Stop> {
     if ethernet {
         return parse::ipv4_offset(packet, 0);
     }
-    let first = packet.byte(0).ok_or(ParseError::TruncatedIpv4)?;
-    Ok((first >> 4 == 4).then_some(0))
+    // Two bytes, because the verifier does not follow the compiler's comparison for one.
+    let first = packet.half(0).ok_or(ParseError::TruncatedIpv4)?;
+    Ok((u16::from_be(first) >> 12 == 4).then_some(0))
 }

@@ -10,11 +10,8 @@ use aya::programs::{
     tc::{SchedClassifierLink, TcAttachOptions},
 };
 
-use super::PlannedHook;
-use crate::{
-    evidence::HookDirection,
-    netlink::traffic_control::{ClsactFilter, Slot},
-};
+use super::{PlannedHook, clsact::ClsactFilter};
+use crate::{evidence::HookDirection, netlink::traffic_control::Slot};
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,7 +77,7 @@ impl Attacher {
     ) -> anyhow::Result<Attachment> {
         let slot = match &mut self.slot {
             Some(slot) => slot,
-            free => free.insert(Slot::acquire()?),
+            free => free.insert(Slot::claim()?),
         };
         let fd = program.fd().context("the program is not loaded")?;
         ClsactFilter::attach(hook.ifindex, hook.direction, fd.as_fd(), slot)

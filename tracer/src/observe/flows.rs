@@ -163,7 +163,12 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
 mod tests {
     use super::*;
 
-    fn reading(source: [u8; 4], destination: [u8; 4], protocol: u8, ports: (u16, u16)) -> FlowReading {
+    fn reading(
+        source: [u8; 4],
+        destination: [u8; 4],
+        protocol: u8,
+        ports: (u16, u16),
+    ) -> FlowReading {
         FlowReading {
             source: source.into(),
             destination: destination.into(),
@@ -230,9 +235,15 @@ mod tests {
     #[test]
     fn a_sender_without_a_known_cidr_is_a_stranger() {
         let outer = Some(Ipv4Addr::new(192, 0, 2, 7));
-        let known = FlowReading { outer_remote: outer, ..with(reading(PEER_POD, POD, TCP, (1, 2)), WIRE_IN, 3) };
+        let known = FlowReading {
+            outer_remote: outer,
+            ..with(reading(PEER_POD, POD, TCP, (1, 2)), WIRE_IN, 3)
+        };
         let unknown = FlowReading { source: [10, 244, 9, 9].into(), ..known };
-        let flows = summarise(&observation(vec![], vec![known, unknown, FlowReading { source_port: 8, ..unknown }]));
+        let flows = summarise(&observation(
+            vec![],
+            vec![known, unknown, FlowReading { source_port: 8, ..unknown }],
+        ));
         assert_eq!(flows.by_peer[0].outer_source, outer.map(IpAddr::V4));
         assert_eq!(flows.strangers.len(), 1);
         assert_eq!(flows.strangers[0].packets, 6);
