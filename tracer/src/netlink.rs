@@ -9,11 +9,10 @@ mod ask;
 mod attributes;
 mod link;
 mod neighbour;
-mod question;
 mod route;
 mod rule;
 mod socket;
 mod tables;
 pub mod traffic_control;
 
-pub use self::{ask::ask, question::Question, socket::NetlinkError, tables::dump_tables};
+pub use self::{ask::ask, socket::NetlinkError, tables::dump_tables};

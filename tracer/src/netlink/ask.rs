@@ -10,11 +10,13 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::{
     attributes::Skipped,
-    question::Question,
     route,
     socket::{NetlinkError, Socket},
 };
-use crate::evidence::{RouteAnswer, RouteKind, RouteOutcome};
+use crate::{
+    evidence::{RouteAnswer, RouteKind, RouteOutcome},
+    topology::Question,
+};
 
 /// Asks the kernel for the route of each question. Policy rules, the tables and reverse-path
 /// filtering are applied as for a packet; nothing is sent.
