@@ -1,24 +1,22 @@
 //! What flannel means the tables to hold, as far as files say it: flannel's own `subnet.env` and
 //! a peers file written by the operator.
 
-mod peers_file;
-mod subnet_env;
+mod consistent;
+pub mod peers_file;
+pub mod subnet_env;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-pub use self::{
-    peers_file::{parse_peers, read_peers},
-    subnet_env::{missing_subnet_env, parse_subnet_env, read_subnet_env},
-};
+pub use self::consistent::{Inconsistent, require_consistent};
 
-/// A file that cannot be used. To be shown to the operator as it is.
+/// A file that cannot be used. To be shown to the operator with its source.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be opened or read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -46,7 +44,7 @@ fn malformed(path: &Path, (line, reason): LineError) -> FileError {
 }
 
 /// The text of a file; `None` when there is no such file.
-fn read(path: &Path) -> Result<Option<String>, FileError> {
+fn read_text(path: &Path) -> Result<Option<String>, FileError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -66,8 +64,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_none_and_a_directory_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(read(&directory.path().join("missing")).unwrap().is_none());
-        let error = read(directory.path()).unwrap_err();
+        assert!(read_text(&directory.path().join("missing")).unwrap().is_none());
+        let error = read_text(directory.path()).unwrap_err();
         assert!(matches!(error, FileError::Unreadable { .. }), "{error}");
     }
 
@@ -75,7 +73,7 @@ mod tests {
     fn bytes_that_are_no_text_are_named_by_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), b"# peers\n10.244.2.0/24 \xff\n").unwrap();
-        let error = read(file.path()).unwrap_err();
+        let error = read_text(file.path()).unwrap_err();
         assert!(error.to_string().ends_with("line 2: is not text (UTF-8)"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
 
-use super::{FileError, malformed, read};
+use super::{FileError, malformed, read_text};
 use crate::evidence::{MacAddress, PeerIntent};
 
 const FORM: &str = "POD_CIDR NODE_IP [VTEP_MAC [NAME]]";
@@ -13,19 +13,19 @@ const FORM: &str = "POD_CIDR NODE_IP [VTEP_MAC [NAME]]";
 ///
 /// # Errors
 /// When it does not exist, cannot be read or is malformed.
-pub fn read_peers(path: &Path) -> Result<Vec<PeerIntent>, FileError> {
-    let text = read(path)?.ok_or_else(|| FileError::Unreadable {
+pub fn read(path: &Path) -> Result<Vec<PeerIntent>, FileError> {
+    let text = read_text(path)?.ok_or_else(|| FileError::Unreadable {
         path: path.to_owned(),
         error: io::Error::from_raw_os_error(libc::ENOENT),
     })?;
-    parse_peers(path, &text)
+    parse(path, &text)
 }
 
 /// The peers from the text of a peers file.
 ///
 /// # Errors
 /// The first malformed line, or two lines whose pod CIDRs overlap.
-pub fn parse_peers(path: &Path, text: &str) -> Result<Vec<PeerIntent>, FileError> {
+pub fn parse(path: &Path, text: &str) -> Result<Vec<PeerIntent>, FileError> {
     let mut peers: Vec<(usize, PeerIntent)> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
@@ -106,8 +106,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<Vec<PeerIntent>, String> {
-        parse_peers(Path::new("peers.txt"), text).map_err(|error| error.to_string())
+    fn parsed(text: &str) -> Result<Vec<PeerIntent>, String> {
+        parse(Path::new("peers.txt"), text).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         let text = "# our cluster\n10.244.2.0/24 192.0.2.2\n\n\
                     10.244.3.0/24\t192.0.2.3 02:00:00:00:03:01 # no name\n\
                     fd00:4::/64 2001:db8::4 02:00:00:00:04:01 n4\r\n";
-        let peers = parse(text).unwrap();
+        let peers = parsed(text).unwrap();
         assert_eq!(peers.len(), 3);
         let first = PeerIntent {
             pod_cidr: "10.244.2.0/24".parse().unwrap(),
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn one_node_may_have_several_cidrs() {
-        assert_eq!(parse("10.244.2.0/24 192.0.2.2\nfd00:2::/64 192.0.2.2").unwrap().len(), 2);
+        assert_eq!(parsed("10.244.2.0/24 192.0.2.2\nfd00:2::/64 192.0.2.2").unwrap().len(), 2);
     }
 
     #[test]
@@ -153,29 +153,30 @@ mod tests {
             ("10.244.2.0/24 192.0.2.2 01:00:5e:00:00:01", "cannot be the MAC address of a device"),
             ("10.244.2.0/24 192.0.2.2 02:00:00:00:00:01 n2 x", "'x' is one field too many"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parsed(text).unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");
         }
     }
 
     #[test]
     fn overlapping_cidrs_are_named_with_both_lines() {
-        let error = parse("10.244.2.0/24 192.0.2.2\n#\n10.244.0.0/16 192.0.2.3").unwrap_err();
+        let error = parsed("10.244.2.0/24 192.0.2.2\n#\n10.244.0.0/16 192.0.2.3").unwrap_err();
         let expected = "peers.txt line 3: 10.244.0.0/16 overlaps with 10.244.2.0/24 in line 1";
         assert_eq!(error, expected);
-        assert!(parse("10.244.2.0/24 192.0.2.2\n10.244.2.0/24 192.0.2.2").is_err());
+        assert!(parsed("10.244.2.0/24 192.0.2.2\n10.244.2.0/24 192.0.2.2").is_err());
     }
 
     #[test]
     fn a_missing_file_is_an_error_here() {
-        let error = read_peers(Path::new("/nonexistent/peers")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/peers: No such file"), "{error}");
+        let error = read(Path::new("/nonexistent/peers")).unwrap_err();
+        let error = format!("{:#}", anyhow::Error::from(error));
+        assert!(error.starts_with("cannot read /nonexistent/peers: No such file"), "{error}");
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "([0-9a-f:./#]* ?){0,5}\n?\\PC*") {
-            let _ = parse(&text);
+            let _ = parsed(&text);
         }
     }
 }

@@ -5,24 +5,24 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{FileError, LineError, malformed, read};
+use super::{FileError, LineError, malformed, read_text};
 use crate::evidence::SubnetEnv;
 
 /// The smallest and largest MTU that Linux accepts for IPv4 devices (include/linux/netdevice.h,
 /// ETH_MIN_MTU and ETH_MAX_MTU).
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 
-/// Reads `subnet.env`; `None` when there is no such file, see [`missing_subnet_env`].
+/// Reads `subnet.env`; `None` when there is no such file, see [`missing`].
 ///
 /// # Errors
 /// When it cannot be read or is malformed.
-pub fn read_subnet_env(path: &Path) -> Result<Option<SubnetEnv>, FileError> {
-    read(path)?.map(|text| parse_subnet_env(path, &text)).transpose()
+pub fn read(path: &Path) -> Result<Option<SubnetEnv>, FileError> {
+    read_text(path)?.map(|text| parse(path, &text)).transpose()
 }
 
 /// What cannot be checked without `subnet.env`: a sentence for the evidence's `unseen`.
 #[must_use]
-pub fn missing_subnet_env(path: &Path) -> String {
+pub fn missing(path: &Path) -> String {
     format!(
         "what flannel means this node's pod subnet and MTU to be: {} does not exist",
         path.display()
@@ -33,7 +33,7 @@ pub fn missing_subnet_env(path: &Path) -> String {
 ///
 /// # Errors
 /// The first malformed line, or that no subnet is named.
-pub fn parse_subnet_env(path: &Path, text: &str) -> Result<SubnetEnv, FileError> {
+pub fn parse(path: &Path, text: &str) -> Result<SubnetEnv, FileError> {
     let mut parser = Parser::default();
     let lines = text.lines().enumerate();
     for (index, line) in lines {
@@ -121,8 +121,8 @@ mod tests {
 
     const PATH: &str = "/run/flannel/subnet.env";
 
-    fn parse(text: &str) -> Result<SubnetEnv, String> {
-        parse_subnet_env(Path::new(PATH), text).map_err(|error| error.to_string())
+    fn parsed(text: &str) -> Result<SubnetEnv, String> {
+        parse(Path::new(PATH), text).map_err(|error| error.to_string())
     }
 
     fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -134,7 +134,7 @@ mod tests {
         let text = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n\
                     FLANNEL_IPV6_NETWORK=fd00:244::/48\nFLANNEL_IPV6_SUBNET=fd00:244:0:1::1/64\n\
                     FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-        let env = parse(text).unwrap();
+        let env = parsed(text).unwrap();
         assert_eq!(env.path, Path::new(PATH));
         assert_eq!(env.networks, nets(&["10.244.0.0/16", "fd00:244::/48"]));
         assert_eq!(env.subnets, nets(&["10.244.1.1/24", "fd00:244:0:1::1/64"]));
@@ -145,7 +145,7 @@ mod tests {
     fn lists_comments_unknown_keys_and_carriage_returns_are_accepted() {
         let text = "# by hand\r\n\r\nFLANNEL_NETWORK=10.244.0.0/16,10.245.0.0/16\r\n\
                     FLANNEL_SUBNET=10.244.1.1/24\r\nFLANNEL_FUTURE=1\r\n";
-        let env = parse(text).unwrap();
+        let env = parsed(text).unwrap();
         assert_eq!(env.networks, nets(&["10.244.0.0/16", "10.245.0.0/16"]));
         assert_eq!((env.mtu, env.ip_masq), (None, None));
     }
@@ -165,7 +165,7 @@ mod tests {
             ("", "line 1: the file ends without FLANNEL_SUBNET"),
             ("FLANNEL_MTU=1450\n# end\n", "line 2: the file ends without FLANNEL_SUBNET"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parsed(text).unwrap_err();
             assert!(error.starts_with(PATH), "{error}");
             assert!(error.contains(expected), "{text:?}: {error}");
         }
@@ -174,14 +174,14 @@ mod tests {
     #[test]
     fn a_missing_file_is_no_error_and_says_what_is_unseen() {
         let missing = Path::new("/nonexistent/subnet.env");
-        assert!(read_subnet_env(missing).unwrap().is_none());
-        assert!(missing_subnet_env(missing).contains("/nonexistent/subnet.env does not exist"));
+        assert!(read(missing).unwrap().is_none());
+        assert!(super::missing(missing).contains("/nonexistent/subnet.env does not exist"));
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "(FLANNEL_(IPV6_)?(NETWORK|SUBNET|MTU|IPMASQ)=)?\\PC*\n?\\PC*") {
-            let _ = parse(&text);
+            let _ = parsed(&text);
         }
     }
 }

@@ -68,7 +68,7 @@ fn our_filter_is_there_with_its_name_until_deleted() {
     let namespace = Namespace::new();
     namespace.run(|| {
         assert!(ensure_clsact(LO).unwrap(), "we made it");
-        let handle = Slot::acquire().unwrap().handle(true);
+        let handle = Slot::claim().unwrap().handle(true);
         add(Ingress, handle);
         add(Egress, handle);
         for (direction, priority) in [(Ingress, INGRESS_PRIORITY), (Egress, EGRESS_PRIORITY)] {
@@ -105,7 +105,7 @@ fn a_foreign_filter_of_the_same_priority_survives() {
     let before = namespace.json("tc -j filter show dev lo ingress");
     namespace.run(|| {
         assert!(!ensure_clsact(LO).unwrap(), "it was there");
-        let handle = Slot::acquire().unwrap().handle(false);
+        let handle = Slot::claim().unwrap().handle(false);
         add(Ingress, handle);
         assert_eq!(list_filters(LO, Ingress).unwrap().len(), 2);
         delete_filter(LO, Ingress, INGRESS_PRIORITY, handle).unwrap();
@@ -117,12 +117,12 @@ fn a_foreign_filter_of_the_same_priority_survives() {
 #[test]
 fn deleting_what_is_gone_already_is_no_error() {
     Namespace::new().run(|| {
-        let handle = Slot::acquire().unwrap().handle(true);
+        let handle = Slot::claim().unwrap().handle(true);
         delete_filter(LO, Ingress, INGRESS_PRIORITY, handle).unwrap();
         delete_filter(4711, Ingress, INGRESS_PRIORITY, handle).unwrap();
         ensure_clsact(LO).unwrap();
         delete_filter(LO, Ingress, INGRESS_PRIORITY, handle).unwrap();
-        add(Ingress, Slot::acquire().unwrap().handle(false));
+        add(Ingress, Slot::claim().unwrap().handle(false));
         delete_filter(LO, Ingress, INGRESS_PRIORITY, handle).unwrap();
         assert_eq!(list_filters(LO, Ingress).unwrap().len(), 1, "another handle");
         assert!(delete_clsact_if_empty(4711).unwrap());
@@ -134,7 +134,7 @@ fn a_taken_handle_and_an_ingress_qdisc_are_clear_errors() {
     let namespace = Namespace::new();
     namespace.run(|| {
         ensure_clsact(LO).unwrap();
-        let handle = Slot::acquire().unwrap().handle(true);
+        let handle = Slot::claim().unwrap().handle(true);
         add(Ingress, handle);
         let again =
             add_filter(LO, Ingress, program().as_fd(), FILTER_NAME, INGRESS_PRIORITY, handle);
@@ -150,19 +150,19 @@ fn a_taken_handle_and_an_ingress_qdisc_are_clear_errors() {
 #[test]
 fn slots_are_distinct_while_held_and_free_afterwards() {
     Namespace::new().run(|| {
-        let slots: Vec<_> = (0..16).map(|_| Slot::acquire().unwrap()).collect();
+        let slots: Vec<_> = (0..16).map(|_| Slot::claim().unwrap()).collect();
         let mut handles: Vec<_> = slots.iter().map(|slot| slot.handle(false)).collect();
         let first = handles[0];
         handles.dedup();
         assert_eq!(handles.len(), 16);
-        assert!(Slot::acquire().is_err(), "all are taken");
+        assert!(Slot::claim().is_err(), "all are taken");
         drop(slots);
-        assert_eq!(Slot::acquire().unwrap().handle(false), first);
+        assert_eq!(Slot::claim().unwrap().handle(false), first);
     });
     let other = Namespace::new();
-    let _held = other.run(|| Slot::acquire().unwrap());
+    let _held = other.run(|| Slot::claim().unwrap());
     let (here, there) = (Namespace::new(), other);
-    let handle = |namespace: &Namespace| namespace.run(|| Slot::acquire().unwrap().handle(false));
+    let handle = |namespace: &Namespace| namespace.run(|| Slot::claim().unwrap().handle(false));
     assert_ne!(handle(&here), handle(&there), "slots are those of one network namespace");
 }
 
@@ -171,7 +171,7 @@ fn what_a_dead_owner_left_is_removed_with_the_qdisc_it_made() {
     let namespace = Namespace::new();
     namespace.run(|| {
         let made = ensure_clsact(LO).unwrap();
-        let slot = Slot::acquire().unwrap();
+        let slot = Slot::claim().unwrap();
         add(Ingress, slot.handle(made));
         add(Egress, slot.handle(made));
         assert_eq!(remove_leftovers().unwrap(), [], "its owner lives");
@@ -192,7 +192,7 @@ fn filters_and_qdiscs_of_others_survive_the_removal() {
     let namespace = Namespace::new();
     namespace.run(|| {
         let made = ensure_clsact(LO).unwrap();
-        add(Ingress, Slot::acquire().unwrap().handle(made));
+        add(Ingress, Slot::claim().unwrap().handle(made));
         // Our name, but a handle that no tracer gives out.
         let handle = NonZeroU32::new(7).unwrap();
         add_filter(LO, Ingress, program().as_fd(), FILTER_NAME, 2, handle).unwrap();
@@ -209,7 +209,7 @@ fn filters_and_qdiscs_of_others_survive_the_removal() {
     namespace.shell("tc qdisc add dev lo clsact");
     namespace.run(|| {
         let made = ensure_clsact(LO).unwrap();
-        add(Egress, Slot::acquire().unwrap().handle(made));
+        add(Egress, Slot::claim().unwrap().handle(made));
         assert_eq!(remove_leftovers().unwrap().len(), 1);
     });
     assert!(has_clsact(&namespace), "it was there before us");
@@ -219,10 +219,10 @@ fn filters_and_qdiscs_of_others_survive_the_removal() {
 fn who_comes_second_inherits_the_duty_to_delete_the_qdisc() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let first = Slot::acquire().unwrap();
+        let first = Slot::claim().unwrap();
         let made = ensure_clsact(LO).unwrap();
         add(Egress, first.handle(made));
-        let second = Slot::acquire().unwrap();
+        let second = Slot::claim().unwrap();
         let inherited = ensure_clsact(LO).unwrap();
         assert!(inherited);
         add(Egress, second.handle(inherited));
@@ -238,7 +238,7 @@ fn who_comes_second_inherits_the_duty_to_delete_the_qdisc() {
 fn dropping_attached_filters_leaves_nothing_of_ours() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let slot = Slot::acquire().unwrap();
+        let slot = Slot::claim().unwrap();
         let attach =
             |direction| ClsactFilter::attach(LO, direction, program().as_fd(), &slot).unwrap();
         let filters = [attach(Ingress), attach(Egress)];
@@ -253,7 +253,7 @@ fn dropping_attached_filters_leaves_nothing_of_ours() {
     assert!(!has_clsact(&namespace));
     namespace.shell("tc qdisc add dev lo clsact");
     namespace.run(|| {
-        let slot = Slot::acquire().unwrap();
+        let slot = Slot::claim().unwrap();
         drop(ClsactFilter::attach(LO, Egress, program().as_fd(), &slot).unwrap());
     });
     assert!(has_clsact(&namespace), "it was there before us");
@@ -263,7 +263,7 @@ fn dropping_attached_filters_leaves_nothing_of_ours() {
 fn an_attachment_that_fails_leaves_no_qdisc() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let slot = Slot::acquire().unwrap();
+        let slot = Slot::claim().unwrap();
         let no_program = std::fs::File::open("/dev/null").unwrap();
         assert!(ClsactFilter::attach(LO, Egress, no_program.as_fd(), &slot).is_err());
     });

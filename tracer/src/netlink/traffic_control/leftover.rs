@@ -66,9 +66,9 @@ impl Slot {
     ///
     /// # Errors
     /// When all are taken, or no socket can be made.
-    pub fn acquire() -> anyhow::Result<Self> {
+    pub fn claim() -> anyhow::Result<Self> {
         for number in 0..SLOTS {
-            if let Some(slot) = Self::acquire_number(number)? {
+            if let Some(slot) = Self::claim_number(number)? {
                 return Ok(slot);
             }
         }
@@ -81,7 +81,7 @@ impl Slot {
         Owner { slot: self.number, made_qdisc }.handle()
     }
 
-    fn acquire_number(number: u32) -> anyhow::Result<Option<Self>> {
+    fn claim_number(number: u32) -> anyhow::Result<Option<Self>> {
         let name = format!("flannel-tracer/clsact/{number}");
         let address = SocketAddr::from_abstract_name(&name)?;
         match UnixDatagram::bind_addr(&address) {
@@ -110,7 +110,7 @@ impl Owner {
 
 /// Removes the filters that dead tracers left on any device of this network namespace, and a
 /// clsact qdisc that a tracer had made and that is empty then. To be called before
-/// [`Slot::acquire`]: what is in a slot that is held counts as alive.
+/// [`Slot::claim`]: what is in a slot that is held counts as alive.
 ///
 /// # Errors
 /// When netlink cannot be used or a filter cannot be deleted.
@@ -134,7 +134,7 @@ impl Dead {
     fn contains(&mut self, number: u32) -> anyhow::Result<bool> {
         let slot = match self.held.entry(number) {
             Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(place) => place.insert(Slot::acquire_number(number)?),
+            Entry::Vacant(place) => place.insert(Slot::claim_number(number)?),
         };
         Ok(slot.is_some())
     }
