@@ -9,10 +9,11 @@ mod ask;
 mod attributes;
 mod link;
 mod neighbour;
+mod netfilter;
 mod route;
 mod rule;
 mod socket;
 mod tables;
 pub mod traffic_control;
 
-pub use self::{ask::ask, socket::NetlinkError, tables::dump_tables};
+pub use self::{ask::ask, netfilter::flannel_signs, socket::NetlinkError, tables::dump_tables};

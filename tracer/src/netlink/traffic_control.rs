@@ -4,11 +4,13 @@
 //! that says whose it is, see [`Slot`]: the next start, or `cleanup`, removes what the dead left.
 //! Filters of others on the same hook, even of the same priority, stay untouched.
 
+mod attach;
 mod filter;
 mod leftover;
 mod qdisc;
 
 pub use self::{
+    attach::ClsactFilter,
     filter::{
         EGRESS_PRIORITY, FILTER_NAME, Filter, INGRESS_PRIORITY, add_filter, delete_filter,
         list_filters, priority,

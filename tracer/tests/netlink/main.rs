@@ -5,5 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
 mod namespace;
+mod netfilter;
 mod tables;
 mod traffic_control;

@@ -5,7 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use serde_json::Value;
 use tracer::{
     evidence::{NeighbourState, NextHop, Origin, Route, RouteKind, RouteOutcome, Tables, Vxlan},
-    netlink::{Question, ask, dump_tables},
+    netlink::{ask, dump_tables},
+    topology::Question,
 };
 
 use crate::namespace::{Namespace, poll_until};

@@ -8,8 +8,9 @@ use std::{
 use tracer::{
     evidence::HookDirection::{Egress, Ingress},
     netlink::traffic_control::{
-        EGRESS_PRIORITY, FILTER_NAME, INGRESS_PRIORITY, Slot, add_filter, delete_clsact_if_empty,
-        delete_filter, ensure_clsact, list_filters, priority, remove_leftovers,
+        ClsactFilter, EGRESS_PRIORITY, FILTER_NAME, INGRESS_PRIORITY, Slot, add_filter,
+        delete_clsact_if_empty, delete_filter, ensure_clsact, list_filters, priority,
+        remove_leftovers,
     },
 };
 
@@ -229,6 +230,42 @@ fn who_comes_second_inherits_the_duty_to_delete_the_qdisc() {
         assert!(!delete_clsact_if_empty(LO).unwrap());
         drop((first, second));
         assert!(remove_leftovers().unwrap()[0].qdisc_deleted);
+    });
+    assert!(!has_clsact(&namespace));
+}
+
+#[test]
+fn dropping_attached_filters_leaves_nothing_of_ours() {
+    let namespace = Namespace::new();
+    namespace.run(|| {
+        let slot = Slot::claim().unwrap();
+        let attach =
+            |direction| ClsactFilter::attach(LO, direction, program().as_fd(), &slot).unwrap();
+        let filters = [attach(Ingress), attach(Egress)];
+        for direction in [Ingress, Egress] {
+            assert_eq!(list_filters(LO, direction).unwrap().len(), 1);
+        }
+        drop(filters);
+        let second = [attach(Ingress), attach(Egress)];
+        assert_eq!(remove_leftovers().unwrap(), [], "we live");
+        drop(second);
+    });
+    assert!(!has_clsact(&namespace));
+    namespace.shell("tc qdisc add dev lo clsact");
+    namespace.run(|| {
+        let slot = Slot::claim().unwrap();
+        drop(ClsactFilter::attach(LO, Egress, program().as_fd(), &slot).unwrap());
+    });
+    assert!(has_clsact(&namespace), "it was there before us");
+}
+
+#[test]
+fn an_attachment_that_fails_leaves_no_qdisc() {
+    let namespace = Namespace::new();
+    namespace.run(|| {
+        let slot = Slot::claim().unwrap();
+        let no_program = std::fs::File::open("/dev/null").unwrap();
+        assert!(ClsactFilter::attach(LO, Egress, no_program.as_fd(), &slot).is_err());
     });
     assert!(!has_clsact(&namespace));
 }
