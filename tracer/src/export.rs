@@ -1,1 +1,5 @@
-//! To be filled.
+//! Printing a diagnosis. Exporters make no judgement.
+
+pub mod json;
+pub mod text;
+mod words;
