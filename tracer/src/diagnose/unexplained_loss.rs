@@ -75,21 +75,21 @@ fn to_check(case: &Case<'_>, pair: StagePair) -> String {
     let uplinks = uplinks.join(" ");
     match pair {
         StagePair::PodToOverlay => {
-            "check `nft list ruleset` (hook forward), `ip rule`, `ip route` and \
-             `sysctl net.ipv4.ip_forward`"
+            "(check `nft list ruleset` (hook forward), `ip rule`, `ip route` and \
+             `sysctl net.ipv4.ip_forward`)"
                 .to_owned()
         }
         StagePair::OverlayToWire => format!(
-            "check `bridge fdb show dev {overlay}`, `ip neigh` of {uplinks}, and `nft list ruleset` \
-             (hooks output and postrouting)"
+            "(check `bridge fdb show dev {overlay}`, `ip neigh` of {uplinks}, and `nft list ruleset` \
+             (hooks output and postrouting))"
         ),
         StagePair::WireToOverlay => format!(
-            "check `nft list ruleset` (hook input), `ip -d link show {overlay}` (VNI, port) and \
-             `nstat -az UdpInCsumErrors UdpNoPorts`"
+            "(check `nft list ruleset` (hook input), `ip -d link show {overlay}` (VNI, port) and \
+             `nstat -az UdpInCsumErrors UdpNoPorts`)"
         ),
         StagePair::OverlayToPod | StagePair::WireToPeer => format!(
-            "check `nft list ruleset` (hook forward), the MAC that the peer uses for {overlay}, and \
-             `sysctl net.ipv4.conf.all.rp_filter`"
+            "(check `nft list ruleset` (hook forward), the MAC that the peer uses for {overlay}, and \
+             `sysctl net.ipv4.conf.all.rp_filter`)"
         ),
     }
 }

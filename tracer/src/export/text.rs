@@ -19,6 +19,8 @@ use crate::{
 const WIDTH: usize = 100;
 /// Columns of a line's label.
 const LABEL: usize = 10;
+/// Columns of the label of a finding's line.
+const DETAIL: usize = 12;
 /// With more peers than this only their number is told.
 const MOST_PEERS: usize = 20;
 
@@ -84,10 +86,10 @@ fn finding_lines(finding: &Finding, evidence: &Evidence) -> String {
     text.push_str(&labelled("  since", &since(&finding.since, evidence)));
     text.push_str(&labelled("  impact", &impact(finding, evidence)));
     for (number, line) in finding.evidence.iter().enumerate() {
-        text.push_str(&labelled(if number == 0 { "  evidence" } else { "" }, line));
+        text.push_str(&labelled(if number == 0 { "  evidence" } else { "  " }, line));
     }
     for (number, line) in repairs(finding).iter().enumerate() {
-        text.push_str(&command(if number == 0 { "  repair" } else { "" }, line));
+        text.push_str(&repair(if number == 0 { "  repair" } else { "" }, line));
     }
     text
 }
@@ -131,7 +133,9 @@ fn repairs(finding: &Finding) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in &finding.remedy {
         match lines.last_mut() {
-            Some(last) if line.starts_with('(') && last.len() + line.len() + LABEL + 4 <= WIDTH => {
+            Some(last)
+                if line.starts_with('(') && DETAIL + last.len() + 2 + line.len() <= WIDTH =>
+            {
                 last.push_str("  ");
                 last.push_str(line);
             }
@@ -215,25 +219,34 @@ fn ago(time: Timestamp, until: Timestamp) -> String {
 
 /// A label and its text, wrapped under the text's first column.
 fn labelled(label: &str, text: &str) -> String {
-    wrap(&format!("{label:<LABEL$}  "), text)
+    let width = if label.starts_with(' ') { DETAIL } else { LABEL };
+    wrap(&format!("{label:<width$}"), text)
 }
 
-/// A command is not broken at its hyphens, so that it can be copied.
-fn command(label: &str, text: &str) -> String {
-    labelled(label, text)
+/// A command that is too long goes on after a backslash, so that it can be copied as it stands.
+fn repair(label: &str, text: &str) -> String {
+    let label = format!("{label:<DETAIL$}");
+    if text.starts_with('(') || label.len() + text.len() <= WIDTH {
+        return wrap(&label, text);
+    }
+    let lines = textwrap::wrap(text, options(WIDTH - DETAIL - 2));
+    format!("{label}{}\n", lines.join(&format!(" \\\n{:DETAIL$}", "")))
 }
 
 fn wrap(label: &str, text: &str) -> String {
-    let indent = " ".repeat(if label.is_empty() { LABEL + 2 } else { label.len() });
-    let options = Options::new(WIDTH)
-        .initial_indent(label)
-        .subsequent_indent(&indent)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation)
-        .word_separator(textwrap::WordSeparator::AsciiSpace)
-        .break_words(false);
+    let indent = " ".repeat(if label.is_empty() { DETAIL } else { label.len() });
+    let options = options(WIDTH).initial_indent(label).subsequent_indent(&indent);
     let mut wrapped = textwrap::fill(text, options);
     wrapped.push('\n');
     wrapped
+}
+
+/// Names and commands are broken at spaces alone.
+fn options<'a>(width: usize) -> Options<'a> {
+    Options::new(width)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .break_words(false)
 }
 
 const fn severity_style(severity: Severity) -> Style {
