@@ -20,7 +20,7 @@ mod pod_route_missing;
 mod remedy;
 mod rule;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tunnel_one_way;

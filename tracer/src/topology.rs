@@ -9,6 +9,8 @@ mod peer;
 mod question;
 mod roles;
 mod signs;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

@@ -26,13 +26,14 @@ fn judge(case: &Case<'_>) -> Ruling {
     if floods_or_learns(tables, overlay) {
         return Ruling::default();
     }
+    let orphans_elsewhere = orphans_are_of_others(case);
     let mut ruling = Ruling::default();
     for peer in case.topology.peers.iter().filter(|peer| peer.overlay_route.is_some()) {
         let Some((neighbour, mac)) = peer.resolved() else { continue };
         if case.topology.overlay_fdb().any(|entry| entry.mac == mac) {
             continue;
         }
-        if mac_is_right(case, peer, mac) || orphans_are_of_others(case) {
+        if orphans_elsewhere || mac_is_right(case, peer, mac) {
             ruling.judged.push(judged(case, peer, neighbour, mac));
         } else {
             ruling.unseen.push(format!(
@@ -89,12 +90,12 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, neighbour: &Neighbour, mac: MacAddre
     let name = case.overlay_name();
     Judged {
         finding: RULE.finding(
-            format!("No FDB entry for {}: {name} drops its packets", peer.label()),
+            format!("No FDB entry for {}", peer.label()),
             case.about_peer(peer),
             case.after_age(neighbour.updated_age),
             vec![
                 format!("the neighbour {} of {name} has the MAC {mac}", peer.gateway),
-                format!("the FDB of {name} has no entry for {mac}, and no default entry"),
+                format!("the FDB of {name} has no entry for {mac} nor a default one"),
             ],
             remedy::restart_with_note(
                 case.evidence,

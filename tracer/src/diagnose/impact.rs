@@ -38,8 +38,9 @@ fn packets_of(traffic: &Traffic, effects: &BTreeSet<Effect>, cidr: IpNet) -> u64
         + unanswered
 }
 
-const fn unanswered(peer: &PeerTraffic) -> u64 {
-    if peer.packets.wire_in == 0 && peer.packets.overlay_in == 0 { peer.asking_out } else { 0 }
+fn unanswered(peer: &PeerTraffic) -> u64 {
+    let silent = peer.packets.wire_in == 0 && peer.packets.overlay_in == 0;
+    if silent { peer.asking_out.min(peer.packets.wire_out) } else { 0 }
 }
 
 fn hits(case: &Case<'_>, effect: &Effect, flow: &Flow) -> bool {

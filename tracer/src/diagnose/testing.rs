@@ -56,7 +56,7 @@ impl Plan {
     pub(crate) fn of(nodes: u8, pass: Pass) -> Self {
         Self {
             nodes,
-            own: 1,
+            own: u8::from(nodes > 1),
             network: 244,
             length: 24,
             lan: 77,

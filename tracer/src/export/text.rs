@@ -97,15 +97,19 @@ fn finding_lines(finding: &Finding, evidence: &Evidence) -> String {
 fn since(since: &Since, evidence: &Evidence) -> String {
     let start = evidence.window.start;
     if let Some(time) = since.time {
-        return format!("{}, {} ago", clock(time), ago(time, start));
+        return format!("{}, {} ago", clock(time, start), ago(time, start));
     }
     let not_after = match since.not_after {
-        Some(time) if time <= start => format!("not after {} (before this check)", clock(time)),
-        Some(time) => format!("not after {} (seen in this check)", clock(time)),
+        Some(time) if time <= start => {
+            format!("not after {} (before this check)", clock(time, start))
+        }
+        Some(time) => format!("not after {} (seen in this check)", clock(time, start)),
         None => "unknown".to_owned(),
     };
     match since.not_before {
-        Some(time) => format!("{not_after}; not before {}, {} ago", clock(time), ago(time, start)),
+        Some(time) => {
+            format!("{not_after}; not before {}, {} ago", clock(time, start), ago(time, start))
+        }
         None => not_after,
     }
 }
@@ -201,8 +205,11 @@ fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-fn clock(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+/// A time of the day of `start`, else with its date.
+fn clock(time: Timestamp, start: Timestamp) -> String {
+    let (time, start) = (time.to_zoned(TimeZone::UTC), start.to_zoned(TimeZone::UTC));
+    let format = if time.date() == start.date() { "%H:%M:%S UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    time.strftime(format).to_string()
 }
 
 /// The two greatest units between two times.
@@ -246,6 +253,7 @@ fn options<'a>(width: usize) -> Options<'a> {
     Options::new(width)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
         .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
         .break_words(false)
 }
 
