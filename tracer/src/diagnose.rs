@@ -1,1 +1,98 @@
-//! To be filled.
+//! The judgement: evidence in, findings out.
+//!
+//! Pure: no I/O, no clock, no privileges. Each rule lives in its own file, knows no other rule and
+//! speaks only where its proof is there; [`merge`] makes one finding of one fault.
+
+mod case;
+mod cni0_down;
+mod fdb_entry_missing;
+mod finding;
+mod flannel_link_down;
+mod flannel_link_flapped;
+mod flannel_link_missing;
+mod flow;
+mod impact;
+mod merge;
+mod neigh_entry_missing;
+mod peers;
+mod pod_route_blackholed;
+mod pod_route_missing;
+mod remedy;
+mod rule;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tunnel_one_way;
+mod unexplained_loss;
+mod unseen;
+mod verdict;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use self::{case::Case, rule::Rule};
+use crate::evidence::Evidence;
+
+pub use self::{
+    finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
+    flow::lost_after,
+    peers::{PeerState, PeerVerdict},
+    verdict::{Coverage, exit_status},
+};
+
+/// Every rule. A new fault is a new file and a line here.
+const RULES: [Rule; 10] = [
+    flannel_link_missing::RULE,
+    flannel_link_down::RULE,
+    cni0_down::RULE,
+    flannel_link_flapped::RULE,
+    pod_route_missing::RULE,
+    pod_route_blackholed::RULE,
+    neigh_entry_missing::RULE,
+    fdb_entry_missing::RULE,
+    tunnel_one_way::RULE,
+    unexplained_loss::RULE,
+];
+
+/// What the evidence of one node says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnosis {
+    /// The address of this node's tunnel end.
+    pub node_ip: Option<IpAddr>,
+    /// The pod CIDRs of this node.
+    pub pod_cidrs: Vec<IpNet>,
+    /// What is wrong: most severe first, most certain first, then in the order of subjects.
+    pub findings: Vec<Finding>,
+    /// Every peer, in the order of CIDRs.
+    pub peers: Vec<PeerVerdict>,
+    /// How much was observed.
+    pub coverage: Coverage,
+    /// What could not be checked, and why.
+    pub unseen: Vec<String>,
+}
+
+/// Judges the evidence of one node.
+#[must_use]
+pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+    let case = Case::of(evidence);
+    let mut judged = Vec::new();
+    let mut unseen = Vec::new();
+    for rule in &RULES {
+        let ruling = (rule.judge)(&case);
+        judged.extend(ruling.judged);
+        unseen.extend(ruling.unseen);
+    }
+    let causes = merge::merge(judged);
+    let peers = peers::verdicts(&case, &causes);
+    let coverage = Coverage::of(evidence, &peers);
+    Diagnosis {
+        node_ip: case.node_ip(),
+        pod_cidrs: case.topology.own_cidrs.clone(),
+        findings: causes.into_iter().map(|cause| cause.into_finding(&case)).collect(),
+        peers,
+        coverage,
+        unseen: unseen::lines(&case, unseen),
+    }
+}

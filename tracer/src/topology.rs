@@ -9,16 +9,20 @@ mod peer;
 mod question;
 mod roles;
 mod signs;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::evidence::{Evidence, FdbEntry, Intent, Link, Roles, Route, RouteKind, Tables, Traffic};
+use crate::evidence::{
+    Evidence, FdbEntry, Intent, Link, Neighbour, Roles, Route, RouteKind, Tables, Traffic,
+};
 
 pub use self::{
     cidrs::nth_address,
-    peer::{Answers, LifeSign, Peer},
+    peer::{Answers, LifeSign, Peer, is_resolved, refuses},
     question::{Question, questions},
     roles::{RoleProblem, detect_roles},
     signs::{other_backend, signs_of_flannel},
@@ -131,6 +135,18 @@ impl<'a> Topology<'a> {
                 route.kind == RouteKind::Unicast
                     && route.table != TABLE_LOCAL
                     && leaves_by(route, overlay.index)
+            })
+        })
+    }
+
+    /// Neighbour entries of the overlay device with which the kernel sends, and which may belong
+    /// to a peer: no link-local, no multicast ones.
+    pub fn overlay_neighbours(&self) -> impl Iterator<Item = &'a Neighbour> {
+        self.tables.zip(self.overlay).into_iter().flat_map(|(tables, overlay)| {
+            tables.neighbours.iter().filter(move |entry| {
+                entry.ifindex == overlay.index
+                    && is_resolved(entry)
+                    && cidrs::is_global_unicast(entry.address)
             })
         })
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{TABLE_MAIN, Topology, cidrs, peer::is_resolved};
+use super::{TABLE_MAIN, Topology, cidrs, peer::refuses};
 use crate::evidence::{Route, RouteKind};
 
 /// The CIDRs that a table, the intent or the traffic names, in order. This node's own are never
@@ -32,9 +32,9 @@ pub(super) fn peer_cidrs(topology: &Topology<'_>) -> Vec<IpNet> {
 fn by_overlay_routes(topology: &Topology<'_>) -> Vec<IpNet> {
     let fits = |route: &&Route| {
         let length = pod_length(topology, route.destination.addr());
-        let gateways = || route.next_hops.iter().filter_map(|hop| hop.gateway);
-        let by_its_own = gateways().any(|gateway| gateway == route.destination.network());
-        let of_pod_length = route.destination.prefix_len() == length && gateways().next().is_some();
+        let by_its_own = gateways(route).any(|gateway| gateway == route.destination.network());
+        let of_pod_length =
+            route.destination.prefix_len() == length && gateways(route).next().is_some();
         route.table == TABLE_MAIN && (by_its_own || of_pod_length)
     };
     topology.overlay_routes().filter(fits).map(|route| route.destination.trunc()).collect()
@@ -42,12 +42,8 @@ fn by_overlay_routes(topology: &Topology<'_>) -> Vec<IpNet> {
 
 /// Neighbour entries of the overlay device; flannel's are network addresses.
 fn by_neighbours(topology: &Topology<'_>) -> Vec<IpNet> {
-    let Some((tables, overlay)) = topology.tables.zip(topology.overlay) else { return Vec::new() };
-    tables
-        .neighbours
-        .iter()
-        .filter(|entry| entry.ifindex == overlay.index && is_resolved(entry))
-        .filter(|entry| cidrs::is_global_unicast(entry.address))
+    topology
+        .overlay_neighbours()
         .filter_map(|entry| {
             pod_cidr_of(topology, entry.address).filter(|cidr| cidr.network() == entry.address)
         })
@@ -55,12 +51,16 @@ fn by_neighbours(topology: &Topology<'_>) -> Vec<IpNet> {
 }
 
 /// Routes of a pod CIDR's length inside the cluster's network that lead elsewhere or refuse.
-/// Connected networks have no gateway and hold an address of this node: they are no peers.
+/// Connected networks have no gateway and hold an address of this node, and what lies behind the
+/// default gateway is some other network: they are no peers.
 fn by_other_routes(topology: &Topology<'_>) -> Vec<IpNet> {
     let Some(tables) = topology.tables else { return Vec::new() };
+    let is_default = |route: &&Route| route.destination.prefix_len() == 0;
+    let defaults: BTreeSet<IpAddr> =
+        tables.routes.iter().filter(is_default).flat_map(gateways).collect();
     let names_peer = |route: &&Route| match route.kind {
-        RouteKind::Unicast => route.next_hops.iter().any(|hop| hop.gateway.is_some()),
-        kind => super::peer::refuses(kind),
+        RouteKind::Unicast => gateways(route).any(|gateway| !defaults.contains(&gateway)),
+        kind => refuses(kind),
     };
     let holds_us = |cidr: IpNet| tables.addresses.iter().any(|own| cidr.contains(&own.address));
     tables
@@ -93,6 +93,10 @@ fn pod_length(topology: &Topology<'_>, address: IpAddr) -> u8 {
 
 fn in_cluster(topology: &Topology<'_>, cidr: IpNet) -> bool {
     topology.cluster_cidrs.iter().any(|network| network.contains(&cidr))
+}
+
+fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> {
+    route.next_hops.iter().filter_map(|hop| hop.gateway)
 }
 
 fn overlap(one: IpNet, other: IpNet) -> bool {

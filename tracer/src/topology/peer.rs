@@ -104,10 +104,9 @@ impl<'a> Peer<'a> {
 }
 
 impl<'a> Answers<'a> {
-    /// What a pod's packet meets, else what the node's own meets.
-    #[must_use]
-    pub fn first(&self) -> Option<&'a RouteOutcome> {
-        self.pods.or(self.node)
+    /// The answers that there are, the pods' first.
+    pub fn iter(&self) -> impl Iterator<Item = &'a RouteOutcome> + use<'a> {
+        self.pods.into_iter().chain(self.node)
     }
 }
 
@@ -117,12 +116,14 @@ pub(super) fn all<'a>(topology: &Topology<'a>) -> Vec<Peer<'a>> {
 }
 
 /// Whether the kernel can send with this neighbour entry.
-pub(super) fn is_resolved(entry: &Neighbour) -> bool {
+#[must_use]
+pub fn is_resolved(entry: &Neighbour) -> bool {
     entry.mac.is_some() && entry.state.is_valid() && entry.state != NeighbourState::NoArp
 }
 
 /// Whether a route of this kind refuses packets.
-pub(super) const fn refuses(kind: RouteKind) -> bool {
+#[must_use]
+pub const fn refuses(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 

@@ -1,0 +1,165 @@
+//! What a rule looks at: the evidence, its topology, and the words that rules share.
+
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::finding::{Precision, Since, Subject, SubjectKind};
+use crate::{
+    evidence::{Evidence, HookDirection, Link, Route, RouteOutcome, Stage, Tables},
+    topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
+};
+
+/// One node's evidence and who is who in it.
+pub(super) struct Case<'a> {
+    /// Everything known.
+    pub(super) evidence: &'a Evidence,
+    /// Who is who.
+    pub(super) topology: Topology<'a>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn of(evidence: &'a Evidence) -> Self {
+        Self { evidence, topology: Topology::of(evidence) }
+    }
+
+    /// The tables and the overlay device, when it works: up, with an address.
+    pub(super) fn working_overlay(&self) -> Option<(&'a Tables, &'a Link)> {
+        let overlay = self.topology.overlay.filter(|overlay| overlay.up)?;
+        self.topology.overlay_addresses().next()?;
+        Some((self.topology.tables?, overlay))
+    }
+
+    /// The address of this node's tunnel end.
+    pub(super) fn node_ip(&self) -> Option<IpAddr> {
+        self.topology.overlay?.vxlan.as_ref()?.local
+    }
+
+    /// The overlay device's name, or what it would be called.
+    pub(super) fn overlay_name(&self) -> &'a str {
+        let named = self.evidence.intent.overlay_option.as_deref();
+        self.topology.overlay.map(|link| link.name.as_str()).or(named).unwrap_or("flannel.1")
+    }
+
+    /// Whether a program was attached on that side of device `index`.
+    pub(super) fn is_hooked(&self, index: u32, direction: HookDirection) -> bool {
+        let mut hooks = self.evidence.hooks.iter();
+        hooks.any(|hook| hook.ifindex == index && hook.direction == direction && hook.attached)
+    }
+
+    /// Whether `stage` was observed: packets that did not come could have been seen there.
+    pub(super) fn observed(&self, stage: Stage) -> bool {
+        let (devices, direction) = match stage {
+            Stage::PodOut => (Vec::from_iter(self.topology.bridge), HookDirection::Ingress),
+            Stage::PodIn => (Vec::from_iter(self.topology.bridge), HookDirection::Egress),
+            Stage::OverlayOut => (Vec::from_iter(self.topology.overlay), HookDirection::Egress),
+            Stage::OverlayIn => (Vec::from_iter(self.topology.overlay), HookDirection::Ingress),
+            Stage::WireOut => (self.topology.uplinks.clone(), HookDirection::Egress),
+            Stage::WireIn => (self.topology.uplinks.clone(), HookDirection::Ingress),
+        };
+        self.evidence.traffic.is_some()
+            && !devices.is_empty()
+            && devices.iter().all(|link| self.is_hooked(link.index, direction))
+    }
+
+    /// Since some time before the observation.
+    pub(super) fn before_start(&self) -> Since {
+        Since {
+            time: None,
+            not_before: None,
+            not_after: Some(self.evidence.window.start),
+            precision: Precision::BeforeStart,
+            changed_by: None,
+        }
+    }
+
+    /// Since some time after an entry was written, `age` seconds before the observation.
+    pub(super) fn after_age(&self, age: Option<f64>) -> Since {
+        let not_before = age.and_then(|age| self.moments_ago(age));
+        let precision =
+            if not_before.is_some() { Precision::Bounded } else { Precision::BeforeStart };
+        Since { not_before, precision, ..self.before_start() }
+    }
+
+    /// Seen to hold inside the window; nothing tells since when.
+    pub(super) fn in_window(&self) -> Since {
+        let end = self.moments_ago(-self.evidence.window.seconds);
+        Since { not_after: end, precision: Precision::Bounded, ..self.before_start() }
+    }
+
+    /// The time `age` seconds before the observation.
+    pub(super) fn moments_ago(&self, age: f64) -> Option<Timestamp> {
+        let age = SignedDuration::try_from_secs_f64(age).ok()?;
+        let age = SignedDuration::from_millis(i64::try_from(age.as_millis()).ok()?);
+        self.evidence.window.start.checked_sub(age).ok()
+    }
+
+    /// A peer as the subject of a finding.
+    pub(super) fn about_peer(&self, peer: &Peer<'_>) -> Subject {
+        Subject {
+            kind: SubjectKind::Peer,
+            key: peer.cidr.to_string(),
+            peer: peer.node_ip,
+            cidr: Some(peer.cidr),
+            vtep_mac: peer.vtep_mac,
+            interface: self.topology.overlay.map(|link| link.name.clone()),
+            address: None,
+        }
+    }
+
+    /// A device as the subject of a finding.
+    pub(super) fn about_interface(&self, name: &str) -> Subject {
+        Subject {
+            kind: SubjectKind::Interface,
+            key: name.to_owned(),
+            peer: None,
+            cidr: None,
+            vtep_mac: None,
+            interface: Some(name.to_owned()),
+            address: None,
+        }
+    }
+
+    /// Words for the kernel's answer, to follow "the kernel".
+    pub(super) fn describe(&self, outcome: &RouteOutcome) -> String {
+        match outcome {
+            RouteOutcome::Route(route) => format!("would send it {}", self.describe_route(route)),
+            RouteOutcome::Refused(22) => "refuses it as a blackhole (errno 22)".to_owned(),
+            RouteOutcome::Refused(113) => "refuses it as unreachable (errno 113)".to_owned(),
+            RouteOutcome::Refused(13) => "refuses it as prohibited (errno 13)".to_owned(),
+            RouteOutcome::Refused(101) => "has no route for it (errno 101)".to_owned(),
+            RouteOutcome::Refused(errno) => format!("refuses it (errno {errno})"),
+        }
+    }
+
+    fn describe_route(&self, route: &Route) -> String {
+        let hops: Vec<String> = route
+            .next_hops
+            .iter()
+            .map(|hop| {
+                let gateway = hop.gateway.map(|gateway| format!("through {gateway} "));
+                format!("{}by {}", gateway.unwrap_or_default(), self.name_of(hop.ifindex))
+            })
+            .collect();
+        let which = if route.destination.prefix_len() == 0 {
+            "the default route".to_owned()
+        } else {
+            format!("the route {}", route.destination)
+        };
+        format!("{} ({which} of table {})", hops.join(" and "), table_name(route.table))
+    }
+
+    fn name_of(&self, index: Option<u32>) -> &'a str {
+        let link = index.zip(self.topology.tables).and_then(|(index, tables)| tables.link(index));
+        link.map_or("an unknown device", |link| &link.name)
+    }
+}
+
+/// The name of a routing table, as `ip route` prints it.
+pub(super) fn table_name(table: u32) -> String {
+    match table {
+        TABLE_MAIN => "main".to_owned(),
+        TABLE_LOCAL => "local".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,70 @@
+//! What effects did in the window, in packets and flows.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::{case::Case, finding::Impact, rule::Effect};
+use crate::evidence::{Flow, PeerTraffic, StagePair, Traffic};
+
+/// The packets and flows that these effects hit; a lower bound.
+pub(super) fn of(case: &Case<'_>, effects: &BTreeSet<Effect>) -> Impact {
+    let Some(traffic) = &case.evidence.traffic else { return Impact::default() };
+    let cidrs: BTreeSet<IpNet> = effects.iter().filter_map(Effect::cidr).collect();
+    let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
+    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(traffic) } else { 0 };
+    let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(case, effect, flow));
+    let flows = traffic.flows.iter().filter(is_hit).count();
+    Impact { packets: of_peers + stray, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
+}
+
+/// Packets for the pod network that left un-encapsulated for no known peer.
+pub(super) fn stray_leaks(traffic: &Traffic) -> u64 {
+    let known: u64 = traffic.peers.iter().map(|peer| peer.leaked).sum();
+    traffic.stages.leak.packets.saturating_sub(known)
+}
+
+/// A packet that leaked was also lost between pod and overlay: it counts once.
+fn packets_of(traffic: &Traffic, effects: &BTreeSet<Effect>, cidr: IpNet) -> u64 {
+    let Some(peer) = traffic.peers.iter().find(|peer| peer.cidr == cidr) else { return 0 };
+    let has = |effect: Effect| effects.contains(&effect);
+    let lost = |pair: StagePair| if has(Effect::Loss(cidr, pair)) { peer.lost.at(pair) } else { 0 };
+    let leaked = if has(Effect::Leak(cidr)) { peer.leaked } else { 0 };
+    let unanswered = if has(Effect::Silence(cidr)) { unanswered(peer) } else { 0 };
+    lost(StagePair::PodToOverlay).max(leaked)
+        + lost(StagePair::OverlayToWire)
+        + lost(StagePair::WireToOverlay)
+        + lost(StagePair::OverlayToPod)
+        + unanswered
+}
+
+fn unanswered(peer: &PeerTraffic) -> u64 {
+    let silent = peer.packets.wire_in == 0 && peer.packets.overlay_in == 0;
+    if silent { peer.asking_out.min(peer.packets.wire_out) } else { 0 }
+}
+
+fn hits(case: &Case<'_>, effect: &Effect, flow: &Flow) -> bool {
+    let outward = |cidr: &IpNet| cidr.contains(&flow.destination);
+    let inward = |cidr: &IpNet| cidr.contains(&flow.source);
+    match effect {
+        Effect::Leak(cidr) => outward(cidr) && flow.leaked > 0,
+        Effect::StrayLeak => flow.leaked > 0 && case.topology.peer_of(flow.destination).is_none(),
+        Effect::Loss(cidr, pair) => match pair {
+            StagePair::PodToOverlay | StagePair::OverlayToWire | StagePair::WireToPeer => {
+                outward(cidr) && falls(flow, *pair)
+            }
+            StagePair::WireToOverlay | StagePair::OverlayToPod => {
+                inward(cidr) && falls(flow, *pair)
+            }
+        },
+        Effect::Silence(cidr) => outward(cidr) && flow.packets.wire_out > 0,
+        Effect::NoRoute(_) | Effect::NoNeighbour(_) | Effect::NoFdb(_) => false,
+    }
+}
+
+/// The flow's numbers fall; of a flow born in the window only that nothing arrived counts.
+fn falls(flow: &Flow, pair: StagePair) -> bool {
+    let Some(next) = pair.next() else { return false };
+    let (before, after) = (flow.packets.at(pair.last_seen()), flow.packets.at(next));
+    if flow.born_in_window { before > 0 && after == 0 } else { before > after }
+}

@@ -1,0 +1,147 @@
+//! What a rule is, and what it returns.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::{
+    case::Case,
+    finding::{Confidence, Finding, Impact, Severity, Since, Subject},
+};
+use crate::evidence::StagePair;
+
+/// One fault that can be told.
+pub(super) struct Rule {
+    /// Stable name of the fault.
+    pub(super) code: &'static str,
+    /// How bad it is.
+    pub(super) severity: Severity,
+    /// How sure its proof is.
+    pub(super) confidence: Confidence,
+    /// What its proof is made of.
+    pub(super) rank: Rank,
+    /// Looks for the fault.
+    pub(super) judge: fn(&Case<'_>) -> Ruling,
+}
+
+/// What a proof is made of; the greater explains the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Something is missing that should have been seen.
+    Inferred,
+    /// Packets.
+    Live,
+    /// One entry of a table, or the kernel's answer for one destination.
+    Entry,
+    /// A table as a whole.
+    Table,
+    /// The state of a device.
+    Device,
+}
+
+/// Something observed that a fault can be the cause of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Packets of a peer's CIDR died between two stages.
+    Loss(IpNet, StagePair),
+    /// Packets for a peer's CIDR left un-encapsulated.
+    Leak(IpNet),
+    /// Packets for the pod network, but for no known peer, left un-encapsulated.
+    StrayLeak,
+    /// Nothing came back from a peer that was asked.
+    Silence(IpNet),
+    /// A peer has no route over the overlay device.
+    NoRoute(IpNet),
+    /// A peer has no neighbour entry.
+    NoNeighbour(IpNet),
+    /// A peer has no FDB entry.
+    NoFdb(IpNet),
+}
+
+/// What a rule says about a case.
+#[derive(Debug, Default)]
+pub(super) struct Ruling {
+    /// The faults found.
+    pub(super) judged: Vec<Judged>,
+    /// What it could not tell, and why.
+    pub(super) unseen: Vec<String>,
+}
+
+/// A finding with what ties it to others.
+#[derive(Debug, Clone)]
+pub(super) struct Judged {
+    /// The finding; its impact and `breaks` are filled by the merge.
+    pub(super) finding: Finding,
+    /// What its proof is made of.
+    pub(super) rank: Rank,
+    /// What it rests on: explained all of it, it is no fault of its own. Empty for a device.
+    pub(super) supports: BTreeSet<Effect>,
+    /// What it causes.
+    pub(super) explains: BTreeSet<Effect>,
+    /// Its words among another finding's `breaks`.
+    pub(super) as_break: String,
+}
+
+impl Rule {
+    /// A finding of this rule.
+    pub(super) fn finding(
+        &self,
+        title: String,
+        subject: Subject,
+        since: Since,
+        evidence: Vec<String>,
+        remedy: Vec<String>,
+    ) -> Finding {
+        Finding {
+            code: self.code,
+            severity: self.severity,
+            confidence: self.confidence,
+            title,
+            subject,
+            since,
+            impact: Impact::default(),
+            breaks: Vec::new(),
+            evidence,
+            remedy,
+        }
+    }
+}
+
+impl Effect {
+    /// The peer it concerns.
+    pub(super) const fn cidr(&self) -> Option<IpNet> {
+        match self {
+            Self::Loss(cidr, _)
+            | Self::Leak(cidr)
+            | Self::Silence(cidr)
+            | Self::NoRoute(cidr)
+            | Self::NoNeighbour(cidr)
+            | Self::NoFdb(cidr) => Some(*cidr),
+            Self::StrayLeak => None,
+        }
+    }
+
+    /// Everything that can happen to the packets and entries of a peer.
+    pub(super) fn everything_of(cidr: IpNet) -> impl Iterator<Item = Self> {
+        let entries = [Self::NoRoute(cidr), Self::NoNeighbour(cidr), Self::NoFdb(cidr)];
+        Self::all_losses(cidr).chain(entries)
+    }
+
+    /// Everything that can happen to the packets of a peer.
+    pub(super) fn all_losses(cidr: IpNet) -> impl Iterator<Item = Self> {
+        let losses = StagePair::LOCAL.into_iter().map(move |pair| Self::Loss(cidr, pair));
+        losses.chain([Self::Leak(cidr), Self::Silence(cidr)])
+    }
+}
+
+impl From<Vec<Judged>> for Ruling {
+    fn from(judged: Vec<Judged>) -> Self {
+        Self { judged, unseen: Vec::new() }
+    }
+}
+
+impl From<Option<Judged>> for Ruling {
+    fn from(judged: Option<Judged>) -> Self {
+        Self::from(Vec::from_iter(judged))
+    }
+}

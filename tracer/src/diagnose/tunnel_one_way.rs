@@ -1,0 +1,95 @@
+//! `tunnel-one-way`: packets that ask for an answer leave for a peer, and nothing comes back.
+
+use std::collections::BTreeSet;
+
+use super::{
+    case::Case,
+    finding::{Confidence, Severity},
+    rule::{Effect, Judged, Rank, Rule, Ruling},
+};
+use crate::{
+    evidence::{PeerTraffic, Stage},
+    topology::Peer,
+};
+
+pub(super) const RULE: Rule = Rule {
+    code: "tunnel-one-way",
+    severity: Severity::Critical,
+    confidence: Confidence::Likely,
+    rank: Rank::Inferred,
+    judge,
+};
+
+/// How many packets must have asked before silence means something.
+const ENOUGH: u64 = 3;
+
+fn judge(case: &Case<'_>) -> Ruling {
+    if !case.observed(Stage::WireIn) || !case.observed(Stage::OverlayIn) {
+        return Ruling::default();
+    }
+    let silent = case.topology.peers.iter().filter(|peer| peer.is_known());
+    let judged = silent.filter_map(|peer| {
+        let traffic = peer.traffic.filter(|traffic| is_one_way(traffic))?;
+        Some(judged(case, peer, traffic))
+    });
+    Ruling::from(judged.collect::<Vec<_>>())
+}
+
+/// Both reads saw packets leave, and no read saw one come.
+const fn is_one_way(traffic: &PeerTraffic) -> bool {
+    traffic.asking_out >= ENOUGH
+        && traffic.early.wire_out > 0
+        && traffic.packets.wire_out > traffic.early.wire_out
+        && traffic.packets.wire_in == 0
+        && traffic.packets.overlay_in == 0
+}
+
+fn judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic) -> Judged {
+    let cidr = peer.cidr;
+    let seconds = case.evidence.window.seconds;
+    let port = case.topology.overlay.and_then(|link| link.vxlan.as_ref()).map(|vxlan| vxlan.port);
+    let port = port.map_or_else(|| "the tunnel port".to_owned(), |port| format!("UDP {port}"));
+    Judged {
+        finding: RULE.finding(
+            format!("Packets leave for {}, none come back", peer.label()),
+            case.about_peer(peer),
+            case.in_window(),
+            vec![
+                format!(
+                    "{} encapsulated packets left in {seconds:.1} s, {} of them ask for an answer; \
+                     none came in from there",
+                    traffic.packets.wire_out, traffic.asking_out
+                ),
+                format!("{}; whether its node is alive was not checked", tables_say(case, peer)),
+            ],
+            vec![
+                format!(
+                    "flannel-tracer check      (on {}: its tables may be wrong)",
+                    peer.short_name()
+                ),
+                format!("(else the network or a firewall between the nodes drops {port})"),
+            ],
+        ),
+        rank: RULE.rank,
+        supports: BTreeSet::from([Effect::Silence(cidr)]),
+        explains: BTreeSet::from([Effect::Silence(cidr)]),
+        as_break: format!("answers from {cidr}"),
+    }
+}
+
+/// What this node's own entries are worth.
+fn tables_say(case: &Case<'_>, peer: &Peer<'_>) -> String {
+    let destination = peer.fdb.and_then(|entry| entry.destination);
+    let disagrees = |node_ip| destination.is_some_and(|destination| destination != node_ip);
+    match peer.intent {
+        _ if case.topology.tables.is_none() => "the tables of this node were not read".to_owned(),
+        Some(intent) if disagrees(intent.node_ip) => format!(
+            "the FDB entry of this node disagrees with {}, which names {}",
+            intent.source, intent.node_ip
+        ),
+        _ if peer.overlay_route.is_some() && peer.resolved().is_some() && destination.is_some() => {
+            "the tables of this node are right for it".to_owned()
+        }
+        _ => "the tables of this node are not complete for it".to_owned(),
+    }
+}

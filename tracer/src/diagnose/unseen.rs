@@ -1,0 +1,51 @@
+//! What was not seen, and why.
+
+use super::{case::Case, impact};
+
+/// How many packets must leak to addresses of no known peer before it is worth a line.
+const ENOUGH: u64 = 3;
+
+/// The lines: the collectors' first, then the rules', then what no check of this version sees.
+pub(super) fn lines(case: &Case<'_>, of_rules: Vec<String>) -> Vec<String> {
+    let evidence = case.evidence;
+    let mut lines = evidence.unseen.clone();
+    lines.extend(of_rules);
+    if evidence.tables.is_none() {
+        lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
+    }
+    if evidence.window.seconds == 0.0 {
+        lines.push("packets: with --duration 0 only the tables are read".to_owned());
+    } else if evidence.traffic.is_none() {
+        lines.push("packets: the stages were not observed".to_owned());
+    } else {
+        lines.extend(of_stages(case));
+    }
+    if !case.topology.peers.is_empty() {
+        lines.push("the peers' own tables: run check there".to_owned());
+    }
+    lines.push(
+        "drop reasons, DNS, VIPs, translated service addresses, flannel's memory and the history of \
+         a daemon: not read by this version"
+            .to_owned(),
+    );
+    let mut seen = std::collections::HashSet::new();
+    lines.retain(|line| seen.insert(line.clone()));
+    lines
+}
+
+fn of_stages(case: &Case<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for hook in case.evidence.hooks.iter().filter(|hook| !hook.attached) {
+        let direction = format!("{:?}", hook.direction).to_lowercase();
+        lines.push(format!("{direction} of {}: not attached, {}", hook.interface, hook.because));
+    }
+    let stray = case.evidence.traffic.as_ref().map_or(0, impact::stray_leaks);
+    if stray >= ENOUGH {
+        lines.push(format!(
+            "who owns the addresses of the pod network to which {stray} packets left un-encapsulated: \
+             no sign of a living node"
+        ));
+    }
+    lines.push("same-node pod traffic, which the bridge forwards by itself".to_owned());
+    lines
+}

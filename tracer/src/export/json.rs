@@ -1,0 +1,281 @@
+//! The JSON of `check`, `flannel-tracer/check/v1`: keys are only ever added.
+
+mod flow;
+
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::flow::FlowJson;
+use super::words::{self, MOST_ENTRIES};
+use crate::{
+    diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
+    evidence::{
+        Capability, Count, Evidence, FlannelProcess, Link, MacAddress, Platform, SelfCounters,
+        StageTotals, Window,
+    },
+    topology::Topology,
+};
+
+/// Name and version of the format.
+pub const SCHEMA: &str = "flannel-tracer/check/v1";
+
+/// The whole document.
+#[derive(Debug, Serialize)]
+pub struct Check<'a> {
+    schema: &'static str,
+    node: NodeJson<'a>,
+    window: Window,
+    interfaces: Vec<InterfaceJson<'a>>,
+    capabilities: &'a [Capability],
+    coverage: CoverageJson,
+    stages: StagesJson,
+    flows: Vec<FlowJson>,
+    peers: Vec<PeerJson<'a>>,
+    drops: [Unbuilt; 0],
+    dns: [Unbuilt; 0],
+    vips: [Unbuilt; 0],
+    flannel: FlannelJson,
+    findings: Vec<&'a Finding>,
+    unseen: &'a [String],
+    #[serde(rename = "self")]
+    own: SelfCounters,
+    truncated: BTreeMap<&'static str, u64>,
+}
+
+/// An entry of an array that is always empty so far.
+#[derive(Debug, Serialize)]
+enum Unbuilt {}
+
+#[derive(Debug, Serialize)]
+struct NodeJson<'a> {
+    name: &'a str,
+    ip: Option<IpAddr>,
+    pod_cidrs: &'a [IpNet],
+    kernel: &'a str,
+    platform: Platform,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceJson<'a> {
+    role: &'static str,
+    name: &'a str,
+    ifindex: u32,
+    mac: Option<MacAddress>,
+    mtu: u32,
+    state: &'static str,
+    vni: Option<u32>,
+    port: Option<u16>,
+    attached: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct CoverageJson {
+    tables: bool,
+    stages: bool,
+    drops: &'static str,
+    peers_total: usize,
+    peers_verified: usize,
+    peers_unverified: usize,
+    daemon: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct StagesJson {
+    pod_out: Count,
+    overlay_out: Count,
+    wire_out: Count,
+    wire_in: Count,
+    overlay_in: Count,
+    pod_in: Count,
+    leak: Count,
+    host: Count,
+}
+
+#[derive(Debug, Serialize)]
+struct PeerJson<'a> {
+    key: String,
+    node_ip: Option<IpAddr>,
+    name: Option<&'a str>,
+    pod_cidrs: [IpNet; 1],
+    vtep_mac: Option<MacAddress>,
+    family: u8,
+    packets: PeerPackets,
+    last_seen: Option<Timestamp>,
+    state: PeerState,
+    alive: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct PeerPackets {
+    overlay_out: u64,
+    wire_out: u64,
+    wire_in: u64,
+    overlay_in: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct FlannelJson {
+    process: FlannelProcess,
+    pid: Option<u32>,
+    since: Option<Timestamp>,
+    memory_bytes: Option<u64>,
+    memory_limit_bytes: Option<u64>,
+    oom_kills: Option<u64>,
+    last_oom: Option<Timestamp>,
+}
+
+/// The document for a diagnosis.
+#[must_use]
+pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'a> {
+    let topology = Topology::of(evidence);
+    let traffic = evidence.traffic.as_ref();
+    let mut truncated = BTreeMap::new();
+    let flows = flow::flows(&topology, evidence);
+    let left_out =
+        traffic.map_or(0, |it| it.flows_left_out + (it.flows.len() - flows.len()) as u64);
+    truncated.insert("flows", left_out);
+    let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
+    peers.sort_by_key(|peer| Reverse(total(peer)));
+    cut(&mut peers, "peers", &mut truncated);
+    let mut findings: Vec<&Finding> = diagnosis.findings.iter().collect();
+    cut(&mut findings, "findings", &mut truncated);
+    Check {
+        schema: SCHEMA,
+        node: node(diagnosis, evidence),
+        window: evidence.window,
+        interfaces: interfaces(evidence),
+        capabilities: &evidence.capabilities,
+        coverage: coverage(&diagnosis.coverage),
+        stages: stages(traffic.map(|it| &it.stages)),
+        flows,
+        peers: peers.into_iter().map(peer).collect(),
+        drops: [],
+        dns: [],
+        vips: [],
+        flannel: flannel(evidence),
+        findings,
+        unseen: &diagnosis.unseen,
+        own: traffic.map(|it| it.own).unwrap_or_default(),
+        truncated,
+    }
+}
+
+/// The document as text, one line at the end.
+pub fn render(diagnosis: &Diagnosis, evidence: &Evidence) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(&document(diagnosis, evidence))?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn cut<T>(list: &mut Vec<T>, name: &'static str, truncated: &mut BTreeMap<&'static str, u64>) {
+    let left_out = list.len().saturating_sub(MOST_ENTRIES);
+    list.truncate(MOST_ENTRIES);
+    if left_out > 0 {
+        truncated.insert(name, left_out as u64);
+    }
+}
+
+fn node<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> NodeJson<'a> {
+    NodeJson {
+        name: &evidence.node.name,
+        ip: diagnosis.node_ip,
+        pod_cidrs: &diagnosis.pod_cidrs,
+        kernel: &evidence.node.kernel,
+        platform: evidence.node.platform,
+    }
+}
+
+fn interfaces(evidence: &Evidence) -> Vec<InterfaceJson<'_>> {
+    words::role_links(evidence)
+        .into_iter()
+        .map(|it| InterfaceJson {
+            role: it.role,
+            name: &it.link.name,
+            ifindex: it.link.index,
+            mac: it.link.mac,
+            mtu: it.link.mtu,
+            state: link_state(it.link),
+            vni: it.link.vxlan.as_ref().map(|vxlan| vxlan.vni),
+            port: it.link.vxlan.as_ref().map(|vxlan| vxlan.port),
+            attached: is_attached(evidence, it.link.index),
+        })
+        .collect()
+}
+
+const fn link_state(link: &Link) -> &'static str {
+    match (link.up, link.lower_up) {
+        (false, _) => "down",
+        (true, false) => "no-carrier",
+        (true, true) => "up",
+    }
+}
+
+fn is_attached(evidence: &Evidence, index: u32) -> bool {
+    let mut hooks = evidence.hooks.iter().filter(|hook| hook.ifindex == index).peekable();
+    hooks.peek().is_some() && hooks.all(|hook| hook.attached)
+}
+
+const fn coverage(coverage: &Coverage) -> CoverageJson {
+    CoverageJson {
+        tables: coverage.tables,
+        stages: coverage.stages,
+        drops: "off",
+        peers_total: coverage.peers_total,
+        peers_verified: coverage.peers_verified,
+        peers_unverified: coverage.peers_unverified,
+        daemon: false,
+    }
+}
+
+fn stages(totals: Option<&StageTotals>) -> StagesJson {
+    let totals = totals.cloned().unwrap_or_default();
+    StagesJson {
+        pod_out: totals.pod_out,
+        overlay_out: totals.overlay_out,
+        wire_out: totals.wire_out,
+        wire_in: totals.wire_in,
+        overlay_in: totals.overlay_in,
+        pod_in: totals.pod_in,
+        leak: totals.leak,
+        host: totals.host,
+    }
+}
+
+fn peer(peer: &PeerVerdict) -> PeerJson<'_> {
+    PeerJson {
+        key: peer.cidr.to_string(),
+        node_ip: peer.node_ip,
+        name: peer.name.as_deref(),
+        pod_cidrs: [peer.cidr],
+        vtep_mac: peer.vtep_mac,
+        family: if peer.cidr.addr().is_ipv4() { 4 } else { 6 },
+        packets: PeerPackets {
+            overlay_out: peer.packets.overlay_out,
+            wire_out: peer.packets.wire_out,
+            wire_in: peer.packets.wire_in,
+            overlay_in: peer.packets.overlay_in,
+        },
+        last_seen: None,
+        state: peer.state,
+        alive: None,
+    }
+}
+
+const fn total(peer: &PeerVerdict) -> u64 {
+    peer.packets.overlay_out + peer.packets.overlay_in
+}
+
+const fn flannel(evidence: &Evidence) -> FlannelJson {
+    FlannelJson {
+        process: evidence.flannel.process,
+        pid: evidence.flannel.pid,
+        since: evidence.flannel.since,
+        memory_bytes: None,
+        memory_limit_bytes: None,
+        oom_kills: None,
+        last_oom: None,
+    }
+}

@@ -1,0 +1,90 @@
+//! The `flows` of the JSON of `check`.
+
+use std::{cmp::Reverse, net::IpAddr};
+
+use serde::Serialize;
+
+use super::super::words::{self, MOST_ENTRIES};
+use crate::{
+    diagnose::lost_after,
+    evidence::{Evidence, Flow, Stage, StageCounts},
+    topology::Topology,
+};
+
+/// ICMP types of echo (RFC 792); a flow's source port holds the type.
+const ECHO_REPLY: u16 = 0;
+const ECHO_REQUEST: u16 = 8;
+/// IP protocol number of ICMP.
+const ICMP: u8 = 1;
+
+/// One inner flow, one direction.
+#[derive(Debug, Serialize)]
+pub(super) struct FlowJson {
+    source: IpAddr,
+    destination: IpAddr,
+    translated_destination: Option<IpAddr>,
+    protocol: String,
+    source_port: u16,
+    destination_port: u16,
+    packets: StageCounts,
+    lost_after: Option<Stage>,
+    answered_by: Option<IpAddr>,
+    source_pod: Option<String>,
+    destination_pod: Option<String>,
+}
+
+/// The flows with most packets.
+pub(super) fn flows(topology: &Topology<'_>, evidence: &Evidence) -> Vec<FlowJson> {
+    let all = evidence.traffic.as_ref().map_or(&[][..], |traffic| &traffic.flows);
+    let mut order: Vec<&Flow> = all.iter().collect();
+    order.sort_by_key(|flow| (Reverse(most(flow)), key(flow)));
+    order.truncate(MOST_ENTRIES);
+    order
+        .into_iter()
+        .map(|flow| FlowJson {
+            source: flow.source,
+            destination: flow.destination,
+            translated_destination: None,
+            protocol: words::protocol(flow.protocol),
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+            packets: flow.packets,
+            lost_after: lost_after(topology, flow),
+            answered_by: answered_by(flow, all, evidence),
+            source_pod: None,
+            destination_pod: None,
+        })
+        .collect()
+}
+
+fn most(flow: &Flow) -> u64 {
+    Stage::ALL.into_iter().map(|stage| flow.packets.at(stage)).max().unwrap_or(0).max(flow.leaked)
+}
+
+const fn key(flow: &Flow) -> (IpAddr, IpAddr, u8, u16, u16) {
+    (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+}
+
+/// The source of the reverse flow. A service address never answers itself: there the answer comes
+/// from the pod behind it.
+fn answered_by(flow: &Flow, all: &[Flow], evidence: &Evidence) -> Option<IpAddr> {
+    let to_service =
+        evidence.intent.service_cidrs.iter().any(|cidr| cidr.contains(&flow.destination));
+    let reverse = |other: &&Flow| {
+        other.protocol == flow.protocol
+            && other.destination == flow.source
+            && (to_service || other.source == flow.destination)
+            && ports_answer(flow, other)
+    };
+    all.iter().find(reverse).map(|other| other.source)
+}
+
+/// Ports change places; an echo reply has its request's identifier.
+const fn ports_answer(flow: &Flow, other: &Flow) -> bool {
+    if flow.protocol == ICMP {
+        return flow.source_port == ECHO_REQUEST
+            && other.source_port == ECHO_REPLY
+            && flow.destination_port == other.destination_port;
+    }
+    flow.source_port == other.destination_port && flow.destination_port == other.source_port
+}

@@ -1,0 +1,258 @@
+//! What the exporters print, on evidence built by hand.
+
+use anstream::adapter::strip_str;
+use serde_json::Value;
+
+use super::{json, text};
+use crate::{
+    diagnose::{
+        Severity, diagnose, exit_status,
+        testing::{Pass, Plan, UPLINK, judge, mac, peer_traffic, tables},
+    },
+    evidence::{Evidence, Flow, Platform, StageCounts},
+    topology::nth_address,
+};
+
+/// A node of three whose FDB entry for the last peer is gone.
+fn broken(platform: Platform) -> (Plan, Evidence) {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    evidence.node.platform = platform;
+    let hit = mac(plan.hit());
+    tables(&mut evidence).fdb.retain(|entry| entry.mac != hit);
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    traffic.packets = StageCounts { pod_out: 42, overlay_out: 42, ..StageCounts::default() };
+    traffic.early = StageCounts { pod_out: 20, overlay_out: 20, ..StageCounts::default() };
+    traffic.lost.overlay_to_wire = 42;
+    traffic.lost_early.overlay_to_wire = 20;
+    let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+    flows.retain(|flow| !plan.hit_cidr().contains(&flow.source));
+    for flow in flows.iter_mut().filter(|flow| plan.hit_cidr().contains(&flow.destination)) {
+        flow.packets = StageCounts { pod_out: 42, overlay_out: 42, ..StageCounts::default() };
+    }
+    judge(&mut evidence);
+    (plan, evidence)
+}
+
+fn text_of(evidence: &Evidence) -> String {
+    let diagnosis = diagnose(evidence);
+    let status = exit_status(&diagnosis, evidence, Severity::Warning);
+    strip_str(&text::render(&diagnosis, evidence, status)).to_string()
+}
+
+fn json_of(evidence: &Evidence) -> Value {
+    serde_json::from_str(&json::render(&diagnose(evidence), evidence).unwrap()).unwrap()
+}
+
+#[test]
+fn the_text_of_a_broken_node() {
+    let (_, evidence) = broken(Platform::K3sAgent);
+    let expected = "\
+node n1  192.168.77.11  pods 10.244.1.0/24  kernel 6.12.48  overlay flannel.1 (VNI 1, UDP 8472) via
+            eth0  [k3s agent]
+CRITICAL  fdb-entry-missing  No FDB entry for 10.244.2.0/24 (n2, 192.168.77.12)
+  since     not after 12:00:00 UTC (before this check); not before 11:43:20 UTC, 16 min 40 s ago
+  impact    42 packets of 1 flow in 5.0 s; breaks: packets of 10.244.2.0/24 after overlay_out
+  evidence  the neighbour 10.244.2.0 of flannel.1 has the MAC 0a:00:00:00:07:02
+            the FDB of flannel.1 has no entry for 0a:00:00:00:07:02 nor a default one
+  repair    systemctl restart k3s-agent  (flannel does not restore FDB entries by itself)
+peers     2: n0 ok (traffic both ways) · n2 BROKEN (above)
+not seen  ";
+    let text = text_of(&evidence);
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.ends_with("\n1 finding, 5.0 s, exit 1\n"), "{text}");
+}
+
+#[test]
+fn no_line_of_text_is_longer_than_100_columns() {
+    for platform in [Platform::Kubeadm, Platform::Talos, Platform::Rke2Agent, Platform::Unknown] {
+        let (_, mut evidence) = broken(platform);
+        evidence.node.name = "ip-10-0-13-37.eu-central-1.compute.internal".to_owned();
+        for line in text_of(&evidence).lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_long_command_goes_on_after_a_backslash() {
+    let (_, evidence) = broken(Platform::Kubeadm);
+    let text = text_of(&evidence);
+    let command =
+        text.split("  repair    ").nth(1).unwrap().split("\n            (").next().unwrap();
+    let joined = command.replace(" \\\n            ", " ");
+    assert_eq!(
+        joined,
+        "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=n1 -l app=flannel"
+    );
+}
+
+#[test]
+fn the_text_is_the_same_every_time() {
+    let (_, evidence) = broken(Platform::Talos);
+    assert_eq!(text_of(&evidence), text_of(&evidence.clone()));
+}
+
+#[test]
+fn more_than_twenty_peers_are_counted() {
+    let plan = Plan::of(30, Pass::SubnetEnv);
+    let text = text_of(&plan.evidence());
+    assert!(text.contains("\npeers     29: 29 ok\n"), "{text}");
+}
+
+#[test]
+fn a_healthy_node_says_so() {
+    let text = text_of(&Plan::of(1, Pass::Tables).evidence());
+    assert!(text.contains("\npeers     none known\n"), "{text}");
+    assert!(text.ends_with("\nno finding, 5.0 s, exit 0\n"), "{text}");
+}
+
+#[test]
+fn every_key_of_the_contract_is_there() {
+    let (_, evidence) = broken(Platform::Kubeadm);
+    let json = json_of(&evidence);
+    for (object, keys) in [
+        (
+            "",
+            "schema node window interfaces capabilities coverage stages flows peers drops dns vips \
+             flannel findings unseen self truncated",
+        ),
+        ("/node", "name ip pod_cidrs kernel platform"),
+        ("/window", "start seconds"),
+        ("/interfaces/0", "role name ifindex mac mtu state vni port attached"),
+        ("/coverage", "tables stages drops peers_total peers_verified peers_unverified daemon"),
+        ("/stages", "pod_out overlay_out wire_out wire_in overlay_in pod_in leak host"),
+        ("/stages/leak", "packets bytes"),
+        (
+            "/flows/0",
+            "source destination translated_destination protocol source_port destination_port \
+             packets lost_after answered_by source_pod destination_pod",
+        ),
+        ("/flows/0/packets", "pod_out overlay_out wire_out wire_in overlay_in pod_in"),
+        ("/peers/0", "key node_ip name pod_cidrs vtep_mac family packets last_seen state alive"),
+        ("/peers/0/packets", "overlay_out wire_out wire_in overlay_in"),
+        ("/flannel", "process pid since memory_bytes memory_limit_bytes oom_kills last_oom"),
+        (
+            "/findings/0",
+            "code severity confidence title subject since impact breaks evidence remedy",
+        ),
+        ("/findings/0/subject", "kind key peer cidr vtep_mac interface address"),
+        ("/findings/0/since", "time not_before not_after precision changed_by"),
+        ("/findings/0/impact", "packets flows"),
+        ("/self", "parse_errors slow_parse events_lost flow_evictions map_insert_failures"),
+        ("/truncated", "flows"),
+    ] {
+        let found = json.pointer(object).and_then(Value::as_object).expect(object);
+        let mut found: Vec<&str> = found.keys().map(String::as_str).collect();
+        let mut expected: Vec<&str> = keys.split_whitespace().collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{object}");
+    }
+}
+
+#[test]
+fn the_values_of_a_broken_node() {
+    let (plan, evidence) = broken(Platform::K3sServer);
+    let json = json_of(&evidence);
+    assert_eq!(json["schema"], "flannel-tracer/check/v1");
+    assert_eq!(json["node"]["ip"], "192.168.77.11");
+    assert_eq!(json["node"]["platform"], "k3s-server");
+    assert_eq!(json["coverage"]["stages"], true);
+    assert_eq!(json["coverage"]["peers_verified"], 1);
+    let finding = &json["findings"][0];
+    assert_eq!(finding["code"], "fdb-entry-missing");
+    assert_eq!(finding["severity"], "critical");
+    assert_eq!(finding["confidence"], "certain");
+    assert_eq!(finding["subject"]["kind"], "peer");
+    assert_eq!(finding["subject"]["key"], plan.hit_cidr().to_string());
+    assert_eq!(finding["subject"]["cidr"], plan.hit_cidr().to_string());
+    assert_eq!(finding["subject"]["interface"], "flannel.1");
+    assert_eq!(finding["since"]["precision"], "bounded");
+    assert_eq!(finding["since"]["not_after"], "2026-01-01T12:00:00Z");
+    assert_eq!(finding["impact"]["flows"], 1);
+    let lost = json["flows"].as_array().unwrap().iter().find(|it| it["lost_after"] != Value::Null);
+    assert_eq!(lost.unwrap()["lost_after"], "overlay_out");
+    assert_eq!(lost.unwrap()["answered_by"], Value::Null);
+}
+
+#[test]
+fn a_flow_is_answered_by_the_source_of_its_reverse() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    evidence.intent.service_cidrs = vec!["10.96.0.0/12".parse().unwrap()];
+    let pod = nth_address(plan.own_cidr(), 9);
+    let server = nth_address(plan.hit_cidr(), 5);
+    let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+    let flow = |source, destination, ports: (u16, u16), protocol| Flow {
+        source,
+        destination,
+        protocol,
+        source_port: ports.0,
+        destination_port: ports.1,
+        packets: StageCounts { pod_out: 3, ..StageCounts::default() },
+        leaked: 0,
+        born_in_window: false,
+        outer_source: None,
+        inner_source_mac: None,
+    };
+    flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
+    flows.push(flow(server, pod, (53, 5000), 17));
+    flows.push(flow(pod, server, (8, 77), 1));
+    flows.push(flow(server, pod, (0, 77), 1));
+    let json = json_of(&evidence);
+    let answered: Vec<(&str, &str)> = json["flows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["answered_by"] == server.to_string())
+        .map(|it| (it["protocol"].as_str().unwrap(), it["destination"].as_str().unwrap()))
+        .collect();
+    let server = server.to_string();
+    assert_eq!(answered, [("tcp", &*server), ("udp", "10.96.0.10"), ("icmp", &server)]);
+}
+
+#[test]
+fn arrays_hold_100_entries_and_say_what_is_left_out() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let traffic = evidence.traffic.as_mut().unwrap();
+    let one = traffic.flows[0].clone();
+    traffic.flows = (0..150).map(|port| Flow { source_port: port, ..one.clone() }).collect();
+    traffic.flows_left_out = 4000;
+    let json = json_of(&evidence);
+    assert_eq!(json["flows"].as_array().unwrap().len(), 100);
+    assert_eq!(json["truncated"]["flows"], 4050);
+}
+
+#[test]
+fn exit_status_follows_what_was_found_and_seen() {
+    let status = |evidence: &Evidence, fail_on| exit_status(&diagnose(evidence), evidence, fail_on);
+    let healthy = Plan::of(2, Pass::Tables).evidence();
+    assert_eq!(status(&healthy, Severity::Warning), 0);
+
+    let mut detached = healthy.clone();
+    detached.hooks.iter_mut().filter(|hook| hook.ifindex == UPLINK).for_each(|hook| {
+        hook.attached = false;
+    });
+    assert_eq!(status(&detached, Severity::Warning), 2);
+    detached.hooks.iter_mut().for_each(|hook| hook.ifindex = 99);
+    assert_eq!(status(&detached, Severity::Warning), 2, "hooks of devices that are gone");
+
+    let mut unwatched = healthy.clone();
+    unwatched.traffic = None;
+    assert_eq!(status(&unwatched, Severity::Warning), 2);
+    unwatched.window.seconds = 0.0;
+    assert_eq!(status(&unwatched, Severity::Warning), 0, "only the tables were asked for");
+    unwatched.tables = None;
+    assert_eq!(status(&unwatched, Severity::Warning), 2);
+
+    let mut lossy = healthy;
+    let cidr = Plan::of(2, Pass::Tables).hit_cidr();
+    let traffic = peer_traffic(&mut lossy, cidr).unwrap();
+    (traffic.lost.wire_to_overlay, traffic.lost_early.wire_to_overlay) = (9, 4);
+    assert_eq!(status(&lossy, Severity::Warning), 1);
+    assert_eq!(status(&lossy, Severity::Critical), 0);
+    let (_, broken) = broken(Platform::Kubeadm);
+    assert_eq!(status(&broken, Severity::Critical), 1);
+}

@@ -1,0 +1,51 @@
+//! Words that several exporters print.
+
+use crate::evidence::{Evidence, Link, Platform};
+
+/// How many entries an array of an output holds at most.
+pub(super) const MOST_ENTRIES: usize = 100;
+
+/// A device and the part it plays.
+pub(super) struct RoleLink<'a> {
+    pub(super) role: &'static str,
+    pub(super) link: &'a Link,
+}
+
+/// The devices with a role: overlay, bridge, uplinks.
+pub(super) fn role_links(evidence: &Evidence) -> Vec<RoleLink<'_>> {
+    let Some(tables) = &evidence.tables else { return Vec::new() };
+    let overlay = evidence.roles.overlay.map(|index| ("overlay", index));
+    let bridge = evidence.roles.bridge.map(|index| ("bridge", index));
+    let uplinks = evidence.roles.uplinks.iter().map(|index| ("uplink", *index));
+    overlay
+        .into_iter()
+        .chain(bridge)
+        .chain(uplinks)
+        .filter_map(|(role, index)| Some(RoleLink { role, link: tables.link(index)? }))
+        .collect()
+}
+
+/// The platform in words.
+pub(super) const fn platform(platform: Platform) -> Option<&'static str> {
+    match platform {
+        Platform::K3sServer => Some("k3s server"),
+        Platform::K3sAgent => Some("k3s agent"),
+        Platform::Rke2Server => Some("RKE2 server"),
+        Platform::Rke2Agent => Some("RKE2 agent"),
+        Platform::Talos => Some("Talos"),
+        Platform::Kubeadm => Some("kubeadm"),
+        Platform::Unknown => None,
+    }
+}
+
+/// An IP protocol's name, else its number.
+pub(super) fn protocol(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
