@@ -6,6 +6,7 @@ mod skips;
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -40,12 +41,20 @@ enum Tier {
 #[derive(Deserialize)]
 struct Message {
     executable: Option<String>,
+    manifest_path: Option<PathBuf>,
     profile: Option<Profile>,
 }
 
 #[derive(Deserialize)]
 struct Profile {
     test: bool,
+}
+
+/// A test program of its own.
+#[derive(Debug)]
+struct Suite {
+    executable: String,
+    manifest: PathBuf,
 }
 
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
@@ -89,46 +98,59 @@ impl fmt::Display for Tier {
     }
 }
 
+// === impl Suite ===
+
+impl Suite {
+    /// The package's folder.
+    fn folder(&self) -> &Path {
+        self.manifest.parent().unwrap_or(shell::workspace())
+    }
+}
+
+/// Libraries, programs and examples in the documentation: none of these may need privileges.
 fn unit() -> Result<Tally> {
     let mut reader = Reader::default();
-    let mut cargo = shell::cargo();
-    cargo.args(["test", "--no-fail-fast", "--workspace", "--exclude", "tracer-tests"]);
-    let mut succeeded = stream(&mut cargo, &mut reader)?;
-    // The suites of tracer-tests are the lab tier; its library has unit tests like any other.
-    let mut cargo = shell::cargo();
-    cargo.args(["test", "--no-fail-fast", "-p", "tracer-tests", "--lib", "--bins"]);
-    succeeded &= stream(&mut cargo, &mut reader)?;
+    let mut succeeded = true;
+    for targets in [&["--lib", "--bins"][..], &["--doc"]] {
+        let mut cargo = shell::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]).args(targets);
+        succeeded &= stream(&mut cargo, &mut reader)?;
+    }
     Ok(reader.finish(succeeded))
 }
 
-/// One suite after the other, one test at a time: there is one lab on a machine.
+/// Every `tests/` folder, as root; one test at a time, because there is one lab on a machine.
 fn lab(built: &Built) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
-    for program in suites()? {
+    for suite in suites()? {
+        eprintln!("test: {}", suite.executable);
         let mut command = as_root("env", "the lab's network namespaces")?;
-        command.args(built.environment()).arg(program).arg("--test-threads=1");
-        command.current_dir(shell::workspace().join("tests"));
+        command.args(built.environment()).arg(&suite.executable).arg("--test-threads=1");
+        // Where cargo would run it.
+        command.current_dir(suite.folder());
         succeeded &= stream(&mut command, &mut reader)?;
     }
     Ok(reader.finish(succeeded))
 }
 
-/// Builds the end-to-end suites, as the caller and not as root, and says where they are.
-fn suites() -> Result<Vec<String>> {
+/// Builds the suites, as the caller and not as root, and says where they are.
+fn suites() -> Result<Vec<Suite>> {
     let messages = shell::output(
         shell::cargo()
-            .args(["test", "-p", "tracer-tests", "--test", "*", "--no-run"])
+            .args(["test", "--workspace", "--test", "*", "--no-run"])
             .arg("--message-format=json-render-diagnostics")
             .stderr(Stdio::inherit()),
     )?;
-    messages.lines().filter_map(|line| test_program(line).transpose()).collect()
+    messages.lines().filter_map(|line| suite(line).transpose()).collect()
 }
 
-fn test_program(line: &str) -> Result<Option<String>> {
+fn suite(line: &str) -> Result<Option<Suite>> {
     let message: Message = serde_json::from_str(line).context("cargo's messages are not JSON")?;
     let is_test = message.profile.is_some_and(|profile| profile.test);
-    Ok(message.executable.filter(|_| is_test))
+    let executable = message.executable.filter(|_| is_test);
+    let suite = executable.zip(message.manifest_path);
+    Ok(suite.map(|(executable, manifest)| Suite { executable, manifest }))
 }
 
 /// Runs a command, shows its output as it comes, and has it counted; whether it ended well.
@@ -153,13 +175,15 @@ mod tests {
 
     #[test]
     fn only_test_programs_are_taken_from_cargo_s_messages() {
-        let test = r#"{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/a"}"#;
-        let plain = r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":"/b"}"#;
-        let other = r#"{"reason":"build-finished","success":true}"#;
-        assert_eq!(test_program(test).expect("JSON"), Some("/t/a".to_owned()));
-        assert_eq!(test_program(plain).expect("JSON"), None);
-        assert_eq!(test_program(other).expect("JSON"), None);
-        assert!(test_program("not JSON").is_err());
+        let message = |test: bool| {
+            let profile = format!(r#""profile":{{"test":{test}}}"#);
+            format!(r#"{{"manifest_path":"/w/tests/Cargo.toml","executable":"/t/a",{profile}}}"#)
+        };
+        let found = suite(&message(true)).expect("JSON").expect("a suite");
+        assert_eq!((&*found.executable, found.folder()), ("/t/a", Path::new("/w/tests")));
+        assert!(suite(&message(false)).expect("JSON").is_none());
+        assert!(suite(r#"{"reason":"build-finished"}"#).expect("JSON").is_none());
+        assert!(suite("not JSON").is_err());
     }
 
     #[test]

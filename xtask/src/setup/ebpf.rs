@@ -72,7 +72,10 @@ fn way(toolchain: BpfToolchain) -> &'static str {
 /// An installed nightly keeps its version; it only gets the sources.
 fn install_nightly() -> bool {
     let mut command = shell::command("timeout");
-    command.args([DOWNLOAD_SECONDS, "rustup"]).env("RUSTUP_MAX_RETRIES", "1");
+    command
+        .args([DOWNLOAD_SECONDS, "rustup"])
+        .env("RUSTUP_MAX_RETRIES", "1")
+        .env("RUST_BACKTRACE", "0");
     if has_nightly() {
         command.args(["component", "add", "rust-src", "--toolchain", "nightly"]);
     } else {
