@@ -1,7 +1,6 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
-mod clsact;
 mod log;
 mod plan;
 mod reading;

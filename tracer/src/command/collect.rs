@@ -23,6 +23,7 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
     let mut evidence = tables_and_intent(&args.node)?;
     let problem = assign_roles(&mut evidence)?;
     if args.duration.is_zero() {
+        evidence.tables_only = true;
         evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
         return Ok(evidence);
@@ -50,6 +51,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         schema: SCHEMA.to_owned(),
         node,
         window: Window { start: Timestamp::now(), seconds: 0.0 },
+        tables_only: false,
         intent,
         roles: Roles::default(),
         tables: Some(tables),
@@ -64,7 +66,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
 fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Failure> {
     let subnet_env = subnet_env::read(&args.subnet_env).map_err(usage)?;
     if subnet_env.is_none() {
-        unseen.push(format!("flannel's own view: {} does not exist", args.subnet_env.display()));
+        unseen.push(subnet_env::missing(&args.subnet_env));
     }
     let peers = match &args.peers {
         Some(path) => peers_file::read(path).map_err(usage)?,

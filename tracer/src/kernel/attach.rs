@@ -10,8 +10,11 @@ use aya::programs::{
     tc::{SchedClassifierLink, TcAttachOptions},
 };
 
-use super::{PlannedHook, clsact::ClsactFilter};
-use crate::{evidence::HookDirection, netlink::traffic_control::Slot};
+use super::PlannedHook;
+use crate::{
+    evidence::HookDirection,
+    netlink::traffic_control::{ClsactFilter, Slot},
+};
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
