@@ -10,10 +10,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT
 static PARSE_ERRORS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(counter::PARSE_ERROR_ENTRIES, 0);
 
-/// Adds one to a counter.
+/// Adds one to a counter and says what it was on this CPU.
 #[inline(always)]
-pub(crate) fn add(counter: Counter) {
-    increment(&COUNTERS, counter as u32);
+pub(crate) fn add(counter: Counter) -> u64 {
+    increment(&COUNTERS, counter as u32)
 }
 
 /// Counts a packet that could not be parsed.
@@ -23,10 +23,12 @@ pub(crate) fn add_parse_error(stage: usize, error: ParseError) {
 }
 
 #[inline(always)]
-fn increment(map: &PerCpuArray<u64>, index: u32) {
-    if let Some(counter) = map.get_ptr_mut(index) {
-        // SAFETY: the pointer is this CPU's value; tc programs run with bottom halves off, so
-        // nothing else on this CPU touches it meanwhile.
-        unsafe { *counter += 1 }
-    }
+fn increment(map: &PerCpuArray<u64>, index: u32) -> u64 {
+    let Some(counter) = map.get_ptr_mut(index) else { return 0 };
+    // SAFETY: the pointer is this CPU's value; tc programs run with bottom halves off, so nothing
+    // else on this CPU touches it meanwhile.
+    let counter = unsafe { &mut *counter };
+    let before = *counter;
+    *counter += 1;
+    before
 }

@@ -3,6 +3,7 @@
 
 use aya_ebpf::{
     bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
+    programs::TcContext,
 };
 use tracer_ebpf::parse::{HEADERS, Inner, Packet};
 
@@ -29,6 +30,12 @@ pub(crate) struct Copied {
 }
 
 impl Skb {
+    /// The context as aya has it.
+    #[inline(always)]
+    pub(crate) fn context(self) -> TcContext {
+        TcContext::new(self.0)
+    }
+
     /// Length of the whole packet in bytes, headers included.
     #[inline(always)]
     pub(crate) fn length(self) -> u32 {

@@ -27,6 +27,6 @@ pub(super) fn account<P: Packet>(
     {
         return peers::count_slot(REFUSED, stage, segments, bytes);
     }
-    let class = flows::count(inner.key, stage, segments, outer_remote);
+    let class = flows::count(skb, inner.key, stage, segments, outer_remote);
     peers::count(class, stage, segments, bytes, !inner.expires());
 }

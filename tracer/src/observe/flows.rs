@@ -149,7 +149,12 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
         source: reading.source.into(),
         destination: reading.destination.into(),
         protocol: reading.protocol,
-        source_port: reading.source_port,
+        // Of an ICMP message's type and code the type is what names its flow.
+        source_port: if reading.protocol == ICMP {
+            reading.source_port >> 8
+        } else {
+            reading.source_port
+        },
         destination_port: reading.destination_port,
         packets: counts,
         leaked: packets[LEAK],
