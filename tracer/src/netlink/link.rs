@@ -103,3 +103,47 @@ fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
     }
     vxlan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute with its padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn an_attribute_of_unknown_form_costs_neither_the_link_nor_its_vxlan_settings() {
+        let (vni, learning, two_bytes) = (7u32.to_ne_bytes(), [1], [0, 0]);
+        let (id, learning_kind, port) = (1, 7, 15);
+        let data = [
+            attribute(id, &vni),
+            attribute(port, &[0x21, 0x18]),
+            attribute(learning_kind, &learning),
+            attribute(99, &two_bytes),
+        ];
+        let info =
+            [attribute(IFLA_INFO_KIND, b"vxlan\0"), attribute(IFLA_INFO_DATA, &data.concat())];
+        let mut body = vec![0; 16];
+        body.extend(attribute(IFLA_IFNAME, b"flannel.1\0"));
+        body.extend(attribute(libc::IFLA_MTU, &two_bytes));
+        body.extend(attribute(IFLA_LINKINFO, &info.concat()));
+        let mut skipped = Skipped::default();
+        let link = decode(&body, &mut skipped).unwrap();
+        assert_eq!((link.name.as_str(), link.kind.as_deref()), ("flannel.1", Some("vxlan")));
+        let vxlan = link.vxlan.unwrap();
+        assert_eq!((vxlan.vni, vxlan.port, vxlan.learning), (7, 8472, true));
+        assert_eq!(skipped, Skipped { messages: 0, attributes: 1 });
+    }
+
+    #[test]
+    fn a_message_without_a_name_is_no_link() {
+        assert_eq!(decode(&[0; 16], &mut Skipped::default()), None);
+        assert_eq!(decode(&[0; 3], &mut Skipped::default()), None);
+    }
+}

@@ -112,3 +112,42 @@ impl Dump {
 fn is_of(family: AddressFamily, message: &Message) -> bool {
     message.body.first() == Some(&u8::from(family))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// A header of any content, then attributes of any kind and value.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let attribute = (0u16..64, vec(any::<u8>(), 0..24)).prop_map(|(kind, value)| {
+            let length = (4 + value.len()) as u16;
+            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        });
+        let header = (any::<bool>(), vec(any::<u8>(), 11)).prop_map(|(inet, rest)| {
+            let mut header = vec![if inet { 2 } else { 10 }];
+            header.extend(rest);
+            header
+        });
+        (header, vec(attribute, 0..6))
+            .prop_map(|(header, attributes)| [header, attributes.concat()].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_a_decoder_panic(body in body()) {
+            let skipped = &mut Skipped::default();
+            let padded = [&[0; 4], &body[..]].concat();
+            link::decode(&padded, skipped);
+            address::decode(&body[4..], 0, skipped);
+            rule::decode(&body, skipped);
+            route::decode(&body, skipped);
+            neighbour::decode(&body, skipped);
+            neighbour::decode_fdb(&body, skipped);
+        }
+    }
+}
