@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{case::Case, finding::Severity, merge::Cause, rule::Effect};
+use super::{case::Case, finding::Severity, merge::Cause};
 use crate::{
     evidence::{MacAddress, Stage, StageCounts},
     topology::Peer,
@@ -63,13 +63,13 @@ fn verdict(case: &Case<'_>, peer: &Peer<'_>, causes: &[Cause]) -> PeerVerdict {
     }
 }
 
-/// A critical finding names the peer, or one of the whole node explains what happens to it.
+/// A critical finding, of this peer or of the whole node, explains what happens to it.
 fn is_broken(peer: &Peer<'_>, causes: &[Cause]) -> bool {
-    causes.iter().filter(|cause| cause.judged.finding.severity == Severity::Critical).any(|cause| {
-        let named = cause.judged.finding.subject.cidr == Some(peer.cidr);
-        let explained = cause.judged.explains.iter().filter_map(Effect::cidr);
-        named || explained.into_iter().any(|cidr| cidr == peer.cidr)
-    })
+    causes
+        .iter()
+        .filter(|cause| cause.judged.finding.severity == Severity::Critical)
+        .flat_map(|cause| &cause.judged.explains)
+        .any(|effect| effect.cidr() == Some(peer.cidr))
 }
 
 /// The uplink tells both ways; where it is not observed, the overlay device does.

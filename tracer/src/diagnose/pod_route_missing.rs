@@ -29,11 +29,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for peer in &case.topology.peers {
         let served = case.topology.overlay_serves(peer.cidr);
-        if !served
-            || !peer.lives()
-            || peer.direct.is_some()
-            || has_route(tables, peer, overlay.index)
-        {
+        if !served || !peer.lives() || has_route(tables, peer, overlay.index) {
             continue;
         }
         if peer.answers.iter().next().is_none() {
@@ -49,7 +45,8 @@ fn judge(case: &Case<'_>) -> Ruling {
     ruling
 }
 
-/// Table main has a route to the CIDR, wherever it leads, or another table has flannel's.
+/// Table main has a route to the CIDR, wherever it leads (by a node address with DirectRouting), or
+/// another table has flannel's.
 fn has_route(tables: &Tables, peer: &Peer<'_>, overlay: u32) -> bool {
     tables.routes.iter().any(|route| {
         route.destination.trunc() == peer.cidr

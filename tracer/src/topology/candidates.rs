@@ -51,8 +51,8 @@ fn by_neighbours(topology: &Topology<'_>) -> Vec<IpNet> {
 }
 
 /// Routes of a pod CIDR's length inside the cluster's network that lead elsewhere or refuse.
-/// Connected networks have no gateway and hold an address of this node, and what lies behind the
-/// default gateway is some other network: they are no peers.
+/// Connected networks have no gateway, and what lies behind the default gateway is some other
+/// network: they are no peers.
 fn by_other_routes(topology: &Topology<'_>) -> Vec<IpNet> {
     let Some(tables) = topology.tables else { return Vec::new() };
     let is_default = |route: &&Route| route.destination.prefix_len() == 0;
@@ -62,14 +62,13 @@ fn by_other_routes(topology: &Topology<'_>) -> Vec<IpNet> {
         RouteKind::Unicast => gateways(route).any(|gateway| !defaults.contains(&gateway)),
         kind => refuses(kind),
     };
-    let holds_us = |cidr: IpNet| tables.addresses.iter().any(|own| cidr.contains(&own.address));
     tables
         .routes
         .iter()
         .filter(names_peer)
         .map(|route| route.destination.trunc())
         .filter(|cidr| cidr.prefix_len() == pod_length(topology, cidr.addr()))
-        .filter(|cidr| in_cluster(topology, *cidr) && !holds_us(*cidr))
+        .filter(|cidr| in_cluster(topology, *cidr))
         .collect()
 }
 

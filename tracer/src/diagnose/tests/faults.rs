@@ -10,7 +10,8 @@ use super::super::{
     },
 };
 use crate::evidence::{
-    Evidence, Losses, NeighbourState, Platform, RouteKind, StageCounts, Stranger, Vxlan,
+    Evidence, Losses, NeighbourState, Platform, Route, RouteKind, RouteOutcome, StageCounts,
+    Stranger, Vxlan,
 };
 
 /// A name, what it does, and the finding that must be told.
@@ -383,6 +384,19 @@ fn silence_is_not_told_where_nobody_listened() {
     assert_eq!(told(&super::super::diagnose(&evidence)), [""; 0]);
 }
 
+#[test]
+fn silence_is_not_told_where_answers_may_come_by_another_uplink() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    make_one_way(&mut evidence, &plan);
+    tables(&mut evidence).links.push(link(30, "tailscale0", Some("tun")));
+    let other = plan.node_ip(plan.peers().next().unwrap());
+    tables(&mut evidence).routes.push(via(other.into(), None, 30));
+    assert_eq!(judge(&mut evidence).findings.len(), 1);
+    evidence.hooks.retain(|hook| hook.ifindex != 30);
+    assert_eq!(told(&super::super::diagnose(&evidence)), [""; 0]);
+}
+
 fn make_one_way(evidence: &mut Evidence, plan: &Plan) {
     let out = |packets| StageCounts {
         pod_out: packets,
@@ -440,6 +454,17 @@ fn a_cluster_wide_blackhole_under_a_missing_route_asks_for_a_restart() {
 }
 
 #[test]
+fn the_route_that_refuses_is_the_longest_match() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let wide = "10.244.0.0/16".parse().unwrap();
+    tables(&mut evidence).routes.push(refusing(wide, RouteKind::Blackhole));
+    blackhole(&mut evidence, &plan, RouteKind::Blackhole);
+    let finding = judge(&mut evidence).findings.remove(0);
+    assert_eq!(finding.remedy[0], format!("ip route del blackhole {}", plan.hit_cidr()));
+}
+
+#[test]
 fn the_remedy_speaks_the_words_of_the_platform() {
     let plan = Plan::of(2, Pass::SubnetEnv);
     for (platform, command) in [
@@ -481,6 +506,21 @@ fn a_port_taken_by_another_plugin_is_not_a_device_set_down() {
     });
     tables(&mut evidence).links.push(other);
     assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+}
+
+#[test]
+fn a_policy_rule_that_hijacks_a_right_route_is_no_missing_route() {
+    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::PeersFile) };
+    let mut evidence = plan.evidence();
+    let wide: ipnet::IpNet = "10.244.0.0/16".parse().unwrap();
+    let hijack = Route { table: 52, ..via(wide, Some(plan.gateway()), UPLINK) };
+    for answer in &mut tables(&mut evidence).answers {
+        if wide.contains(&answer.destination) {
+            answer.outcome = RouteOutcome::Route(hijack.clone());
+        }
+    }
+    tables(&mut evidence).routes.push(hijack);
+    assert_eq!(told(&super::super::diagnose(&evidence)), [""; 0]);
 }
 
 #[test]

@@ -125,11 +125,11 @@ fn all_peers_left_and_old_fdb_entries_remained() {
 }
 
 #[test]
-fn entries_written_just_after_the_device_came_up() {
+fn entries_written_while_the_device_came_up() {
     assert_healthy(1, |evidence, plan| {
         let tables = tables(evidence);
         tables.fdb.push(fdb(mac(90), plan.node_ip(9)));
-        tables.addresses.iter_mut().for_each(|it| it.created_age = Some(1000.02));
+        tables.addresses.iter_mut().for_each(|it| it.created_age = Some(999.98));
         tables.fdb.iter_mut().for_each(|it| it.updated_age = Some(1000.0));
     });
 }
@@ -184,6 +184,24 @@ fn routes_of_a_vpn_in_a_table_of_its_own() {
         tables(evidence).routes.push(via(lan, Some(plan.gateway()), UPLINK));
         let lan: IpNet = "10.244.200.0/24".parse().unwrap();
         tables(evidence).routes.push(via(lan, Some(plan.gateway()), UPLINK));
+    });
+}
+
+#[test]
+fn a_network_behind_the_default_gateway_is_no_peer() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let lan: IpNet = "10.244.200.0/24".parse().unwrap();
+    tables(&mut evidence).routes.push(via(lan, Some(plan.gateway()), UPLINK));
+    assert_eq!(judge(&mut evidence).peers.len(), 2);
+}
+
+#[test]
+fn a_route_of_a_vpn_to_a_pod_cidr_that_nobody_owns() {
+    assert_healthy(3, |evidence, _| {
+        let cidr: IpNet = "10.244.77.0/24".parse().unwrap();
+        let route = via(cidr, "100.64.0.1".parse().ok(), UPLINK);
+        tables(evidence).routes.push(Route { table: 52, ..route });
     });
 }
 
@@ -243,6 +261,7 @@ fn ipv6_noise_and_arp_of_a_load_balancer_on_the_overlay_device() {
             ("ff02::2", NeighbourState::NoArp),
             ("192.168.1.100", NeighbourState::Stale),
             ("192.168.1.101", NeighbourState::Incomplete),
+            ("172.16.5.9", NeighbourState::Reachable),
         ] {
             let address: IpAddr = address.parse().unwrap();
             let entry = neighbour(OVERLAY, address, mac(200));
