@@ -18,7 +18,16 @@ const TABLE: &str = "fltr_count";
 /// UDP 8, VXLAN 8, Ethernet 14, IPv4 20, source port 2 bytes.
 const INNER_PORT_OFFSET: usize = (8 + 8 + 14 + 20 + 2) * 8;
 
-/// Counters on one node for the packets of one inner destination port. Dropped with their guard.
+/// The transport protocol of the counted packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// UDP.
+    Udp,
+    /// TCP; only the direction towards the port is counted.
+    Tcp,
+}
+
+/// Counters on one node for the packets of one inner destination port. Removed on drop.
 #[derive(Debug)]
 pub struct Counters {
     namespace: String,
@@ -31,12 +40,13 @@ pub type Packets = BTreeMap<String, u64>;
 // === impl Counters ===
 
 impl Counters {
-    /// Puts counters on a node for UDP datagrams to `port` inside and outside the tunnel.
+    /// Puts counters on a node for packets to `port`, inside and outside the tunnel.
     ///
     /// # Errors
     /// When nft or the kernel (netdev egress: 5.16) refuses them.
-    pub fn install(plan: &Plan, node: &Node, port: u16) -> Result<Self> {
-        let script = Script::new(Tool::Nft, Some(&node.namespace), lines(plan, node, port));
+    pub fn install(plan: &Plan, node: &Node, protocol: Protocol, port: u16) -> Result<Self> {
+        let script =
+            Script::new(Tool::Nft, Some(&node.namespace), lines(plan, node, protocol, port));
         let delete = format!("delete table netdev {TABLE}");
         let undo = vec![Script::new(Tool::Nft, Some(&node.namespace), [delete])];
         let guard = Injection::apply(&[script], undo)?;
@@ -60,8 +70,12 @@ impl Counters {
     }
 }
 
-fn lines(plan: &Plan, node: &Node, port: u16) -> Vec<String> {
-    let plain = format!("udp dport {port}");
+fn lines(plan: &Plan, node: &Node, protocol: Protocol, port: u16) -> Vec<String> {
+    let protocol = match protocol {
+        Protocol::Udp => "udp",
+        Protocol::Tcp => "tcp",
+    };
+    let plain = format!("{protocol} dport {port}");
     let tunnelled = format!("udp dport {} @th,{INNER_PORT_OFFSET},16 {port}", plan.port);
     let overlay = plan.overlay();
     let places = [

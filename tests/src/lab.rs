@@ -17,7 +17,7 @@ use crate::{
     script::{Script, run_all},
     state::{self, Kept, Lock},
     teardown,
-    traffic::{self, Traffic},
+    traffic::{self, Flow, Limits, Stop, Traffic},
 };
 
 /// How long a suite waits for another lab on the machine to end.
@@ -160,13 +160,20 @@ impl Lab {
         ready::wait_among(&self.plan, among)
     }
 
+    /// Sends `count` packets of a flow from a namespace, one after the other, and says how many
+    /// were answered.
+    ///
+    /// # Errors
+    /// When they cannot be sent at all.
+    pub fn answered(&self, namespace: &str, flow: &Flow, count: u64) -> Result<u64> {
+        let limits = Limits::exactly(count, 100.0);
+        netns::run_in(namespace, || Ok(flow.generate(limits, &Stop::default())?.answered))
+    }
+
     fn build(&self) -> Result<()> {
         let plan = &self.plan;
         state::create()?;
         state::write_intent(plan)?;
-        {
-            let _gate = teardown::gate()?;
-        }
         netns::create(&plan.namespaces())?;
         lan::plain_host(netns::SWITCH).run()?;
         lan::switch(plan).run()?;

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod counters;
+pub mod drawing;
 pub mod fault;
 pub mod flannel;
 pub mod lab;

@@ -39,6 +39,12 @@ pub struct Shape {
     pub flannel_rules: FlannelRules,
 }
 
+/// A seed that nobody chose, short enough to be typed again.
+#[must_use]
+pub fn random() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
 // === impl Shape ===
 
 impl Default for Shape {

@@ -1,6 +1,12 @@
 //! Runs the production binary on nodes of the lab.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command, thread};
+use std::{
+    env,
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, Output},
+    thread,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
@@ -56,6 +62,21 @@ impl Intent {
 // === impl CheckOutput ===
 
 impl CheckOutput {
+    /// Takes over what `check --format json` printed.
+    ///
+    /// # Errors
+    /// When it is no report, or the tracer was ended by a signal.
+    pub fn of(output: &Output) -> Result<Self> {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("check printed no JSON, but said: {stderr}"))?;
+        if !json["findings"].is_array() {
+            bail!("check printed JSON without findings, and said: {stderr}")
+        }
+        let status = output.status.code().context("check was ended by a signal")?;
+        Ok(Self { status, json, stderr })
+    }
+
     /// Code and `subject.key` of every finding.
     #[must_use]
     pub fn findings(&self) -> Vec<(&str, &str)> {
@@ -86,11 +107,7 @@ impl Lab {
             .args(extra)
             .output()
             .context("cannot start nsenter")?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let json = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("check on {} gave no JSON: {stderr}", node.name))?;
-        let status = output.status.code().context("check was ended by a signal")?;
-        Ok(CheckOutput { status, json, stderr })
+        CheckOutput::of(&output).with_context(|| format!("on {}", node.name))
     }
 
     /// Runs [`Lab::check`] on several nodes at the same time; the answers come in their order.

@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use tracer_tests::{
-    plan::{DNS_NAME, ECHO_PORT, SINK_PORT, SYSLOG_PORT},
+    lab::{LOCK_WAIT, Lab},
+    plan::{DNS_NAME, ECHO_PORT, Plan, SINK_PORT, SYSLOG_PORT},
+    seed::Shape,
     service,
     traffic::{Flow, Limits, Stop},
 };
@@ -28,6 +30,12 @@ enum Command {
     Serve,
     /// Do nothing, for ever.
     Idle,
+    /// Bring a lab up, say so, and hold it until a signal comes.
+    Hold {
+        /// What the lab is drawn from.
+        #[arg(long)]
+        seed: u64,
+    },
     /// ICMP echo.
     Ping {
         to: Ipv4Addr,
@@ -118,9 +126,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let (flow, limits) = match command {
         Command::Serve => return service::serve(),
-        Command::Idle => loop {
-            thread::park();
-        },
+        Command::Idle => idle(),
+        Command::Hold { seed } => return hold(seed),
         Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),
         Command::UdpEcho { to, port, limits } => {
             (Flow::UdpEcho { to: SocketAddrV4::new(to, port) }, limits)
@@ -141,4 +148,17 @@ fn run(command: Command) -> Result<()> {
     let counts = flow.generate(limits.into(), &Stop::default())?;
     println!("{}", serde_json::to_string(&counts).context("counts as JSON")?);
     Ok(())
+}
+
+/// SIGINT and SIGTERM end it, and take the lab down first.
+fn hold(seed: u64) -> Result<()> {
+    let _lab = Lab::up(Plan::draw(seed, &Shape::default()), LOCK_WAIT)?;
+    println!("up");
+    idle()
+}
+
+fn idle() -> ! {
+    loop {
+        thread::park();
+    }
 }
