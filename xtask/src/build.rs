@@ -63,10 +63,12 @@ pub(crate) fn production() -> Result<Built> {
 
 /// Puts the binary where a plain `cargo build --release` would have left it.
 fn place(target: &str) -> Result<PathBuf> {
-    let folder = shell::workspace().join("target");
+    // Both are relative to the workspace: that is where cargo is run.
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let folder = shell::workspace().join(folder);
     let built = folder.join(target).join("release/flannel-tracer");
     let placed = folder.join("release/flannel-tracer");
-    fs::create_dir_all(folder.join("release")).context("cannot create target/release")?;
+    fs::create_dir_all(folder.join("release")).context("cannot create the release folder")?;
     // A running tracer keeps the old file: writing into it is refused, replacing it is not.
     let fresh = placed.with_extension("new");
     fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
