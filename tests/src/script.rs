@@ -70,7 +70,7 @@ impl Script {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let _gate = teardown::gate()?;
+        let _gate = teardown::gate();
         self.run_ungated()
     }
 
