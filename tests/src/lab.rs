@@ -42,8 +42,9 @@ impl Lab {
     ///
     /// # Errors
     /// Without root; when another lab runs or was left running; when a tool is missing or refuses.
-    pub fn up(plan: Plan, patience: Duration) -> Result<Self> {
+    pub fn up(mut plan: Plan, patience: Duration) -> Result<Self> {
         need_root()?;
+        plan.bridge_netfilter &= node::kernel_has_bridge_netfilter();
         let lock = poll_until("the machine to be free for a lab", patience, lock_without_lab)?;
         teardown::on_signals()?;
         teardown::own(true);
@@ -213,6 +214,9 @@ fn build_node(plan: &Plan, node: &Node) -> Result<()> {
         node::pod_ports(plan, node),
     ];
     node::settings(node).run()?;
+    if node::kernel_has_bridge_netfilter() {
+        node::bridge_netfilter(plan, node).run()?;
+    }
     Script::ip(&node.namespace, device_lines.concat()).run()?;
     run_all(&flannel::peers(plan, node))?;
     run_all(&netfilter::scripts(plan, node))?;

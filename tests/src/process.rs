@@ -73,7 +73,9 @@ pub fn spawn(namespace: &str, program: &Path, arguments: &[&str]) -> Result<()> 
             .stdout(log.try_clone().context("log file")?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .with_context(|| {
+                format!("cannot start {}: run `cargo xtask setup`", program.display())
+            })?;
         let pid = i32::try_from(child.id()).context("process id")?;
         record(Recorded::of(pid).context("the new process is already gone")?)
     })

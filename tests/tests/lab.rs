@@ -21,7 +21,7 @@ use tracer_tests::{
     fault,
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{Plan, SINK_PORT, SYSLOG_PORT},
+    plan::{DNS_NAME, Plan, SINK_PORT, SYSLOG_PORT},
     poll::poll_until,
     seed::{MAX_NODES, Shape},
     state,
@@ -119,6 +119,18 @@ fn a_node_is_as_flannel_writes_it() {
         let is_flanneld =
             |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() == "flanneld\n";
         assert!(processes.split_whitespace().any(is_flanneld), "{processes}");
+    }
+}
+
+#[test]
+fn a_lab_works_without_bridge_netfilter() {
+    let shape = Shape { nodes: Some(2), bridge_netfilter: false, ..Shape::default() };
+    let lab = Lab::up(Plan::draw(20, &shape), LOCK_WAIT).unwrap();
+    let plan = lab.plan();
+    let dns = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    for node in &plan.nodes {
+        let pod = node.first_pod().unwrap();
+        assert_eq!(lab.answered(&pod.namespace, &dns, 3).unwrap(), 3, "{}", pod.name);
     }
 }
 
