@@ -119,6 +119,18 @@ impl Fault {
         Expected { code: self.code, key }
     }
 
+    /// What happens, in one line with names and addresses.
+    #[must_use]
+    pub fn story(&self, plan: &Plan, site: Site) -> String {
+        let (victim, peer) = pair(plan, site);
+        match self.subject {
+            Subject::Peer => {
+                format!("on {}: {} ({}, {})", victim.name, self.summary, peer.name, peer.subnet)
+            }
+            Subject::Overlay | Subject::Bridge => format!("on {}: {}", victim.name, self.summary),
+        }
+    }
+
     /// The nodes that report one of [`Fault::there`] for the victim's pod CIDR; all nodes but these
     /// and the victim report nothing.
     #[must_use]
@@ -149,7 +161,7 @@ impl Fault {
             bail!("the lab has {nodes} nodes, no n{}", site.victim.max(site.peer) + 1)
         }
         if site.victim == site.peer && self.subject == Subject::Peer {
-            bail!("{} concerns a peer, and the lab has one node: use --nodes 2 or more", self.name)
+            bail!("{} needs a peer other than the victim: a lab of --nodes 2 or more", self.name)
         }
         Ok((self.heals)(plan, site))
     }

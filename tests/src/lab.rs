@@ -13,7 +13,9 @@ use crate::{
     lookalike::LookAlike,
     netfilter, netns, node,
     plan::{Node, Plan, Site},
-    pod, process,
+    pod,
+    poll::poll_until,
+    process,
     script::{Script, run_all},
     state::{self, Kept, Lock},
     teardown,
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// How long a suite waits for another lab on the machine to end.
-pub const LOCK_WAIT: Duration = Duration::from_secs(600);
+pub const LOCK_WAIT: Duration = Duration::from_secs(300);
 
 /// A running lab. Dropping it takes it down, unless it was [kept](Lab::keep).
 #[derive(Debug)]
@@ -40,15 +42,16 @@ impl Lab {
     ///
     /// # Errors
     /// Without root; when another lab runs or was left running; when a tool is missing or refuses.
-    pub fn up(plan: Plan, patience: Duration) -> Result<Self> {
+    pub fn up(mut plan: Plan, patience: Duration) -> Result<Self> {
         need_root()?;
-        let lock = state::lock(patience)?;
-        if let Some(kept) = state::kept()? {
-            bail!("a lab of seed {} is up: run `cargo xtask lab down` first", kept.plan.seed);
-        }
+        plan.bridge_netfilter &= node::kernel_has_bridge_netfilter();
+        let lock = poll_until("the machine to be free for a lab", patience, lock_without_lab)?;
         teardown::on_signals()?;
         teardown::own(true);
-        teardown::remove_everything().context("what an earlier lab left behind")?;
+        {
+            let _gate = teardown::gate();
+            teardown::remove_everything().context("what an earlier lab left behind")?;
+        }
         let lab = Self { plan, _lock: lock, kept: None };
         let seed = lab.plan.seed;
         // On an error the half-built lab is dropped, and so removed.
@@ -194,6 +197,7 @@ impl Drop for Lab {
         if self.kept.is_some() {
             return;
         }
+        let _gate = teardown::gate();
         if let Err(error) = teardown::remove_everything() {
             eprintln!("the lab could not be removed: {error:#}; run `cargo xtask lab down`");
         }
@@ -210,6 +214,9 @@ fn build_node(plan: &Plan, node: &Node) -> Result<()> {
         node::pod_ports(plan, node),
     ];
     node::settings(node).run()?;
+    if node::kernel_has_bridge_netfilter() {
+        node::bridge_netfilter(plan, node).run()?;
+    }
     Script::ip(&node.namespace, device_lines.concat()).run()?;
     run_all(&flannel::peers(plan, node))?;
     run_all(&netfilter::scripts(plan, node))?;
@@ -227,6 +234,17 @@ fn start_flanneld(node: &Node) -> Result<()> {
     std::os::unix::fs::symlink(process::agent()?, &link)
         .with_context(|| link.display().to_string())?;
     process::spawn(&node.namespace, &link, &["idle"])
+}
+
+/// The lock, on a machine where no lab was left running.
+fn lock_without_lab() -> Result<Lock> {
+    let lock = state::try_lock()?;
+    match state::kept()? {
+        Some(kept) => {
+            bail!("a lab of seed {} is up: run `cargo xtask lab down` first", kept.plan.seed)
+        }
+        None => Ok(lock),
+    }
 }
 
 fn need_root() -> Result<()> {

@@ -1,6 +1,8 @@
 //! A node: uplink, overlay device, bridge, as a kubelet's machine has them before flannel writes
 //! its entries for the peers.
 
+use std::path::Path;
+
 use crate::{
     lan::up,
     plan::{BridgeState, Node, Plan},
@@ -10,14 +12,23 @@ use crate::{
 /// Kernel settings of a Kubernetes node.
 #[must_use]
 pub fn settings(node: &Node) -> Script {
-    let settings = [
-        "ipv4/ip_forward=1",
-        "ipv4/conf/all/rp_filter=0",
-        "ipv4/conf/default/rp_filter=0",
-        // kube-proxy needs it for services whose pods are on the client's own node.
-        "bridge/bridge-nf-call-iptables=1",
-    ];
+    let settings =
+        ["ipv4/ip_forward=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0"];
     Script::new(Tool::Sysctl, Some(&node.namespace), settings.map(str::to_owned))
+}
+
+/// Whether bridged packets see iptables; only for kernels with br_netfilter.
+#[must_use]
+pub fn bridge_netfilter(plan: &Plan, node: &Node) -> Script {
+    let line = format!("bridge/bridge-nf-call-iptables={}", u8::from(plan.bridge_netfilter));
+    Script::new(Tool::Sysctl, Some(&node.namespace), [line])
+}
+
+/// Whether this kernel has br_netfilter now. The lab does not load it: that would change how
+/// the machine's own bridges work.
+#[must_use]
+pub fn kernel_has_bridge_netfilter() -> bool {
+    Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
 /// Address and default route of the uplink.

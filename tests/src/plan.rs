@@ -45,6 +45,8 @@ pub struct Plan {
     pub port: u16,
     /// Which packet filter flannel uses for its own rules.
     pub flannel_rules: FlannelRules,
+    /// Whether the bridges hand their packets to iptables (br_netfilter), as Kubernetes wants it.
+    pub bridge_netfilter: bool,
     /// One to five nodes.
     pub nodes: Vec<Node>,
     /// Where a fault strikes.

@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -63,7 +63,7 @@ pub fn agent() -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be started or recorded.
 pub fn spawn(namespace: &str, program: &Path, arguments: &[&str]) -> Result<()> {
-    let _gate = teardown::gate()?;
+    let _gate = teardown::gate();
     netns::run_in(namespace, || {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let log = state::log_file(&format!("{namespace}-{name}"))?;
@@ -73,10 +73,31 @@ pub fn spawn(namespace: &str, program: &Path, arguments: &[&str]) -> Result<()> 
             .stdout(log.try_clone().context("log file")?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .with_context(|| {
+                format!("cannot start {}: run `cargo xtask setup`", program.display())
+            })?;
         let pid = i32::try_from(child.id()).context("process id")?;
         record(Recorded::of(pid).context("the new process is already gone")?)
     })
+}
+
+/// Runs a command that moves itself into a namespace (`nsenter`) and waits for its end. It is
+/// recorded like the others, so that it does not outlive an interrupted lab.
+///
+/// # Errors
+/// When it cannot be started or recorded.
+pub fn run(namespace: &str, command: &mut Command) -> Result<Output> {
+    let child = {
+        let _gate = teardown::gate();
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let pid = i32::try_from(child.id()).context("process id")?;
+        // A command that has ended already needs no record.
+        if let Some(started) = Recorded::of(pid) {
+            record(Recorded { namespace: netns::inode(namespace)?, ..started })?;
+        }
+        child
+    };
+    child.wait_with_output().with_context(|| format!("cannot wait for {command:?}"))
 }
 
 /// Ends every recorded process and waits until it is gone.

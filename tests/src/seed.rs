@@ -37,6 +37,8 @@ pub struct Shape {
     pub victim_bridge: BridgeState,
     /// Which packet filter flannel uses.
     pub flannel_rules: FlannelRules,
+    /// Whether the bridges hand their packets to iptables, where the kernel can.
+    pub bridge_netfilter: bool,
 }
 
 /// A seed that nobody chose, short enough to be typed again.
@@ -55,6 +57,7 @@ impl Default for Shape {
             uplink_mtu: 1500,
             victim_bridge: BridgeState::WithPods,
             flannel_rules: FlannelRules::Iptables,
+            bridge_netfilter: true,
         }
     }
 }
@@ -88,8 +91,20 @@ impl Plan {
         }
         let dns = add_dns_pod(rng, &mut nodes, dns_node, services);
         empty_victim(&mut nodes[site.victim], shape.victim_bridge);
-        let flannel_rules = shape.flannel_rules;
-        Self { seed, lan, cluster, services, dns, vni, port, flannel_rules, nodes, site }
+        let Shape { flannel_rules, bridge_netfilter, .. } = *shape;
+        Self {
+            seed,
+            lan,
+            cluster,
+            services,
+            dns,
+            vni,
+            port,
+            flannel_rules,
+            bridge_netfilter,
+            nodes,
+            site,
+        }
     }
 }
 

@@ -44,6 +44,22 @@ pub fn lock(deadline: Duration) -> Result<Lock> {
     poll_until("another lab on this machine to end", deadline, try_lock)
 }
 
+/// Takes the lock, if it is free now.
+pub(crate) fn try_lock() -> Result<Lock> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(LOCK)
+        .with_context(|| format!("cannot open {LOCK}: the lab needs root"))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => Ok(Lock { _file: file }),
+        Err((_, errno)) => {
+            Err(anyhow!(errno)).with_context(|| format!("another lab holds {LOCK} (see `lslocks`)"))
+        }
+    }
+}
+
 /// Writes what is remembered of a lab that is left running.
 ///
 /// # Errors
@@ -121,21 +137,6 @@ pub(crate) fn processes_file() -> PathBuf {
 pub(crate) fn log_file(name: &str) -> Result<File> {
     let path = file(&format!("{name}.log"));
     File::create(&path).with_context(|| path.display().to_string())
-}
-
-fn try_lock() -> Result<Lock> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(LOCK)
-        .with_context(|| format!("cannot open {LOCK}: the lab needs root"))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(file) => Ok(Lock { _file: file }),
-        Err((_, errno)) => {
-            Err(anyhow!(errno)).with_context(|| format!("another lab holds {LOCK} (see `lslocks`)"))
-        }
-    }
 }
 
 fn write(name: &str, text: &str) -> Result<()> {

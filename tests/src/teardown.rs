@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -22,8 +22,9 @@ use crate::{
     state,
 };
 
-/// True from the moment a signal has asked us to end: nothing new may be created.
-static CLOSED: RwLock<bool> = RwLock::new(false);
+/// Taken for reading while something is created or removed, for writing from the moment a signal
+/// asks us to end until the process ends.
+static GATE: RwLock<()> = RwLock::new(());
 /// Whether a lab of this process would be left behind if it ended now.
 static OWNS_A_LAB: AtomicBool = AtomicBool::new(false);
 
@@ -42,14 +43,10 @@ pub fn remove_everything() -> Result<()> {
     state::remove()
 }
 
-/// Held while something is created. Refused once a signal has asked us to end, so that nothing
-/// appears behind the back of the clean-up.
-pub(crate) fn gate() -> Result<RwLockReadGuard<'static, bool>> {
-    let closed = CLOSED.read().unwrap_or_else(PoisonError::into_inner);
-    if *closed {
-        bail!("interrupted by a signal")
-    }
-    Ok(closed)
+/// Held while something is created or removed. Once a signal has asked us to end it never returns:
+/// nothing may appear behind the back of the clean-up, which ends the process.
+pub(crate) fn gate() -> RwLockReadGuard<'static, ()> {
+    GATE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says whether this process has a lab to take down when it is interrupted.
@@ -76,8 +73,7 @@ fn install() -> Result<()> {
 }
 
 fn end(signal: i32) -> ! {
-    let mut closed = CLOSED.write().unwrap_or_else(PoisonError::into_inner);
-    *closed = true;
+    let _closed = GATE.write().unwrap_or_else(PoisonError::into_inner);
     if OWNS_A_LAB.load(Ordering::SeqCst)
         && let Err(error) = remove_everything()
     {

@@ -4,14 +4,14 @@ use std::{
     env,
     ffi::OsString,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::{lab::Lab, netns, plan::Node, state};
+use crate::{lab::Lab, netns, plan::Node, process, state};
 
 /// Names the tracer's binary.
 pub const TRACER_VARIABLE: &str = "FLANNEL_TRACER_BIN";
@@ -100,13 +100,12 @@ impl Lab {
     /// When the binary is missing, or its standard output is not JSON.
     pub fn check(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<CheckOutput> {
         let node = &self.plan().nodes[node];
-        let output = tracer_command(node)?
-            .arg("check")
-            .args(intent.options(node))
-            .args(["--format", "json"])
-            .args(extra)
-            .output()
-            .context("cannot start nsenter")?;
+        let mut command = tracer_command(node)?;
+        command.arg("check").args(intent.options(node)).args(["--format", "json"]).args(extra);
+        let output = process::run(
+            &node.namespace,
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        )?;
         CheckOutput::of(&output).with_context(|| format!("on {}", node.name))
     }
 

@@ -21,7 +21,7 @@ use tracer_tests::{
     fault,
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{Plan, SINK_PORT, SYSLOG_PORT},
+    plan::{DNS_NAME, Plan, SINK_PORT, SYSLOG_PORT},
     poll::poll_until,
     seed::{MAX_NODES, Shape},
     state,
@@ -123,6 +123,18 @@ fn a_node_is_as_flannel_writes_it() {
 }
 
 #[test]
+fn a_lab_works_without_bridge_netfilter() {
+    let shape = Shape { nodes: Some(2), bridge_netfilter: false, ..Shape::default() };
+    let lab = Lab::up(Plan::draw(20, &shape), LOCK_WAIT).unwrap();
+    let plan = lab.plan();
+    let dns = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    for node in &plan.nodes {
+        let pod = node.first_pod().unwrap();
+        assert_eq!(lab.answered(&pod.namespace, &dns, 3).unwrap(), 3, "{}", pod.name);
+    }
+}
+
+#[test]
 fn what_leaves_for_nobody_is_swallowed_without_an_answer() {
     let lab = lab(4, 1);
     let plan = lab.plan();
@@ -192,8 +204,8 @@ fn there_is_only_one_lab_at_a_time() {
 fn a_lab_can_be_left_running_broken_healed_and_taken_down() {
     let before = own_devices();
     lab(15, 2).keep().unwrap();
-    let error = Lab::up(Plan::draw(16, &Shape::default()), LOCK_WAIT).unwrap_err();
-    assert!(error.to_string().contains("lab down"), "{error}");
+    let error = Lab::up(Plan::draw(16, &Shape::default()), Duration::ZERO).unwrap_err();
+    assert!(format!("{error:#}").contains("lab down"), "{error:#}");
     let site = state::kept().unwrap().unwrap().plan.site;
     for name in ["flannel-link-flapped-state-lost", "flannel-link-missing"] {
         let fault = fault::named(name).unwrap();
@@ -249,6 +261,19 @@ fn a_burst_of_datagrams_is_exact_at_every_counter() {
             Ok(())
         })
         .unwrap();
+    }
+}
+
+#[test]
+fn a_busy_pair_of_nodes_loses_nothing() {
+    let lab = lab(19, 2);
+    let mut senders = traffic::load(lab.plan());
+    for sender in &mut senders {
+        // One second's worth, however long this machine takes for it.
+        sender.limits = Limits::exactly(sender.limits.rate as u64, sender.limits.rate);
+    }
+    for (sender, counts) in Traffic::start(senders).finish().unwrap() {
+        assert_eq!(counts.sent, counts.answered, "{sender:?}: {counts:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: break a lab, show what the tracer says, clean up.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +10,7 @@ use tracer_tests::fault::{self, Fault, Injection};
 use tracer_tests::lab::Lab;
 use tracer_tests::lookalike::{self, LookAlike};
 use tracer_tests::plan::Plan;
+use tracer_tests::process;
 use tracer_tests::seed::{self, Shape};
 use tracer_tests::state;
 use tracer_tests::tracer::{CheckOutput, Intent, binary, tracer_command};
@@ -61,7 +62,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode> {
     let say = |text: &str| if args.json { eprint!("{text}") } else { print!("{text}") };
     say(&drawing::draw(&plan));
     let lab = Lab::up(plan, PATIENCE)?;
-    say(&format!("on {}: {}\n\n", lab.plan().nodes[node].name, scene.summary()));
+    say(&format!("{}\n\n", scene.story(lab.plan())));
     let props = scene.set_up(&lab)?;
     let answer = if args.json { ask_for_json(&lab, node) } else { ask_for_text(&lab, node) }?;
     drop(props);
@@ -123,11 +124,11 @@ impl Scene {
         }
     }
 
-    fn summary(&self) -> &'static str {
+    fn story(&self, plan: &Plan) -> String {
         match self {
-            Self::Healthy => "everything is healthy",
-            Self::Broken(fault) => fault.summary,
-            Self::LooksBroken(look_alike) => look_alike.summary,
+            Self::Healthy => "everything is healthy".to_owned(),
+            Self::Broken(fault) => fault.story(plan, plan.site),
+            Self::LooksBroken(look_alike) => format!("healthy: {}", look_alike.summary),
         }
     }
 
@@ -157,19 +158,16 @@ fn ask_for_json(lab: &Lab, node: usize) -> Result<CheckOutput> {
 fn ask_for_text(lab: &Lab, node: usize) -> Result<CheckOutput> {
     let evidence = state::file("demo-evidence.json");
     let node = &lab.plan().nodes[node];
-    let status = tracer_command(node)?
+    let mut command = tracer_command(node)?;
+    command
         .arg("check")
         .args(Intent::SubnetEnv.options(node))
         .args(["--format", "text", "--duration", WINDOW, "--save"])
-        .arg(&evidence)
-        .status()
-        .context("cannot start nsenter")?;
-    let again = Command::new(binary()?)
-        .args(["check", "--format", "json", "--from"])
-        .arg(&evidence)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start the tracer")?;
+        .arg(&evidence);
+    let status = process::run(&node.namespace, &mut command)?.status;
+    let mut again = tracer_command(node)?;
+    again.args(["check", "--format", "json", "--from"]).arg(&evidence).stdout(Stdio::piped());
+    let again = process::run(&node.namespace, &mut again)?;
     let status = status.code().context("check was ended by a signal")?;
     Ok(CheckOutput { status, ..CheckOutput::of(&again)? })
 }

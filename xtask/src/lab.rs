@@ -87,7 +87,7 @@ fn break_node(name: &str, node: Option<&str>, peer: Option<&str>) -> Result<()> 
     let site = site(lab.plan(), node, peer)?;
     lab.inject_and_leave(&fault, site)?;
     let expected = fault.here(lab.plan(), site);
-    println!("{}: {}", lab.plan().nodes[site.victim].name, fault.summary);
+    println!("{}", fault.story(lab.plan(), site));
     println!("the tracer there should say: {} {}", expected.code, expected.key);
     println!("heal it with: cargo xtask lab heal");
     Ok(())

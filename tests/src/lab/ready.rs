@@ -35,7 +35,7 @@ pub(super) fn wait_among(plan: &Plan, among: &[usize]) -> Result<()> {
     })
 }
 
-/// What a pod must be able to do: UDP to the first pods of all nodes, ping to all pods, DNS.
+/// What a pod must be able to do: ping and UDP to all other pods, DNS.
 fn flows_of(plan: &Plan, from: &Pod, pods: &[&Pod], asks_dns: bool) -> Vec<Flow> {
     let others = pods.iter().filter(|to| to.name != from.name);
     let mut flows: Vec<Flow> = others.clone().map(|to| Flow::Ping { to: to.ip, ttl: 64 }).collect();

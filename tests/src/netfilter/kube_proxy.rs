@@ -80,6 +80,14 @@ fn dns(plan: &Plan) -> Vec<String> {
         ),
         comment(&format!("-A {DNS_CHAIN}"), name, &format!("-j {DNS_ENDPOINT}")),
     ];
+    if !plan.bridge_netfilter {
+        // The answer of a pod to another pod of its node would pass by the bridge, unseen by
+        // conntrack and with the wrong source.
+        let local = plan.nodes[plan.dns.node].subnet;
+        let head = format!("-A {DNS_CHAIN} -s {local}");
+        // Before the jump to the endpoint, which ends the chain.
+        rules.insert(1, comment(&head, &format!("{name} cluster IP"), "-j KUBE-MARK-MASQ"));
+    }
     rules.extend(endpoint(DNS_ENDPOINT, name, plan.dns.pod_ip, "udp", 53));
     rules
 }

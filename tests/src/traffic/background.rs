@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 
 use super::{Flow, Limits, Sender};
-use crate::plan::{DNS_NAME, ECHO_PORT, Node, Plan};
+use crate::plan::{DNS_NAME, ECHO_PORT, Node, Plan, SINK_PORT};
 
 const TTL: u8 = 64;
 
@@ -15,6 +15,30 @@ pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     senders.extend(hosts_to_pods(plan, among));
     senders.extend(pods_to_dns(plan, among));
     senders
+}
+
+/// A busy pair of nodes, the victim and the peer of the plan's site: 5,000 UDP packets a second with
+/// their answers, 200 DNS queries, 10 connections, and TCP in bulk both ways.
+#[must_use]
+pub fn load(plan: &Plan) -> Vec<Sender> {
+    let Some((one, other)) = plan.victim().first_pod().zip(plan.peer().first_pod()) else {
+        return Vec::new();
+    };
+    let dns = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    [(one, other), (other, one)]
+        .into_iter()
+        .flat_map(|(from, to)| {
+            let echo = SocketAddrV4::new(to.ip, ECHO_PORT);
+            let sink = SocketAddrV4::new(to.ip, SINK_PORT);
+            [
+                (Flow::UdpEcho { to: echo }, 1250.0),
+                (Flow::TcpExchange { to: echo }, 5.0),
+                (Flow::TcpBulk { to: sink, bytes: 32 << 20 }, 1.0),
+                (dns.clone(), 100.0),
+            ]
+            .map(|(flow, rate)| sender(&from.namespace, flow, rate))
+        })
+        .collect()
 }
 
 /// From the first pod of each node to the first pod of each other node: ping, UDP and TCP.
