@@ -20,6 +20,13 @@ use crate::build::{self, Built};
 use crate::privileges::as_root;
 use crate::{lint, setup, shell};
 
+/// The unit tier: libraries and programs, the parser's properties, examples in the documentation.
+const UNIT: [&[&str]; 3] = [
+    &["--workspace", "--lib", "--bins"],
+    &["-p", "tracer-ebpf", "--test", "*"],
+    &["--workspace", "--doc"],
+];
+
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Run this tier only (repeatable)
@@ -106,19 +113,19 @@ impl Suite {
     }
 }
 
-/// Libraries, programs and examples in the documentation: none of these may need privileges.
+/// What needs no privileges.
 fn unit() -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
-    for targets in [&["--lib", "--bins"][..], &["--doc"]] {
+    for targets in UNIT {
         let mut cargo = shell::cargo();
-        cargo.args(["test", "--workspace", "--no-fail-fast"]).args(targets);
+        cargo.args(["test", "--no-fail-fast"]).args(targets);
         succeeded &= stream(&mut cargo, &mut reader)?;
     }
     Ok(reader.finish(succeeded))
 }
 
-/// Every `tests/` folder, as root; one test at a time, because there is one lab on a machine.
+/// The suites that make network namespaces, as root; one test at a time, because there is one lab on a machine.
 fn lab(built: &Built) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
@@ -137,7 +144,7 @@ fn lab(built: &Built) -> Result<Tally> {
 fn suites() -> Result<Vec<Suite>> {
     let messages = shell::output(
         shell::cargo()
-            .args(["test", "--workspace", "--test", "*", "--no-run"])
+            .args(["test", "-p", "tracer", "-p", "tracer-tests", "--test", "*", "--no-run"])
             .arg("--message-format=json-render-diagnostics")
             .stderr(Stdio::inherit()),
     )?;
