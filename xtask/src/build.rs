@@ -53,9 +53,11 @@ pub(crate) fn production() -> Result<Built> {
     let target = host_target()?;
     shell::run(
         shell::cargo()
-            .args(["build", "--release", "-p", "tracer", "--bin", "flannel-tracer"])
+            .args(["rustc", "--release", "-p", "tracer", "--bin", "flannel-tracer"])
             // Naming the target keeps the flags from the build scripts and procedural macros.
             .args(["--target", &target])
+            // It is copied to nodes in trouble: a seventh of the size, and backtraces keep their names.
+            .args(["--", "-C", "strip=debuginfo"])
             .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     )?;
     place(&target).map(|binary| Built { binary })

@@ -20,6 +20,13 @@ use crate::build::{self, Built};
 use crate::privileges::as_root;
 use crate::{lint, setup, shell};
 
+/// The unit tier: libraries and programs, the parser's properties, examples in the documentation.
+const UNIT: [&[&str]; 3] = [
+    &["--workspace", "--lib", "--bins"],
+    &["-p", "tracer-ebpf", "--test", "*"],
+    &["--workspace", "--doc"],
+];
+
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Run this tier only (repeatable)
@@ -60,11 +67,10 @@ struct Suite {
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut report = Report::new(AllowedSkips::read()?);
     setup::run()?;
-    let built = build::production()?;
     let all = Tier::value_variants();
     for tier in if args.tiers.is_empty() { all } else { &args.tiers } {
         eprintln!("test: tier {tier}");
-        report.add(&tier.to_string(), tier.run(&built));
+        report.add(&tier.to_string(), tier.run());
     }
     print!("{}", report.text());
     Ok(report.exit_code())
@@ -74,11 +80,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
 
 impl Tier {
     /// Runs the tier; what kept it from running is a failure like any other.
-    fn run(self, built: &Built) -> Tally {
+    fn run(self) -> Tally {
         let tally = match self {
             Self::Lint => lint::check(),
             Self::Unit => unit(),
-            Self::Lab => lab(built),
+            Self::Lab => build::production().and_then(|built| lab(&built)),
         };
         tally.unwrap_or_else(|error| {
             let mut tally = Tally::default();
@@ -107,19 +113,19 @@ impl Suite {
     }
 }
 
-/// Libraries, programs and examples in the documentation: none of these may need privileges.
+/// What needs no privileges.
 fn unit() -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
-    for targets in [&["--lib", "--bins"][..], &["--doc"]] {
+    for targets in UNIT {
         let mut cargo = shell::cargo();
-        cargo.args(["test", "--workspace", "--no-fail-fast"]).args(targets);
+        cargo.args(["test", "--no-fail-fast"]).args(targets);
         succeeded &= stream(&mut cargo, &mut reader)?;
     }
     Ok(reader.finish(succeeded))
 }
 
-/// Every `tests/` folder, as root; one test at a time, because there is one lab on a machine.
+/// The suites that make network namespaces, as root; one test at a time, because there is one lab on a machine.
 fn lab(built: &Built) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
@@ -138,7 +144,7 @@ fn lab(built: &Built) -> Result<Tally> {
 fn suites() -> Result<Vec<Suite>> {
     let messages = shell::output(
         shell::cargo()
-            .args(["test", "--workspace", "--test", "*", "--no-run"])
+            .args(["test", "-p", "tracer", "-p", "tracer-tests", "--test", "*", "--no-run"])
             .arg("--message-format=json-render-diagnostics")
             .stderr(Stdio::inherit()),
     )?;

@@ -25,7 +25,10 @@ impl Reader {
     pub(crate) fn finish(mut self, succeeded: bool) -> Tally {
         if !succeeded && self.tally.failed == 0 {
             self.tally.failed = 1;
-            self.tally.failures.push("a test program ended without saying why".to_owned());
+            self.tally.failures.push(
+                "cargo or a test program gave up before it had a result; its words are above"
+                    .to_owned(),
+            );
         }
         self.tally
     }
