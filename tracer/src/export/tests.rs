@@ -198,7 +198,7 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));
-    flows.push(flow(pod, server, (8, 77), 1));
+    flows.push(flow(pod, server, (8 << 8, 77), 1));
     flows.push(flow(server, pod, (0, 77), 1));
     let json = json_of(&evidence);
     let answered: Vec<(&str, &str)> = json["flows"]
