@@ -1,1 +1,38 @@
 //! The lab: flannel nodes as network namespaces on one machine.
+//!
+//! [`plan::Plan`] says what a lab looks like and is drawn from a seed; from it pure functions
+//! compute [`script::Script`]s that build a node ([`node`], [`flannel`], [`pod`], [`netfilter`]),
+//! break it ([`fault`]) or make it look broken ([`lookalike`]); [`lab::Lab`] runs them and takes
+//! everything down again, whatever happens.
+//!
+//! ```text
+//!   fltr-gateway   fltr-client          swallows unknown addresses; a machine of the LAN
+//!        │              │
+//!   ═════╧═════ fltr-switch ═════╤═════════════════════╤═════   the node network, a bridge
+//!                                │ eth0                │ ens3
+//!                           fltr-n1: flannel.1    fltr-n2: flannel.1      VXLAN between them
+//!                                │ cni0                │ cni0
+//!                         fltr-n1-p1  -p2        fltr-n2-p1  -p2  -dns    pods
+//! ```
+
+pub mod counters;
+pub mod drawing;
+pub mod fault;
+pub mod flannel;
+pub mod lab;
+pub mod lan;
+pub mod lookalike;
+pub mod netfilter;
+pub mod netns;
+pub mod node;
+pub mod plan;
+pub mod pod;
+pub mod poll;
+pub mod process;
+pub mod script;
+pub mod seed;
+pub mod service;
+pub mod state;
+pub mod teardown;
+pub mod tracer;
+pub mod traffic;

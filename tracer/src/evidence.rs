@@ -41,6 +41,8 @@ pub struct Evidence {
     pub node: Node,
     /// When, and for how long.
     pub window: Window,
+    /// Only the tables were asked for (`--duration 0`).
+    pub tables_only: bool,
     /// What flannel means the tables to hold.
     pub intent: Intent,
     /// Which device plays which part.

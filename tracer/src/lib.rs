@@ -9,5 +9,6 @@ pub mod export;
 pub mod intent;
 pub mod kernel;
 pub mod netlink;
+pub mod observe;
 pub mod process;
 pub mod topology;

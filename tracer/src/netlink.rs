@@ -1,1 +1,19 @@
-//! To be filled.
+//! The kernel's tables by netlink: the only module that names netlink crates.
+//!
+//! Everything here sees the network namespace of the calling thread, which need not be the one
+//! that /sys shows. Calls are synchronous and short; only [`NetlinkError::Interrupted`] is worth
+//! another try.
+
+mod address;
+mod ask;
+mod attributes;
+mod link;
+mod neighbour;
+mod netfilter;
+mod route;
+mod rule;
+mod socket;
+mod tables;
+pub mod traffic_control;
+
+pub use self::{ask::ask, netfilter::flannel_signs, socket::NetlinkError, tables::dump_tables};

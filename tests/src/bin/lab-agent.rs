@@ -1,2 +1,164 @@
-//! What runs inside the lab's namespaces.
-fn main() {}
+//! What runs inside the lab's namespaces: services of pods, a stand-in for flanneld, and traffic
+//! generators for hands-on trials.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use tracer_tests::{
+    lab::{LOCK_WAIT, Lab},
+    plan::{DNS_NAME, ECHO_PORT, Plan, SINK_PORT, SYSLOG_PORT},
+    seed::Shape,
+    service,
+    traffic::{Flow, Limits, Stop},
+};
+
+/// What runs inside the lab's namespaces.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as a pod: UDP and TCP echo, a TCP sink, a UDP sink.
+    Serve,
+    /// Do nothing, for ever.
+    Idle,
+    /// Bring a lab up, say so, and hold it until a signal comes.
+    Hold {
+        /// What the lab is drawn from.
+        #[arg(long)]
+        seed: u64,
+    },
+    /// ICMP echo.
+    Ping {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = 64)]
+        ttl: u8,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// UDP datagrams that the pod echoes.
+    UdpEcho {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = ECHO_PORT)]
+        port: u16,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// UDP datagrams that nobody answers.
+    UdpOneWay {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = SYSLOG_PORT)]
+        port: u16,
+        /// Bytes of payload.
+        #[arg(long, default_value_t = 120)]
+        size: usize,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Connections with a small exchange.
+    TcpExchange {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = ECHO_PORT)]
+        port: u16,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Connections that carry many bytes.
+    TcpBulk {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = SINK_PORT)]
+        port: u16,
+        /// Bytes of one transfer.
+        #[arg(long, default_value_t = 100 << 20)]
+        bytes: u64,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// DNS queries.
+    Dns {
+        server: Ipv4Addr,
+        #[arg(long, default_value = DNS_NAME)]
+        name: String,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LimitArgs {
+    /// Attempts a second.
+    #[arg(long, default_value_t = 5.0)]
+    rate: f64,
+    /// Attempts altogether.
+    #[arg(long)]
+    count: Option<u64>,
+    /// The longest that it may last.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+// === impl LimitArgs ===
+
+impl From<LimitArgs> for Limits {
+    fn from(LimitArgs { rate, count, seconds }: LimitArgs) -> Self {
+        Self { rate, count, seconds }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let (flow, limits) = match command {
+        Command::Serve => return service::serve(),
+        Command::Idle => idle(),
+        Command::Hold { seed } => return hold(seed),
+        Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),
+        Command::UdpEcho { to, port, limits } => {
+            (Flow::UdpEcho { to: SocketAddrV4::new(to, port) }, limits)
+        }
+        Command::UdpOneWay { to, port, size, limits } => {
+            (Flow::UdpOneWay { to: SocketAddrV4::new(to, port), size }, limits)
+        }
+        Command::TcpExchange { to, port, limits } => {
+            (Flow::TcpExchange { to: SocketAddrV4::new(to, port) }, limits)
+        }
+        Command::TcpBulk { to, port, bytes, limits } => {
+            (Flow::TcpBulk { to: SocketAddrV4::new(to, port), bytes }, limits)
+        }
+        Command::Dns { server, name, limits } => {
+            (Flow::Dns { server: SocketAddrV4::new(server, 53), name }, limits)
+        }
+    };
+    let counts = flow.generate(limits.into(), &Stop::default())?;
+    println!("{}", serde_json::to_string(&counts).context("counts as JSON")?);
+    Ok(())
+}
+
+/// SIGINT and SIGTERM end it, and take the lab down first.
+fn hold(seed: u64) -> Result<()> {
+    let _lab = Lab::up(Plan::draw(seed, &Shape::default()), LOCK_WAIT)?;
+    println!("up");
+    idle()
+}
+
+fn idle() -> ! {
+    loop {
+        thread::park();
+    }
+}

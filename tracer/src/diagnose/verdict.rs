@@ -51,8 +51,7 @@ pub fn exit_status(diagnosis: &Diagnosis, evidence: &Evidence, fail_on: Severity
     if diagnosis.findings.iter().any(|finding| finding.severity >= threshold) {
         return FOUND;
     }
-    let stages_wanted = evidence.window.seconds > 0.0;
-    let complete = diagnosis.coverage.tables && (diagnosis.coverage.stages || !stages_wanted);
+    let complete = diagnosis.coverage.tables && (diagnosis.coverage.stages || evidence.tables_only);
     if complete { 0 } else { NOT_OBSERVED }
 }
 

@@ -1,0 +1,249 @@
+//! Faults as named injections with an undo, one file each.
+//!
+//! A fault is two lists of scripts computed from the plan: what breaks a node and what heals it.
+//! Adding one is adding a file and its line in [`all`].
+
+mod cni0_down;
+mod fdb_entry_missing;
+mod flannel_link_down;
+mod flannel_link_flapped;
+mod flannel_link_missing;
+mod neigh_entry_missing;
+mod pod_route_blackholed;
+mod pod_route_missing;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    plan::{Node, Plan, Site},
+    script::{Script, run_all},
+};
+
+/// A way to break a node.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// What it is called on the command line: the code, and a suffix for a variant.
+    pub name: &'static str,
+    /// The finding that the tracer must report on the victim.
+    pub code: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// What the finding is about.
+    pub subject: Subject,
+    /// Which nodes lose packets with the victim.
+    pub reach: Reach,
+    /// The findings that such a node may report with traffic, the likeliest first. Which of them
+    /// depends on whether anything at all comes back from the victim.
+    pub there: &'static [&'static str],
+    /// Breaks the victim.
+    pub breaks: fn(&Plan, Site) -> Vec<Script>,
+    /// Heals it, once.
+    pub heals: fn(&Plan, Site) -> Vec<Script>,
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The peer: `subject.key` is its pod CIDR.
+    Peer,
+    /// The victim's overlay device.
+    Overlay,
+    /// The victim's bridge.
+    Bridge,
+}
+
+/// Which nodes lose packets with the victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The peer of the site.
+    OnePeer,
+    /// All other nodes.
+    AllPeers,
+}
+
+/// What a tracer must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The code of the finding.
+    pub code: &'static str,
+    /// `subject.key` of the finding.
+    pub key: String,
+}
+
+/// A change that is undone on drop.
+#[derive(Debug)]
+#[must_use = "dropping it undoes the change"]
+pub struct Injection {
+    undo: Vec<Script>,
+}
+
+/// All faults, the first is the demo's.
+#[must_use]
+pub fn all() -> Vec<Fault> {
+    [
+        pod_route_missing::FAULTS.as_slice(),
+        pod_route_blackholed::FAULTS.as_slice(),
+        flannel_link_missing::FAULTS.as_slice(),
+        flannel_link_down::FAULTS.as_slice(),
+        flannel_link_flapped::FAULTS.as_slice(),
+        fdb_entry_missing::FAULTS.as_slice(),
+        neigh_entry_missing::FAULTS.as_slice(),
+        cni0_down::FAULTS.as_slice(),
+    ]
+    .concat()
+}
+
+/// A fault by its name.
+///
+/// # Errors
+/// When there is none: the message lists those that there are.
+pub fn named(name: &str) -> Result<Fault> {
+    let names = || all().iter().map(|fault| fault.name).collect::<Vec<_>>().join(", ");
+    all()
+        .into_iter()
+        .find(|fault| fault.name == name)
+        .with_context(|| format!("no fault is called {name}; there are: {}", names()))
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// What the tracer must report on the victim, and nothing else there.
+    #[must_use]
+    pub fn here(&self, plan: &Plan, site: Site) -> Expected {
+        let key = match self.subject {
+            Subject::Peer => plan.nodes[site.peer].subnet.to_string(),
+            Subject::Overlay => plan.overlay(),
+            Subject::Bridge => plan.nodes[site.victim].bridge.clone(),
+        };
+        Expected { code: self.code, key }
+    }
+
+    /// The nodes that report one of [`Fault::there`] for the victim's pod CIDR; all nodes but these
+    /// and the victim report nothing.
+    #[must_use]
+    pub fn affected(&self, plan: &Plan, site: Site) -> Vec<usize> {
+        match self.reach {
+            Reach::OnePeer => vec![site.peer],
+            Reach::AllPeers => plan.others(site.victim),
+        }
+    }
+
+    /// Breaks the victim; the guard heals it.
+    ///
+    /// # Errors
+    /// When the site does not fit, or a script fails: then what was done is undone.
+    pub fn inject(&self, plan: &Plan, site: Site) -> Result<Injection> {
+        let injection = Injection { undo: self.healing(plan, site)? };
+        run_all(&(self.breaks)(plan, site)).with_context(|| format!("inject {}", self.name))?;
+        Ok(injection)
+    }
+
+    /// What heals it.
+    ///
+    /// # Errors
+    /// When the site does not fit.
+    pub fn healing(&self, plan: &Plan, site: Site) -> Result<Vec<Script>> {
+        let nodes = plan.nodes.len();
+        if site.victim >= nodes || site.peer >= nodes {
+            bail!("the lab has {nodes} nodes, no n{}", site.victim.max(site.peer) + 1)
+        }
+        if site.victim == site.peer && self.subject == Subject::Peer {
+            bail!("{} concerns a peer, and the lab has one node: use --nodes 2 or more", self.name)
+        }
+        Ok((self.heals)(plan, site))
+    }
+}
+
+// === impl Injection ===
+
+impl Injection {
+    /// Makes a change; the guard undoes it.
+    ///
+    /// # Errors
+    /// When a script fails: then what was done is undone.
+    pub fn apply(scripts: &[Script], undo: Vec<Script>) -> Result<Self> {
+        let injection = Self { undo };
+        run_all(scripts)?;
+        Ok(injection)
+    }
+
+    /// Undoes the change now, and says whether it worked.
+    ///
+    /// # Errors
+    /// The script that failed.
+    pub fn heal(mut self) -> Result<()> {
+        run_all(&std::mem::take(&mut self.undo))
+    }
+
+    /// Leaves the change in place.
+    pub fn leave(mut self) {
+        self.undo.clear();
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        if let Err(error) = run_all(&self.undo) {
+            eprintln!("a change of the lab could not be undone: {error:#}");
+        }
+    }
+}
+
+/// Victim and peer of a site.
+fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
+    (&plan.nodes[site.victim], &plan.nodes[site.peer])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::seed::Shape;
+
+    fn plan(nodes: usize) -> Plan {
+        Plan::draw(5, &Shape { nodes: Some(nodes), ..Shape::default() })
+    }
+
+    #[test]
+    fn names_are_unique_and_begin_with_their_code() {
+        let names: HashSet<&str> = all().iter().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), all().len());
+        assert!(all().iter().all(|fault| fault.name.starts_with(fault.code)));
+    }
+
+    #[test]
+    fn every_fault_breaks_the_victim_and_can_be_healed() {
+        let plan = plan(3);
+        for fault in all() {
+            let broken = (fault.breaks)(&plan, plan.site);
+            assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
+            let at_victim =
+                |script: &Script| script.namespace.as_ref() == Some(&plan.victim().namespace);
+            assert!(broken.iter().all(at_victim), "{}", fault.name);
+            assert!(!fault.healing(&plan, plan.site).unwrap().is_empty(), "{}", fault.name);
+        }
+    }
+
+    #[test]
+    fn a_fault_that_concerns_a_peer_is_refused_in_a_lab_of_one_node() {
+        let plan = plan(1);
+        let error = named("fdb-entry-missing").unwrap().healing(&plan, plan.site).unwrap_err();
+        assert!(error.to_string().contains("--nodes 2"), "{error}");
+        assert!(named("cni0-down").unwrap().healing(&plan, plan.site).is_ok());
+    }
+
+    #[test]
+    fn a_site_outside_the_lab_is_refused() {
+        let site = Site { victim: 7, peer: 0 };
+        let error = named("cni0-down").unwrap().healing(&plan(2), site).unwrap_err();
+        assert!(error.to_string().contains("no n8"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = named("nonsense").unwrap_err().to_string();
+        assert!(error.contains("pod-route-missing") && error.contains("cni0-down"), "{error}");
+    }
+}

@@ -1,0 +1,19 @@
+//! The overlay device went down and up: the FDB is full, routes and neighbours are gone.
+
+use super::{Fault, Reach, Subject};
+use crate::{flannel, lan::up, script::Script};
+
+pub(super) const FAULTS: [Fault; 1] = [Fault {
+    name: "flannel-link-flapped-state-lost",
+    code: "flannel-link-flapped-state-lost",
+    summary: "the overlay device goes down and up, and loses routes and neighbours",
+    subject: Subject::Overlay,
+    reach: Reach::AllPeers,
+    there: &["tunnel-one-way"],
+    breaks: |plan, site| {
+        let overlay = plan.overlay();
+        let lines = [format!("link set {overlay} down"), up(&overlay)];
+        vec![Script::ip(&plan.nodes[site.victim].namespace, lines)]
+    },
+    heals: |plan, site| flannel::peers(plan, &plan.nodes[site.victim]),
+}];

@@ -1,0 +1,40 @@
+//! The overlay device is gone, and with it its address, routes, neighbours and FDB.
+
+use super::{Fault, Reach, Subject};
+use crate::{flannel, lan, netns, node, script::Script};
+
+const MODEL: Fault = Fault {
+    name: "flannel-link-missing",
+    code: "flannel-link-missing",
+    summary: "the overlay device is deleted",
+    subject: Subject::Overlay,
+    reach: Reach::AllPeers,
+    there: &["tunnel-one-way"],
+    breaks: |plan, site| {
+        let line = format!("link del {}", plan.overlay());
+        vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
+    },
+    heals: |plan, site| flannel::restart(plan, &plan.nodes[site.victim]),
+};
+
+pub(super) const FAULTS: [Fault; 2] = [
+    MODEL,
+    Fault {
+        name: "flannel-link-missing-with-uplink",
+        summary: "the uplink is deleted; the kernel removes the overlay device with it",
+        breaks: |plan, site| {
+            let victim = &plan.nodes[site.victim];
+            vec![Script::ip(&victim.namespace, [format!("link del {}", victim.uplink)])]
+        },
+        heals: |plan, site| {
+            let victim = &plan.nodes[site.victim];
+            let mut scripts = vec![
+                Script::ip(netns::SWITCH, lan::port_for_node(plan, victim)),
+                Script::ip(&victim.namespace, node::uplink(plan, victim)),
+            ];
+            scripts.extend(flannel::restart(plan, victim));
+            scripts
+        },
+        ..MODEL
+    },
+];

@@ -1,0 +1,39 @@
+//! A peer's overlay address has no neighbour entry: the kernel asks by ARP inside the tunnel, which
+//! nobody can answer.
+
+use super::{Fault, Reach, Subject, pair};
+use crate::{
+    flannel,
+    plan::{Plan, Site},
+    script::Script,
+};
+
+const MODEL: Fault = Fault {
+    name: "neigh-entry-missing",
+    code: "neigh-entry-missing",
+    summary: "the neighbour entry of a peer's overlay address is deleted",
+    subject: Subject::Peer,
+    reach: Reach::OnePeer,
+    there: &["tunnel-one-way"],
+    breaks: |plan, site| at_entry(plan, site, "del", ""),
+    heals: |plan, site| {
+        let (victim, peer) = pair(plan, site);
+        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer)])]
+    },
+};
+
+pub(super) const FAULTS: [Fault; 2] = [
+    MODEL,
+    Fault {
+        name: "neigh-entry-missing-failed",
+        summary: "the neighbour entry of a peer's overlay address is FAILED",
+        breaks: |plan, site| at_entry(plan, site, "replace", "nud failed"),
+        ..MODEL
+    },
+];
+
+fn at_entry(plan: &Plan, site: Site, action: &str, state: &str) -> Vec<Script> {
+    let (victim, peer) = pair(plan, site);
+    let line = format!("neigh {action} {} dev {} {state}", peer.flannel_ip(), plan.overlay());
+    vec![Script::ip(&victim.namespace, [line])]
+}

@@ -1,0 +1,49 @@
+//! FDB entries that no neighbour refers to: a peer changed its MAC once, and flannel never removes
+//! the old entry.
+
+use std::net::Ipv4Addr;
+
+use super::{LookAlike, PLAIN, single_node};
+use crate::{plan::Plan, script::Script};
+
+pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
+    LookAlike {
+        name: "stale-fdb",
+        summary: "old FDB entries of peers that changed their MACs",
+        changes: |plan| {
+            plan.nodes
+                .iter()
+                .map(|node| {
+                    let peers = node.peer_order.iter().map(|peer| (*peer, plan.nodes[*peer].ip));
+                    stale(plan, &node.namespace, peers)
+                })
+                .collect()
+        },
+        ..PLAIN
+    },
+    LookAlike {
+        name: "stale-fdb-alone",
+        summary: "old FDB entries on a node whose peers have all left",
+        changes: |plan| {
+            let gone = (0..2).map(|index| (index, unused(plan, index)));
+            vec![stale(plan, &plan.nodes[0].namespace, gone)]
+        },
+        ..single_node::LOOK_ALIKES[0]
+    },
+];
+
+fn stale(plan: &Plan, namespace: &str, targets: impl Iterator<Item = (usize, Ipv4Addr)>) -> Script {
+    let overlay = plan.overlay();
+    Script::bridge(
+        namespace,
+        targets.map(|(index, ip)| {
+            format!("fdb add 02:00:5e:00:53:{index:02x} dev {overlay} dst {ip} self permanent")
+        }),
+    )
+}
+
+/// An address of the LAN that no plan gives to anybody.
+fn unused(plan: &Plan, index: usize) -> Ipv4Addr {
+    let [a, b, c, _] = plan.lan.network.network().octets();
+    Ipv4Addr::new(a, b, c, if index == 0 { 5 } else { 6 })
+}

@@ -1,0 +1,54 @@
+//! The packet filter rules of a node: flannel's and kube-proxy's.
+
+mod flannel;
+mod kube_proxy;
+
+use crate::{
+    plan::{FlannelRules, Node, Plan},
+    script::{Script, Tool},
+};
+
+/// All rules of a node.
+#[must_use]
+pub fn scripts(plan: &Plan, node: &Node) -> Vec<Script> {
+    let mut filter = kube_proxy::filter();
+    let mut nat = kube_proxy::nat(plan);
+    let mut scripts = Vec::new();
+    match plan.flannel_rules {
+        FlannelRules::Iptables => {
+            filter.add(flannel::filter(plan));
+            nat.add(flannel::nat(plan, node));
+        }
+        FlannelRules::Nftables => {
+            let lines = flannel::nftables(plan, node);
+            scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
+        }
+    }
+    let lines = filter.lines("filter").chain(nat.lines("nat"));
+    scripts.push(Script::new(Tool::Iptables, Some(&node.namespace), lines));
+    scripts
+}
+
+/// Chains and rules for one table of iptables.
+#[derive(Debug, Default)]
+struct Rules {
+    chains: Vec<String>,
+    rules: Vec<String>,
+}
+
+impl Rules {
+    fn new<const C: usize>(chains: [&str; C], rules: Vec<String>) -> Self {
+        Self { chains: chains.map(str::to_owned).into(), rules }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.chains.extend(other.chains);
+        self.rules.extend(other.rules);
+    }
+
+    fn lines(self, table: &str) -> impl Iterator<Item = String> + use<> {
+        let head = format!("*{table}");
+        let chains = self.chains.into_iter().map(|chain| format!(":{chain} - [0:0]"));
+        std::iter::once(head).chain(chains).chain(self.rules).chain(["COMMIT".into()])
+    }
+}

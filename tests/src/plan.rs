@@ -1,0 +1,249 @@
+//! What a lab looks like: nodes, addresses, names. Plain data, no I/O.
+//!
+//! A plan is drawn from a seed by [`Plan::draw`] and kept beside a running lab, so that every later
+//! command knows what was built.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::netns;
+
+/// Bytes that VXLAN over IPv4 adds to a packet: outer IPv4, UDP, VXLAN and inner Ethernet header.
+pub const VXLAN_OVERHEAD: u32 = 50;
+/// UDP and TCP port on which every pod echoes what it receives.
+pub const ECHO_PORT: u16 = 7007;
+/// TCP port that swallows everything and answers with the number of bytes at the end.
+pub const SINK_PORT: u16 = 7009;
+/// UDP port that swallows everything and never answers.
+pub const SYSLOG_PORT: u16 = 514;
+/// A port on which no pod listens.
+pub const CLOSED_PORT: u16 = 7999;
+/// The name that the lab's DNS server knows.
+pub const DNS_NAME: &str = "web.default.svc.cluster.local";
+
+/// A whole lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// The node network.
+    pub lan: Lan,
+    /// The pod network of all nodes (FLANNEL_NETWORK).
+    pub cluster: Ipv4Net,
+    /// The service network.
+    pub services: Ipv4Net,
+    /// The DNS service.
+    pub dns: Dns,
+    /// VXLAN network identifier; the overlay device is named after it.
+    pub vni: u32,
+    /// UDP port of the tunnel.
+    pub port: u16,
+    /// Which packet filter flannel uses for its own rules.
+    pub flannel_rules: FlannelRules,
+    /// One to five nodes.
+    pub nodes: Vec<Node>,
+    /// Where a fault strikes.
+    pub site: Site,
+}
+
+/// The node network: one Ethernet segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lan {
+    /// Its addresses.
+    pub network: Ipv4Net,
+    /// The default gateway: it swallows what is not for itself.
+    pub gateway: Ipv4Addr,
+    /// A machine that is no node of the cluster.
+    pub client: Ipv4Addr,
+    /// A service address of the LAN, announced by [`Lan::vip_owner`].
+    pub vip: Ipv4Addr,
+    /// Index of the node that the client reaches the VIP by.
+    pub vip_owner: usize,
+    /// MTU of every uplink, bytes.
+    pub mtu: u32,
+}
+
+/// The DNS service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Its service address.
+    pub cluster_ip: Ipv4Addr,
+    /// Index of the node that has the server's pod.
+    pub node: usize,
+    /// Address of the server's pod.
+    pub pod_ip: Ipv4Addr,
+}
+
+/// Which packet filter flannel uses for its own rules.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlannelRules {
+    /// Chains FLANNEL-FWD and FLANNEL-POSTRTG.
+    #[default]
+    Iptables,
+    /// Tables flannel-ipv4 and flannel-ipv6 (`EnableNFTables`).
+    Nftables,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// `n1` to `n5`.
+    pub name: String,
+    /// Its network namespace.
+    pub namespace: String,
+    /// Name of its uplink.
+    pub uplink: String,
+    /// MAC of its uplink.
+    pub uplink_mac: Mac,
+    /// Its address on the LAN.
+    pub ip: Ipv4Addr,
+    /// Its pod CIDR.
+    pub subnet: Ipv4Net,
+    /// MAC of its overlay device.
+    pub vtep_mac: Mac,
+    /// Name of its bridge.
+    pub bridge: String,
+    /// Whether and how the bridge exists.
+    pub bridge_state: BridgeState,
+    /// Its pods; on the DNS node the last one is the DNS server.
+    pub pods: Vec<Pod>,
+    /// Indexes of all other nodes, in the order in which their entries are written.
+    pub peer_order: Vec<usize>,
+}
+
+/// Whether and how a node's bridge exists.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BridgeState {
+    /// It holds the pods.
+    #[default]
+    WithPods,
+    /// It is there, the pods are gone: NO-CARRIER.
+    Empty,
+    /// No pod has ever been started here.
+    Absent,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// `n1-p1`, or `n2-dns`.
+    pub name: String,
+    /// Its network namespace.
+    pub namespace: String,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The node's end of its veth pair.
+    pub veth: String,
+}
+
+/// Where something happens: indexes into [`Plan::nodes`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The node that has it.
+    pub victim: usize,
+    /// The peer that it concerns; equal to the victim in a lab of one node.
+    pub peer: usize,
+}
+
+/// An Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 6]);
+
+// === impl Plan ===
+
+impl Plan {
+    /// Name of the overlay device, the same on all nodes.
+    #[must_use]
+    pub fn overlay(&self) -> String {
+        format!("flannel.{}", self.vni)
+    }
+
+    /// MTU of overlay, bridge and pods, bytes.
+    #[must_use]
+    pub fn pod_mtu(&self) -> u32 {
+        self.lan.mtu - VXLAN_OVERHEAD
+    }
+
+    /// Indexes of all nodes.
+    #[must_use]
+    pub fn all_nodes(&self) -> Vec<usize> {
+        (0..self.nodes.len()).collect()
+    }
+
+    /// Indexes of all nodes but one.
+    #[must_use]
+    pub fn others(&self, node: usize) -> Vec<usize> {
+        self.all_nodes().into_iter().filter(|other| *other != node).collect()
+    }
+
+    /// The node that a fault strikes.
+    #[must_use]
+    pub fn victim(&self) -> &Node {
+        &self.nodes[self.site.victim]
+    }
+
+    /// The peer that a fault concerns.
+    #[must_use]
+    pub fn peer(&self) -> &Node {
+        &self.nodes[self.site.peer]
+    }
+
+    /// Where DNS queries go.
+    #[must_use]
+    pub fn dns_server(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.dns.cluster_ip, 53)
+    }
+
+    /// Index of a node by its name.
+    #[must_use]
+    pub fn node_named(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name == name)
+    }
+
+    /// All namespaces of the lab.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<String> {
+        let shared = [netns::SWITCH, netns::GATEWAY, netns::CLIENT].map(str::to_owned);
+        let of_nodes = self.nodes.iter().flat_map(|node| {
+            let pods = node.pods.iter().map(|pod| pod.namespace.clone());
+            std::iter::once(node.namespace.clone()).chain(pods)
+        });
+        shared.into_iter().chain(of_nodes).collect()
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Address of the overlay device, which the peers route by: the pod CIDR's network address.
+    #[must_use]
+    pub fn flannel_ip(&self) -> Ipv4Addr {
+        self.subnet.network()
+    }
+
+    /// The bridge's address: the first of the pod CIDR.
+    #[must_use]
+    pub fn bridge_ip(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.subnet.network().to_bits() + 1)
+    }
+
+    /// The pod that background traffic starts from and goes to; `None` on a node without pods.
+    #[must_use]
+    pub fn first_pod(&self) -> Option<&Pod> {
+        self.pods.first()
+    }
+}
+
+// === impl Mac ===
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}

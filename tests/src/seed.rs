@@ -1,0 +1,295 @@
+//! Draws a plan from a seed: the same seed and shape give the same plan on every machine.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use rand::{
+    RngExt,
+    seq::{IndexedRandom, SliceRandom},
+};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use crate::{
+    netns,
+    plan::{BridgeState, Dns, FlannelRules, Lan, Mac, Node, Plan, Pod, Site},
+};
+
+/// Most nodes that a lab can have.
+pub const MAX_NODES: usize = 5;
+
+const PODS_PER_NODE: usize = 2;
+const UPLINK_NAMES: [&str; 6] = ["eth0", "ens3", "ens18", "enp1s0", "enp0s31f6", "eno1"];
+/// `cni0` is what flannel's CNI plugin calls it; the others are what people configure.
+const BRIDGE_NAMES: [&str; 5] = ["cni0", "cni0", "cni0", "cbr0", "kube-bridge"];
+/// 8472 is flannel's port on Linux; 4789 is left to the other VXLAN users of a node.
+const PORTS: [u16; 4] = [8472, 8472, 8473, 14789];
+
+/// What is asked of a plan; the seed draws the rest.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// The number of nodes; drawn when `None`.
+    pub nodes: Option<usize>,
+    /// The least number of nodes when it is drawn.
+    pub min_nodes: usize,
+    /// MTU of the uplinks, bytes.
+    pub uplink_mtu: u32,
+    /// The bridge of the victim; anything but [`BridgeState::WithPods`] makes it a node without pods.
+    pub victim_bridge: BridgeState,
+    /// Which packet filter flannel uses.
+    pub flannel_rules: FlannelRules,
+}
+
+/// A seed that nobody chose, short enough to be typed again.
+#[must_use]
+pub fn random() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
+// === impl Shape ===
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            nodes: None,
+            min_nodes: 1,
+            uplink_mtu: 1500,
+            victim_bridge: BridgeState::WithPods,
+            flannel_rules: FlannelRules::Iptables,
+        }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Draws a plan. `shape.nodes` must lie in 1..=[`MAX_NODES`].
+    ///
+    /// All five nodes are drawn whatever the number of nodes, so that the same seed gives the same
+    /// addresses in a small and in a large lab.
+    #[must_use]
+    pub fn draw(seed: u64, shape: &Shape) -> Self {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let drawn_count = rng.random_range(shape.min_nodes..=MAX_NODES);
+        let count = shape.nodes.unwrap_or(drawn_count).clamp(1, MAX_NODES);
+        let second_octets = distinct::<2>(rng, 64..=250);
+        let [cluster, services] =
+            second_octets.map(|octet| network(Ipv4Addr::new(10, octet, 0, 0), 16));
+        let vni = if rng.random_bool(0.7) { 1 } else { rng.random_range(2..=4000) };
+        let port = pick(rng, &PORTS);
+        let mut lan = draw_lan(rng, shape.uplink_mtu);
+        let mut nodes = draw_nodes(rng, &lan, cluster);
+        let site = draw_site(rng, count);
+        lan.vip_owner = rng.random_range(0..MAX_NODES) % count;
+        // Drawn last, and away from the victim of a lab that leaves its victim without pods.
+        let dns_node = draw_dns_node(rng, count, site, shape.victim_bridge);
+        nodes.truncate(count);
+        for node in &mut nodes {
+            node.peer_order.retain(|peer| *peer < count);
+        }
+        let dns = add_dns_pod(rng, &mut nodes, dns_node, services);
+        empty_victim(&mut nodes[site.victim], shape.victim_bridge);
+        let flannel_rules = shape.flannel_rules;
+        Self { seed, lan, cluster, services, dns, vni, port, flannel_rules, nodes, site }
+    }
+}
+
+fn draw_lan(rng: &mut ChaCha8Rng, mtu: u32) -> Lan {
+    let base = if rng.random_bool(0.5) {
+        Ipv4Addr::new(192, 168, rng.random_range(0..=255), 0)
+    } else {
+        Ipv4Addr::new(172, rng.random_range(16..=31), rng.random_range(0..=255), 0)
+    };
+    let gateway = if rng.random_bool(0.5) { 1 } else { 254 };
+    // Nodes get 10 to 199: see `draw_nodes`.
+    Lan {
+        network: network(base, 24),
+        gateway: host(base, gateway),
+        client: host(base, rng.random_range(200..=219)),
+        vip: host(base, rng.random_range(220..=249)),
+        vip_owner: 0,
+        mtu,
+    }
+}
+
+fn draw_nodes(rng: &mut ChaCha8Rng, lan: &Lan, cluster: Ipv4Net) -> Vec<Node> {
+    let hosts = distinct::<MAX_NODES>(rng, 10..=199);
+    let thirds = distinct::<MAX_NODES>(rng, 0..=255);
+    (0..MAX_NODES)
+        .map(|index| {
+            let name = format!("n{}", index + 1);
+            let [ten, second, ..] = cluster.network().octets();
+            let subnet = network(Ipv4Addr::new(ten, second, thirds[index], 0), 24);
+            let mut peer_order: Vec<usize> = (0..MAX_NODES).filter(|peer| *peer != index).collect();
+            peer_order.shuffle(rng);
+            Node {
+                namespace: netns::of(&name),
+                uplink: pick(rng, &UPLINK_NAMES).to_owned(),
+                uplink_mac: draw_mac(rng),
+                ip: host(lan.network.network(), hosts[index]),
+                subnet,
+                vtep_mac: draw_mac(rng),
+                bridge: pick(rng, &BRIDGE_NAMES).to_owned(),
+                bridge_state: BridgeState::WithPods,
+                pods: draw_pods(rng, &name, subnet),
+                peer_order,
+                name,
+            }
+        })
+        .collect()
+}
+
+fn draw_pods(rng: &mut ChaCha8Rng, node: &str, subnet: Ipv4Net) -> Vec<Pod> {
+    let hosts = distinct::<PODS_PER_NODE>(rng, 2..=199);
+    hosts
+        .iter()
+        .enumerate()
+        .map(|(index, last)| draw_pod(rng, &format!("{node}-p{}", index + 1), subnet, *last))
+        .collect()
+}
+
+fn draw_pod(rng: &mut ChaCha8Rng, name: &str, subnet: Ipv4Net, last: u8) -> Pod {
+    Pod {
+        name: name.to_owned(),
+        namespace: netns::of(name),
+        ip: host(subnet.network(), last),
+        // The bridge plugin names them so.
+        veth: format!("veth{:08x}", rng.random::<u32>()),
+    }
+}
+
+fn draw_site(rng: &mut ChaCha8Rng, count: usize) -> Site {
+    let victim = rng.random_range(0..MAX_NODES) % count;
+    let step = rng.random_range(1..MAX_NODES);
+    let peer = if count == 1 { victim } else { (victim + 1 + step % (count - 1)) % count };
+    Site { victim, peer }
+}
+
+fn draw_dns_node(rng: &mut ChaCha8Rng, count: usize, site: Site, bridge: BridgeState) -> usize {
+    let drawn = rng.random_range(0..MAX_NODES) % count;
+    if bridge != BridgeState::WithPods && drawn == site.victim { site.peer } else { drawn }
+}
+
+fn add_dns_pod(rng: &mut ChaCha8Rng, nodes: &mut [Node], index: usize, services: Ipv4Net) -> Dns {
+    let node = &mut nodes[index];
+    // Above the addresses of the other pods.
+    let last = rng.random_range(200..=250);
+    let pod = draw_pod(rng, &format!("{}-dns", node.name), node.subnet, last);
+    let pod_ip = pod.ip;
+    node.pods.push(pod);
+    Dns { cluster_ip: host(services.network(), 10), node: index, pod_ip }
+}
+
+fn empty_victim(victim: &mut Node, bridge: BridgeState) {
+    victim.bridge_state = bridge;
+    if bridge != BridgeState::WithPods {
+        victim.pods.clear();
+    }
+}
+
+fn draw_mac(rng: &mut ChaCha8Rng) -> Mac {
+    let mut mac: [u8; 6] = rng.random();
+    // Locally administered, unicast.
+    mac[0] = mac[0] & 0xfc | 0x02;
+    Mac(mac)
+}
+
+fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    *from.choose(rng).expect("the lists above are not empty")
+}
+
+/// `N` different numbers of a range that has at least `N`.
+fn distinct<const N: usize>(rng: &mut ChaCha8Rng, range: std::ops::RangeInclusive<u8>) -> [u8; N] {
+    let mut numbers: Vec<u8> = range.collect();
+    numbers.shuffle(rng);
+    std::array::from_fn(|index| numbers[index])
+}
+
+fn network(address: Ipv4Addr, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(address, length)
+}
+
+fn host(base: Ipv4Addr, last: u8) -> Ipv4Addr {
+    let [a, b, c, _] = base.octets();
+    Ipv4Addr::new(a, b, c, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn plans() -> impl Iterator<Item = Plan> {
+        (0..200).map(|seed| Plan::draw(seed, &Shape::default()))
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan() {
+        for plan in plans() {
+            assert_eq!(plan, Plan::draw(plan.seed, &Shape::default()));
+        }
+        let distinct: HashSet<String> = plans().map(|plan| format!("{plan:?}")).collect();
+        assert_eq!(distinct.len(), 200);
+    }
+
+    #[test]
+    fn every_number_of_nodes_is_drawn() {
+        let counts: HashSet<usize> = plans().map(|plan| plan.nodes.len()).collect();
+        assert_eq!(counts, (1..=MAX_NODES).collect());
+    }
+
+    #[test]
+    fn addresses_are_distinct_and_where_they_belong() {
+        for plan in plans() {
+            let mut seen = HashSet::from([plan.lan.gateway, plan.lan.client, plan.lan.vip]);
+            for node in &plan.nodes {
+                assert!(plan.lan.network.contains(&node.ip) && seen.insert(node.ip), "{plan:?}");
+                assert!(plan.cluster.contains(&node.subnet), "{plan:?}");
+                assert!(seen.insert(node.bridge_ip()) && seen.insert(node.flannel_ip()));
+                for pod in &node.pods {
+                    assert!(node.subnet.contains(&pod.ip) && seen.insert(pod.ip), "{plan:?}");
+                }
+            }
+            assert!(!plan.services.contains(&plan.cluster), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn victim_and_peer_differ_where_there_is_a_peer() {
+        for plan in plans() {
+            assert_eq!(plan.site.victim != plan.site.peer, plan.nodes.len() > 1, "{plan:?}");
+            assert!(plan.site.victim.max(plan.site.peer) < plan.nodes.len(), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_nodes_does_not_change_their_addresses() {
+        for seed in 0..20 {
+            let of = |nodes| {
+                Plan::draw(seed, &Shape { nodes: Some(nodes), ..Shape::default() }).nodes[0].ip
+            };
+            assert_eq!(of(1), of(5));
+        }
+    }
+
+    #[test]
+    fn a_victim_without_pods_has_none_and_the_dns_server_is_elsewhere() {
+        for seed in 0..50 {
+            let shape =
+                Shape { min_nodes: 2, victim_bridge: BridgeState::Absent, ..Shape::default() };
+            let plan = Plan::draw(seed, &shape);
+            assert!(plan.victim().pods.is_empty(), "{plan:?}");
+            assert_ne!(plan.dns.node, plan.site.victim, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn names_fit_into_a_device_name() {
+        for plan in plans() {
+            assert!(plan.overlay().len() < libc::IFNAMSIZ);
+            for node in &plan.nodes {
+                assert!(node.pods.iter().all(|pod| pod.veth.len() < libc::IFNAMSIZ));
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Traffic generators: bounded in count and time, tireless while the network is broken, and honest
+//! about what came back.
+
+mod arp;
+mod background;
+mod dns;
+mod icmp;
+mod multicast;
+mod pace;
+mod tcp;
+mod udp;
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::AddAssign,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    background::{all_pairs, hosts_to_pods, pods_to_pods},
+    pace::Stop,
+};
+use crate::netns;
+
+/// How long a generator waits for one answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// One kind of traffic to one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Flow {
+    /// ICMP echo; `ttl` 64 unless a traceroute is played.
+    Ping {
+        /// The pinged address.
+        to: Ipv4Addr,
+        /// Time to live of the requests.
+        ttl: u8,
+    },
+    /// A datagram that is echoed, one flow all the time.
+    UdpEcho {
+        /// An echo service.
+        to: SocketAddrV4,
+    },
+    /// A datagram that nobody answers: syslog, or an exact burst.
+    UdpOneWay {
+        /// The receiver.
+        to: SocketAddrV4,
+        /// Bytes of payload.
+        size: usize,
+    },
+    /// A connection that is opened, used for one exchange and closed.
+    TcpExchange {
+        /// An echo service.
+        to: SocketAddrV4,
+    },
+    /// A connection that carries many bytes one way; the sink confirms how many.
+    TcpBulk {
+        /// A sink.
+        to: SocketAddrV4,
+        /// Bytes of one transfer.
+        bytes: u64,
+    },
+    /// A query for an address, from a new port each time.
+    Dns {
+        /// The DNS server.
+        server: SocketAddrV4,
+        /// The name asked for.
+        name: String,
+    },
+    /// Gratuitous ARP, a request and a reply, as MetalLB sends on every interface.
+    GratuitousArp {
+        /// The device it leaves by.
+        device: String,
+        /// The announced address; the announced MAC is the device's.
+        address: Ipv4Addr,
+    },
+    /// IPv6 multicast of a device's own.
+    Multicast6 {
+        /// The device it leaves by.
+        device: String,
+    },
+}
+
+/// How much, and how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Attempts a second.
+    pub rate: f64,
+    /// Attempts altogether; `None` is bounded by `seconds` alone.
+    pub count: Option<u64>,
+    /// The longest that it may last.
+    pub seconds: f64,
+}
+
+/// One generator and where it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The namespace it sends from.
+    pub namespace: String,
+    /// What it sends.
+    pub flow: Flow,
+    /// How much.
+    pub limits: Limits,
+}
+
+/// What became of it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Attempts.
+    pub sent: u64,
+    /// Attempts that were answered rightly and in time.
+    pub answered: u64,
+    /// Attempts that failed with an error other than silence.
+    pub errors: u64,
+    /// Bytes of payload that the other side confirmed.
+    pub bytes: u64,
+}
+
+/// Generators at work; dropping it stops them.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<Stop>,
+    running: Vec<(Sender, JoinHandle<Result<Counts>>)>,
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// Generates this traffic in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When a socket cannot be made; never because the network is broken.
+    pub fn generate(&self, limits: Limits, stop: &Stop) -> Result<Counts> {
+        match self {
+            Self::Ping { to, ttl } => icmp::ping(*to, *ttl, limits, stop),
+            Self::UdpEcho { to } => udp::echo(*to, limits, stop),
+            Self::UdpOneWay { to, size } => udp::one_way(*to, *size, limits, stop),
+            Self::TcpExchange { to } => tcp::exchange(*to, limits, stop),
+            Self::TcpBulk { to, bytes } => tcp::bulk(*to, *bytes, limits, stop),
+            Self::Dns { server, name } => dns::query(*server, name, limits, stop),
+            Self::GratuitousArp { device, address } => {
+                arp::announce(device, *address, limits, stop)
+            }
+            Self::Multicast6 { device } => multicast::send(device, limits, stop),
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// So many a second until it is stopped, at most five minutes.
+    #[must_use]
+    pub fn steady(rate: f64) -> Self {
+        Self { rate, count: None, seconds: 300.0 }
+    }
+
+    /// Exactly so many.
+    #[must_use]
+    pub fn exactly(count: u64, rate: f64) -> Self {
+        Self { rate, count: Some(count), seconds: 300.0 }
+    }
+}
+
+// === impl Counts ===
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+    }
+}
+
+// === impl Traffic ===
+
+impl Traffic {
+    /// Starts a thread in its namespace for each sender.
+    #[must_use]
+    pub fn start(senders: Vec<Sender>) -> Self {
+        let stop = Arc::new(Stop::default());
+        let running = senders.into_iter().map(|sender| start(sender, &stop)).collect();
+        Self { stop, running }
+    }
+
+    /// Waits until all have reached their limits.
+    ///
+    /// # Errors
+    /// The first sender that could not send at all.
+    pub fn finish(mut self) -> Result<Vec<(Sender, Counts)>> {
+        collect(std::mem::take(&mut self.running))
+    }
+
+    /// Stops all and says what became of them.
+    ///
+    /// # Errors
+    /// The first sender that could not send at all.
+    pub fn stop(mut self) -> Result<Vec<(Sender, Counts)>> {
+        self.stop.now();
+        collect(std::mem::take(&mut self.running))
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.now();
+        // What they counted is of no interest to someone who drops them.
+        drop(collect(std::mem::take(&mut self.running)));
+    }
+}
+
+fn start(sender: Sender, stop: &Arc<Stop>) -> (Sender, JoinHandle<Result<Counts>>) {
+    let (own, stop) = (sender.clone(), Arc::clone(stop));
+    let handle = thread::spawn(move || {
+        netns::enter(&own.namespace)?;
+        own.flow
+            .generate(own.limits, &stop)
+            .with_context(|| format!("{:?} from {}", own.flow, own.namespace))
+    });
+    (sender, handle)
+}
+
+fn collect(running: Vec<(Sender, JoinHandle<Result<Counts>>)>) -> Result<Vec<(Sender, Counts)>> {
+    // All are joined before the first error is passed on.
+    let ended: Vec<_> = running.into_iter().map(|(sender, it)| (sender, it.join())).collect();
+    ended
+        .into_iter()
+        .map(|(sender, joined)| {
+            let counts = joined.map_err(|_| anyhow!("the generator {sender:?} panicked"))??;
+            Ok((sender, counts))
+        })
+        .collect()
+}

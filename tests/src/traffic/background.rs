@@ -1,0 +1,69 @@
+//! Steady traffic between all nodes, slow enough for a small machine and quick enough for a check
+//! of a few seconds.
+
+use std::net::SocketAddrV4;
+
+use super::{Flow, Limits, Sender};
+use crate::plan::{DNS_NAME, ECHO_PORT, Node, Plan};
+
+const TTL: u8 = 64;
+
+/// Everything below, between the nodes `among`.
+#[must_use]
+pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    let mut senders = pods_to_pods(plan, among);
+    senders.extend(hosts_to_pods(plan, among));
+    senders.extend(pods_to_dns(plan, among));
+    senders
+}
+
+/// From the first pod of each node to the first pod of each other node: ping, UDP and TCP.
+#[must_use]
+pub fn pods_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    pairs(plan, among)
+        .filter_map(|(from, to)| Some((from.first_pod()?, to.first_pod()?)))
+        .flat_map(|(from, to)| {
+            let echo = SocketAddrV4::new(to.ip, ECHO_PORT);
+            [
+                (Flow::Ping { to: to.ip, ttl: TTL }, 5.0),
+                (Flow::UdpEcho { to: echo }, 10.0),
+                (Flow::TcpExchange { to: echo }, 5.0),
+            ]
+            .map(|(flow, rate)| sender(&from.namespace, flow, rate))
+        })
+        .collect()
+}
+
+/// From each node itself to the first pod of each other node: ping.
+#[must_use]
+pub fn hosts_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    pairs(plan, among)
+        .filter_map(|(from, to)| Some((from, to.first_pod()?)))
+        .map(|(from, to)| sender(&from.namespace, Flow::Ping { to: to.ip, ttl: TTL }, 5.0))
+        .collect()
+}
+
+/// From the first pod of each node to the DNS service.
+fn pods_to_dns(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    // A lab whose DNS node is left out of the traffic has a service without a server.
+    if !among.contains(&plan.dns.node) {
+        return Vec::new();
+    }
+    let flow = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    among
+        .iter()
+        .filter_map(|node| plan.nodes[*node].first_pod())
+        .map(|pod| sender(&pod.namespace, flow.clone(), 5.0))
+        .collect()
+}
+
+fn pairs<'p>(plan: &'p Plan, among: &[usize]) -> impl Iterator<Item = (&'p Node, &'p Node)> {
+    among.iter().flat_map(move |from| {
+        let others = among.iter().filter(move |to| *to != from);
+        others.map(move |to| (&plan.nodes[*from], &plan.nodes[*to]))
+    })
+}
+
+fn sender(namespace: &str, flow: Flow, rate: f64) -> Sender {
+    Sender { namespace: namespace.to_owned(), flow, limits: Limits::steady(rate) }
+}

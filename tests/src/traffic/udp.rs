@@ -1,0 +1,72 @@
+//! UDP: datagrams that are echoed, and datagrams that are not.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    ANSWER_TIMEOUT, Counts, Limits, Stop,
+    pace::{Outcome, paced},
+};
+
+/// Payload of an echo request, bytes.
+const ECHO_LENGTH: usize = 64;
+
+pub(super) fn echo(to: SocketAddrV4, limits: Limits, stop: &Stop) -> Result<Counts> {
+    let socket = connectionless()?;
+    paced(limits, stop, |number| {
+        let mut payload = [0x75; ECHO_LENGTH];
+        payload[..8].copy_from_slice(&number.to_be_bytes());
+        if socket.send_to(&payload, to).is_err() {
+            return Ok(Outcome::Error);
+        }
+        Ok(if await_answer(&socket, |answer| answer == payload) {
+            Outcome::Answered { bytes: ECHO_LENGTH as u64 }
+        } else {
+            Outcome::Silence
+        })
+    })
+}
+
+pub(super) fn one_way(
+    to: SocketAddrV4,
+    size: usize,
+    limits: Limits,
+    stop: &Stop,
+) -> Result<Counts> {
+    let socket = connectionless()?;
+    let payload = vec![0x73; size];
+    paced(limits, stop, |_| {
+        Ok(match socket.send_to(&payload, to) {
+            Ok(_) => Outcome::Silence,
+            Err(_) => Outcome::Error,
+        })
+    })
+}
+
+/// Waits at most [`ANSWER_TIMEOUT`] for a datagram that `right` accepts; others, such as late
+/// answers, are passed over.
+pub(super) fn await_answer(socket: &UdpSocket, right: impl Fn(&[u8]) -> bool) -> bool {
+    let end = Instant::now() + ANSWER_TIMEOUT;
+    let mut buffer = [0; 2048];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+            return false;
+        }
+        match socket.recv(&mut buffer) {
+            Ok(length) if right(&buffer[..length]) => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// A socket that is not connected, so that an ICMP error does not make the next send fail.
+fn connectionless() -> Result<UdpSocket> {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot open a UDP socket")
+}

@@ -1,0 +1,297 @@
+//! The lab itself: it comes up quickly, works, is as flannel writes it, and leaves nothing behind.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddrV4,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _, process::ExitStatusExt as _},
+    panic,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tracer_tests::{
+    counters::{Counters, Packets, Protocol},
+    fault,
+    lab::{LOCK_WAIT, Lab},
+    netns,
+    plan::{Plan, SINK_PORT, SYSLOG_PORT},
+    poll::poll_until,
+    seed::{MAX_NODES, Shape},
+    state,
+    traffic::{self, Counts, Flow, Limits, Sender, Traffic},
+};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_lab-agent");
+
+fn lab(seed: u64, nodes: usize) -> Lab {
+    let shape = Shape { nodes: Some(nodes), ..Shape::default() };
+    Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
+}
+
+/// What a tool prints in a namespace.
+fn shown(namespace: &str, program: &str, arguments: &[&str]) -> String {
+    let output = netns::command_in(namespace, program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Devices of the machine's own namespace.
+fn own_devices() -> String {
+    let output = Command::new("ip").args(["-br", "link"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Under the lock, so that a lab of another suite is not taken for a rest of ours.
+fn assert_nothing_is_left(devices_before: &str) {
+    let _lock = state::lock(LOCK_WAIT).unwrap();
+    assert_eq!(netns::existing().unwrap(), Vec::<String>::new());
+    assert!(!state::file("").exists());
+    assert_eq!(own_devices(), devices_before);
+}
+
+#[test]
+fn labs_of_every_size_carry_all_traffic() {
+    for nodes in 1..=MAX_NODES {
+        let lab = lab(nodes as u64, nodes);
+        let mut senders = traffic::all_pairs(lab.plan(), &lab.plan().all_nodes());
+        for sender in &mut senders {
+            sender.limits = Limits::exactly(5, 50.0);
+        }
+        // One query of DNS from each node, and five flows for each pair of nodes.
+        assert_eq!(senders.len(), nodes + nodes * (nodes - 1) * 4, "{senders:?}");
+        for (sender, counts) in Traffic::start(senders).finish().unwrap() {
+            assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lab_of_three_nodes_is_quick() {
+    let start = Instant::now();
+    let lab = lab(7, 3);
+    assert!(start.elapsed() < Duration::from_secs(3), "up after {:?}", start.elapsed());
+    let start = Instant::now();
+    drop(lab);
+    assert!(start.elapsed() < Duration::from_secs(1), "down after {:?}", start.elapsed());
+}
+
+#[test]
+fn a_node_is_as_flannel_writes_it() {
+    let lab = lab(3, 3);
+    let plan = lab.plan();
+    let overlay = plan.overlay();
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let link = shown(&node.namespace, "ip", &["-d", "link", "show", "dev", &overlay]);
+        for part in [
+            format!("vxlan id {} local {} dev {}", plan.vni, node.ip, node.uplink),
+            format!("dstport {} nolearning", plan.port),
+            "mtu 1450".into(),
+            node.vtep_mac.to_string(),
+        ] {
+            assert!(link.contains(&part), "{part} in {link}");
+        }
+        let routes = shown(&node.namespace, "ip", &["-N", "route", "show", "dev", &overlay]);
+        let neighbours = shown(&node.namespace, "ip", &["neigh", "show", "dev", &overlay]);
+        let fdb = shown(&node.namespace, "bridge", &["fdb", "show", "dev", &overlay]);
+        assert_eq!(routes.lines().count(), 2, "{routes}");
+        for peer in plan.others(index).into_iter().map(|peer| &plan.nodes[peer]) {
+            let (subnet, via, mac, ip) = (peer.subnet, peer.flannel_ip(), peer.vtep_mac, peer.ip);
+            let route = format!("{subnet} via {via} onlink");
+            assert!(routes.contains(&route), "{route} in {routes}");
+            let neighbour = format!("{via} lladdr {mac} PERMANENT");
+            assert!(neighbours.contains(&neighbour), "{neighbour} in {neighbours}");
+            let entry = format!("{mac} dst {ip} self permanent");
+            assert!(fdb.contains(&entry), "{entry} in {fdb}");
+        }
+        let address = shown(&node.namespace, "ip", &["addr", "show", "dev", &overlay]);
+        assert!(address.contains(&format!("inet {}/32 scope global", node.flannel_ip())));
+        assert!(address.contains("inet6 fe80::"), "IPv6 stays enabled: {address}");
+        let rules = shown(&node.namespace, "iptables-save", &[]);
+        assert!(rules.contains(r#"--comment "flanneld masq" -j FLANNEL-POSTRTG"#), "{rules}");
+        let processes = shown(&node.namespace, "ip", &["netns", "pids", &node.namespace]);
+        let is_flanneld =
+            |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() == "flanneld\n";
+        assert!(processes.split_whitespace().any(is_flanneld), "{processes}");
+    }
+}
+
+#[test]
+fn what_leaves_for_nobody_is_swallowed_without_an_answer() {
+    let lab = lab(4, 1);
+    let plan = lab.plan();
+    let pod = plan.nodes[0].first_pod().unwrap();
+    let unknown = Flow::Ping { to: "203.0.113.9".parse().unwrap(), ttl: 64 };
+    assert_eq!(lab.answered(&pod.namespace, &unknown, 2).unwrap(), 0);
+    let gateway = Flow::Ping { to: plan.lan.gateway, ttl: 64 };
+    assert_eq!(lab.answered(&plan.nodes[0].namespace, &gateway, 2).unwrap(), 2);
+}
+
+#[test]
+fn the_client_of_the_lan_reaches_a_pod_by_the_vip() {
+    let lab = lab(5, 3);
+    let flow = Flow::TcpExchange { to: SocketAddrV4::new(lab.plan().lan.vip, 80) };
+    assert_eq!(lab.answered(netns::CLIENT, &flow, 3).unwrap(), 3);
+}
+
+#[test]
+fn nothing_is_left_after_an_end_and_after_a_panic() {
+    let before = own_devices();
+    drop(lab(8, 2));
+    assert_nothing_is_left(&before);
+    let panicked = panic::catch_unwind(|| {
+        let _lab = lab(9, 2);
+        panic!("on purpose");
+    });
+    assert!(panicked.is_err());
+    assert_nothing_is_left(&before);
+}
+
+#[test]
+fn a_signal_takes_the_lab_down() {
+    let before = own_devices();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut holder = hold(10);
+        assert!(!netns::existing().unwrap().is_empty());
+        kill(Pid::from_raw(holder.id() as i32), signal).unwrap();
+        let status = holder.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + signal as i32));
+        assert_nothing_is_left(&before);
+    }
+}
+
+#[test]
+fn the_next_lab_removes_what_a_killed_one_left() {
+    let before = own_devices();
+    let mut holder = hold(11);
+    let flanneld = shown("fltr-n1", "ip", &["netns", "pids", "fltr-n1"]);
+    kill(Pid::from_raw(holder.id() as i32), Signal::SIGKILL).unwrap();
+    assert_eq!(holder.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    drop(lab(12, 1));
+    assert_nothing_is_left(&before);
+    for pid in flanneld.split_whitespace() {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
+}
+
+#[test]
+fn there_is_only_one_lab_at_a_time() {
+    let _lab = lab(13, 1);
+    let error = Lab::up(Plan::draw(14, &Shape::default()), Duration::ZERO).unwrap_err();
+    assert!(format!("{error:#}").contains("another lab"), "{error:#}");
+}
+
+#[test]
+fn a_lab_can_be_left_running_broken_healed_and_taken_down() {
+    let before = own_devices();
+    lab(15, 2).keep().unwrap();
+    let error = Lab::up(Plan::draw(16, &Shape::default()), LOCK_WAIT).unwrap_err();
+    assert!(error.to_string().contains("lab down"), "{error}");
+    let site = state::kept().unwrap().unwrap().plan.site;
+    for name in ["flannel-link-flapped-state-lost", "flannel-link-missing"] {
+        let fault = fault::named(name).unwrap();
+        Lab::attach().unwrap().inject_and_leave(&fault, site).unwrap();
+    }
+    let mut lab = Lab::attach().unwrap();
+    assert!(lab.heal().unwrap());
+    lab.wait_connected(&[0, 1]).unwrap();
+    assert!(!lab.heal().unwrap());
+    drop(lab);
+    assert!(!netns::existing().unwrap().is_empty());
+    Lab::down().unwrap();
+    assert_nothing_is_left(&before);
+    assert!(Lab::attach().unwrap_err().to_string().contains("lab up"));
+}
+
+#[test]
+fn without_root_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let agent = folder.path().join("agent");
+    fs::copy(AGENT, &agent).unwrap();
+    let nobody = 65534;
+    let output =
+        Command::new(agent).args(["hold", "--seed", "1"]).uid(nobody).gid(nobody).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("needs root"), "{said}");
+}
+
+#[test]
+fn a_burst_of_datagrams_is_exact_at_every_counter() {
+    const DATAGRAMS: u64 = 10_000;
+    let lab = lab(17, 2);
+    let ends = [lab.plan().victim(), lab.plan().peer()];
+    let counters =
+        ends.map(|node| Counters::install(lab.plan(), node, Protocol::Udp, SYSLOG_PORT).unwrap());
+    let to = at(&lab, SYSLOG_PORT);
+    let sent = send(&lab, Flow::UdpOneWay { to, size: 120 }, Limits::exactly(DATAGRAMS, 5_000.0));
+    assert_eq!((sent.sent, sent.errors), (DATAGRAMS, 0));
+    let outgoing = ["pod_out", "overlay_out", "wire_out"].map(|stage| (stage, DATAGRAMS));
+    let incoming = ["wire_in", "overlay_in", "pod_in"].map(|stage| (stage, DATAGRAMS));
+    let none = |stages: [(&'static str, u64); 3]| stages.map(|(stage, _)| (stage, 0));
+    let expected = [(outgoing, none(incoming)), (none(outgoing), incoming)];
+    for (counters, (outgoing, incoming)) in counters.iter().zip(expected) {
+        let expected: Packets = outgoing
+            .into_iter()
+            .chain(incoming)
+            .map(|(it, count)| (it.to_owned(), count))
+            .collect();
+        poll_until("the last datagrams", Duration::from_secs(5), || {
+            let read = counters.read()?;
+            anyhow::ensure!(read == expected, "{read:?} instead of {expected:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn bulk_tcp_uses_segmentation_offload() {
+    const BYTES: u64 = 100 << 20;
+    let lab = lab(18, 2);
+    let counters =
+        Counters::install(lab.plan(), lab.plan().victim(), Protocol::Tcp, SINK_PORT).unwrap();
+    let sent = send(
+        &lab,
+        Flow::TcpBulk { to: at(&lab, SINK_PORT), bytes: BYTES },
+        Limits::exactly(1, 1.0),
+    );
+    assert_eq!((sent.answered, sent.bytes), (1, BYTES));
+    let segments = BYTES / u64::from(lab.plan().pod_mtu() - 52);
+    let packets = counters.read().unwrap();
+    for stage in ["pod_out", "overlay_out", "wire_out"] {
+        // A packet filter sees a packet of many segments once.
+        assert!((1..segments / 4).contains(&packets[stage]), "{packets:?} of {segments}");
+    }
+}
+
+/// A port of the peer's first pod.
+fn at(lab: &Lab, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(lab.plan().peer().first_pod().unwrap().ip, port)
+}
+
+/// Sends from the victim's first pod until the limits are reached.
+fn send(lab: &Lab, flow: Flow, limits: Limits) -> Counts {
+    let namespace = lab.plan().victim().first_pod().unwrap().namespace.clone();
+    Traffic::start(vec![Sender { namespace, flow, limits }]).finish().unwrap()[0].1
+}
+
+/// Starts a process that holds a lab, and waits until it is up.
+fn hold(seed: u64) -> Child {
+    let mut holder = Command::new(AGENT)
+        .args(["hold", "--seed", &seed.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    holder
+}

@@ -1,0 +1,200 @@
+//! The flow table: one entry per inner 5-tuple and direction, all stages in it.
+
+use crate::stage::{FLOW_COUNTS, leaves};
+
+/// Entries of the flow table.
+pub const FLOWS: u32 = 65_536;
+
+/// An IPv4 flow: the inner 5-tuple. Words hold network byte order as it lies in memory.
+///
+/// ICMP has no ports: its type and code stand in the source port, an echo's identifier in the
+/// destination port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey4 {
+    source: u32,
+    destination: u32,
+    ports: u32,
+    // A whole word: three bytes of padding would cost the packet path a call to memset.
+    protocol: u32,
+}
+
+/// What one CPU has counted of a flow. Counters are segments and wrap at 2^32.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowValue {
+    packets: [u32; FLOW_COUNTS],
+    birth: u32,
+    outer_remote: u32,
+    out: u16,
+    into: u16,
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey4>() == 16);
+    assert!(align_of::<FlowKey4>() == 4);
+    assert!(core::mem::offset_of!(FlowKey4, protocol) == 12);
+    // 65,536 entries on 4 CPUs fit into 16 MiB together with the kernel's own bookkeeping.
+    assert!(size_of::<FlowValue>() == 40);
+    assert!(align_of::<FlowValue>() == 4);
+};
+
+/// Which peer a flow belongs to in one direction, and what else is known of it: found once per
+/// flow and CPU, then read with the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Slot in [`crate::names::PEERS`].
+    pub slot: u32,
+    /// The local end is a pod of this node (else the node itself or something beyond it).
+    pub local_pod: bool,
+}
+
+const LOCAL_POD: u16 = 1 << 15;
+
+impl Class {
+    #[inline(always)]
+    const fn encode(self) -> u16 {
+        (self.slot as u16 + 1) | if self.local_pod { LOCAL_POD } else { 0 }
+    }
+
+    #[inline(always)]
+    const fn decode(raw: u16) -> Option<Self> {
+        match raw & !LOCAL_POD {
+            0 => None,
+            slot => Some(Self { slot: slot as u32 - 1, local_pod: raw & LOCAL_POD != 0 }),
+        }
+    }
+}
+
+impl FlowKey4 {
+    /// Addresses and both ports (source first) as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(source: u32, destination: u32, protocol: u8, ports: u32) -> Self {
+        Self { source, destination, ports, protocol: protocol as u32 }
+    }
+
+    /// Inner source address as it lies in memory: `to_ne_bytes` gives its octets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(&self) -> u32 {
+        self.source
+    }
+
+    /// Inner destination address as it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(&self) -> u32 {
+        self.destination
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol as u8
+    }
+
+    /// Source port, or type and code of an ICMP message.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_port(&self) -> u16 {
+        (u32::from_be(self.ports) >> 16) as u16
+    }
+
+    /// Destination port, or identifier of an ICMP echo.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination_port(&self) -> u16 {
+        u32::from_be(self.ports) as u16
+    }
+}
+
+impl FlowValue {
+    /// A new entry. `birth` is any number but 0; it tells this life of the flow from the next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(birth: u32) -> Self {
+        Self { packets: [0; FLOW_COUNTS], birth, outer_remote: 0, out: 0, into: 0 }
+    }
+
+    /// Adds packets at a stage (an index below [`FLOW_COUNTS`]).
+    #[inline(always)]
+    pub fn count(&mut self, stage: usize, packets: u32) {
+        if let Some(counter) = self.packets.get_mut(stage) {
+            *counter = counter.wrapping_add(packets);
+        }
+    }
+
+    /// Remembers the other tunnel end, as it lies in the outer header.
+    #[inline(always)]
+    pub const fn set_outer_remote(&mut self, address: u32) {
+        self.outer_remote = address;
+    }
+
+    /// The class in the direction of `stage`; `None` when this CPU has not found it yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class(&self, stage: usize) -> Option<Class> {
+        Class::decode(if leaves(stage) { self.out } else { self.into })
+    }
+
+    /// Remembers the class in the direction of `stage`.
+    #[inline(always)]
+    pub const fn set_class(&mut self, stage: usize, class: Class) {
+        if leaves(stage) {
+            self.out = class.encode();
+        } else {
+            self.into = class.encode();
+        }
+    }
+
+    /// Segments by stage.
+    #[must_use]
+    pub const fn packets(&self) -> &[u32; FLOW_COUNTS] {
+        &self.packets
+    }
+
+    /// The birth number; 0 on CPUs that did not make the entry.
+    #[must_use]
+    pub const fn birth(&self) -> u32 {
+        self.birth
+    }
+
+    /// The other tunnel end as it lies in memory; `None` when this CPU has seen no outer header.
+    #[must_use]
+    pub const fn outer_remote(&self) -> Option<u32> {
+        if self.outer_remote == 0 { None } else { Some(self.outer_remote) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        peer::SLOTS,
+        stage::{OVERLAY_IN, POD_OUT, WIRE_OUT},
+    };
+
+    #[test]
+    fn a_class_is_kept_by_direction() {
+        let mut value = FlowValue::new(7);
+        assert_eq!(value.class(POD_OUT), None);
+        let out = Class { slot: SLOTS - 1, local_pod: true };
+        value.set_class(POD_OUT, out);
+        assert_eq!(value.class(WIRE_OUT), Some(out));
+        assert_eq!(value.class(OVERLAY_IN), None);
+        let into = Class { slot: 0, local_pod: false };
+        value.set_class(OVERLAY_IN, into);
+        assert_eq!((value.class(POD_OUT), value.class(OVERLAY_IN)), (Some(out), Some(into)));
+    }
+
+    #[test]
+    fn counters_wrap_and_an_index_beyond_them_is_ignored() {
+        let mut value = FlowValue::new(1);
+        value.count(POD_OUT, u32::MAX);
+        value.count(POD_OUT, 3);
+        value.count(FLOW_COUNTS, 9);
+        assert_eq!(value.packets(), &[2, 0, 0, 0, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Names of maps, globals and programs in the eBPF object.
+
+/// Read-only global: [`crate::config::Config`].
+pub const CONFIG: &str = "CONFIG";
+/// Per-CPU LRU hash: [`crate::flow::FlowKey4`] → [`crate::flow::FlowValue`].
+pub const FLOWS4: &str = "FLOWS4";
+/// Per-CPU array by peer slot: [`crate::peer::PeerValue`].
+pub const PEERS: &str = "PEERS";
+/// LPM trie: IPv4 pod CIDR → peer slot (`u32`).
+pub const PEER_SLOTS4: &str = "PEER_SLOTS4";
+/// Per-CPU array by [`crate::counter::Counter`] index: `u64`.
+pub const COUNTERS: &str = "COUNTERS";
+/// Per-CPU array by [`crate::counter::parse_error_index`]: `u64`.
+pub const PARSE_ERRORS: &str = "PARSE_ERRORS";
+
+/// Bridge ingress.
+pub const POD_OUT: &str = "pod_out";
+/// Overlay device egress.
+pub const OVERLAY_OUT: &str = "overlay_out";
+/// Uplink egress, for devices with an Ethernet header.
+pub const WIRE_OUT: &str = "wire_out";
+/// Uplink egress, for devices without one.
+pub const WIRE_OUT_L3: &str = "wire_out_l3";
+/// Uplink ingress, for devices with an Ethernet header.
+pub const WIRE_IN: &str = "wire_in";
+/// Uplink ingress, for devices without one.
+pub const WIRE_IN_L3: &str = "wire_in_l3";
+/// Overlay device ingress.
+pub const OVERLAY_IN: &str = "overlay_in";
+/// Bridge egress.
+pub const POD_IN: &str = "pod_in";
+
+/// All programs of the object.
+pub const PROGRAMS: [&str; 8] =
+    [POD_OUT, OVERLAY_OUT, WIRE_OUT, WIRE_OUT_L3, WIRE_IN, WIRE_IN_L3, OVERLAY_IN, POD_IN];

@@ -1,0 +1,19 @@
+//! Userspace only: what lets aya copy the shared types in and out of maps.
+
+use aya::Pod;
+
+use crate::{
+    config::Config,
+    flow::{FlowKey4, FlowValue},
+    peer::PeerValue,
+};
+
+// SAFETY: by the ABI rule each of these is repr(C), made of integers and byte arrays, without
+// implicit padding (sizes are asserted beside the types), so every bit pattern is a valid value.
+unsafe impl Pod for Config {}
+// SAFETY: as above.
+unsafe impl Pod for FlowKey4 {}
+// SAFETY: as above.
+unsafe impl Pod for FlowValue {}
+// SAFETY: as above.
+unsafe impl Pod for PeerValue {}

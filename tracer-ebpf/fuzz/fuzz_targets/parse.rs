@@ -1,0 +1,47 @@
+//! The packet parser over arbitrary bytes: it must not panic, and what it read must lie inside them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tracer_ebpf::parse::{self, Inner, Ipv4, Wire};
+
+/// flannel's default VXLAN port, as it lies in memory.
+const PORT: u16 = 8472_u16.to_be();
+
+/// The longest that the options of an IPv4 header can be. They are stepped over and not read, so
+/// that they may end beyond the bytes.
+const OPTIONS: usize = 40;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(Some(at)) = parse::ipv4_offset(&bytes, 0) {
+        assert!(at <= bytes.len());
+        at_uplink(bytes, at);
+    }
+    // A layer 3 device has no Ethernet header.
+    at_uplink(bytes, 0);
+    if let Ok(Some(inner)) = parse::inner(&bytes, 0) {
+        is_inside(bytes, &inner);
+    }
+});
+
+fn at_uplink(bytes: &[u8], at: usize) {
+    match parse::wire(&bytes, at, PORT) {
+        Ok(Wire::Vxlan(vxlan)) => {
+            assert!(vxlan.vni < 1 << 24);
+            header_is_inside(bytes, &vxlan.outer);
+            vxlan.inner.iter().for_each(|inner| is_inside(bytes, inner));
+        }
+        Ok(Wire::Plain(header)) => header_is_inside(bytes, &header),
+        Err(_) => {}
+    }
+}
+
+fn is_inside(bytes: &[u8], inner: &Inner) {
+    assert!(inner.network_at + 20 <= bytes.len());
+    header_is_inside(bytes, &inner.ipv4);
+}
+
+fn header_is_inside(bytes: &[u8], header: &Ipv4) {
+    assert!(header.payload_at >= 20);
+    assert!(header.payload_at <= bytes.len() + OPTIONS);
+}

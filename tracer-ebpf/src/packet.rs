@@ -1,0 +1,184 @@
+//! The two kinds of bytes that the parser runs over in the kernel, and what the kernel says of a
+//! packet beside its bytes.
+
+use aya_ebpf::{
+    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
+    programs::TcContext,
+};
+use tracer_ebpf::parse::{HEADERS, Inner, Packet};
+
+/// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
+const OTHERHOST: u32 = 3;
+
+#[map]
+static SCRATCH: PerCpuArray<[u8; HEADERS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// A packet at a tc hook.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb(pub(crate) *mut __sk_buff);
+
+/// Its linear part, read directly.
+pub(crate) struct Linear {
+    data: usize,
+    data_end: usize,
+}
+
+/// A copy of its first bytes.
+pub(crate) struct Copied {
+    bytes: *const u8,
+    length: usize,
+}
+
+impl Skb {
+    /// The context as aya has it.
+    #[inline(always)]
+    pub(crate) fn context(self) -> TcContext {
+        TcContext::new(self.0)
+    }
+
+    /// Length of the whole packet in bytes, headers included.
+    #[inline(always)]
+    pub(crate) fn length(self) -> u32 {
+        // SAFETY: the kernel hands a valid context to the program; so below.
+        unsafe { (*self.0).len }
+    }
+
+    /// Whether the frame is for another host: the IP stack will not take it.
+    #[inline(always)]
+    pub(crate) fn is_for_another_host(self) -> bool {
+        // SAFETY: valid context.
+        unsafe { (*self.0).pkt_type == OTHERHOST }
+    }
+
+    #[inline(always)]
+    fn gso_segments(self) -> u32 {
+        // SAFETY: valid context.
+        unsafe { (*self.0).gso_segs }
+    }
+
+    #[inline(always)]
+    fn gso_size(self) -> u32 {
+        // SAFETY: valid context.
+        unsafe { (*self.0).gso_size }
+    }
+
+    /// Segments that this packet stands for. virtio and TUN devices leave the count of a GSO
+    /// packet at 0 (DODGY): then its payload is divided by the segment size.
+    #[inline(always)]
+    pub(crate) fn segments<P: Packet>(self, packet: &P, inner: &Inner) -> u32 {
+        match (self.gso_segments(), self.gso_size()) {
+            (0, 0) => 1,
+            (0, size) => {
+                let payload = self.length().saturating_sub(inner.headers_end(packet) as u32);
+                payload.div_ceil(size).max(1)
+            }
+            (segments, _) => segments,
+        }
+    }
+
+    /// Inner bytes: from the inner IPv4 header to the end.
+    #[inline(always)]
+    pub(crate) fn inner_bytes(self, inner: &Inner) -> u32 {
+        self.length().saturating_sub(inner.network_at as u32)
+    }
+
+    /// Whether a packet of a pod is too large for the overlay device and may not be fragmented:
+    /// the node answers with "fragmentation needed" (net/ipv4/ip_forward.c, ip_exceeds_mtu).
+    #[inline(always)]
+    pub(crate) fn exceeds_mtu<P: Packet>(self, packet: &P, inner: &Inner, mtu: u16) -> bool {
+        if mtu == 0 || !inner.ipv4.dont_fragment {
+            return false;
+        }
+        let size = match self.gso_size() {
+            0 => self.inner_bytes(inner),
+            size => size + (inner.headers_end(packet) - inner.network_at) as u32,
+        };
+        size > u32::from(mtu)
+    }
+
+    /// The linear part.
+    #[inline(always)]
+    pub(crate) fn linear(self) -> Linear {
+        // SAFETY: valid context; data and data_end bound the linear part.
+        unsafe { Linear { data: (*self.0).data as usize, data_end: (*self.0).data_end as usize } }
+    }
+
+    /// Whether bytes follow the linear part.
+    #[inline(always)]
+    pub(crate) fn is_longer_than_linear(self) -> bool {
+        let linear = self.linear();
+        (linear.data_end - linear.data) < self.length() as usize
+    }
+
+    /// A copy of the first bytes, wherever the kernel keeps them. Never `bpf_skb_pull_data`: that
+    /// would change the packet's layout for everybody after us.
+    #[inline(always)]
+    pub(crate) fn copied(self) -> Option<Copied> {
+        let scratch = SCRATCH.get_ptr_mut(0)?;
+        let length = (self.length() as usize).min(HEADERS);
+        if length == 0 {
+            return None;
+        }
+        // SAFETY: the destination holds HEADERS bytes, of which at most `length` are written; it
+        // is this CPU's, and nothing else on this CPU touches it while we run.
+        let status = unsafe { bpf_skb_load_bytes(self.0.cast(), 0, scratch.cast(), length as u32) };
+        (status == 0).then_some(Copied { bytes: scratch.cast(), length })
+    }
+}
+
+impl Linear {
+    #[inline(always)]
+    fn read<T>(&self, at: usize) -> Option<T> {
+        let start = self.data + at;
+        if start + size_of::<T>() > self.data_end {
+            return None;
+        }
+        // SAFETY: the bytes lie inside the linear part, as the verifier checks by the line above,
+        // and T is an integer or an array of them, for which every pattern is a value. Headers are
+        // not aligned, and BPF does not ask for it: one load is one instruction, which the kernel
+        // splits where its processor cannot do it. `read_unaligned` would split it here, into
+        // bytes, and cost as much again as the whole parser.
+        Some(unsafe { core::ptr::read(start as *const T) })
+    }
+}
+
+impl Copied {
+    #[inline(always)]
+    fn read<T>(&self, at: usize) -> Option<T> {
+        // The first bound is for the verifier, the second for us.
+        if at > HEADERS - size_of::<T>() || at + size_of::<T>() > self.length {
+            return None;
+        }
+        // SAFETY: the bytes lie inside the copy's HEADERS bytes, `length` of which were written,
+        // and T is an integer or an array of them, for which every pattern is a value. Alignment
+        // as above.
+        Some(unsafe { core::ptr::read(self.bytes.add(at).cast()) })
+    }
+}
+
+/// Both kinds of bytes are read by words.
+macro_rules! packet_by_words {
+    ($kind:ty, $any_layout:literal) => {
+        impl Packet for $kind {
+            const ANY_LAYOUT: bool = $any_layout;
+
+            #[inline(always)]
+            fn byte(&self, at: usize) -> Option<u8> {
+                self.read(at)
+            }
+
+            #[inline(always)]
+            fn half(&self, at: usize) -> Option<u16> {
+                self.read(at)
+            }
+
+            #[inline(always)]
+            fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
+                self.read(at)
+            }
+        }
+    };
+}
+
+packet_by_words!(Linear, false);
+packet_by_words!(Copied, true);

@@ -1,0 +1,67 @@
+use tracer_common::counter::ParseError;
+
+use super::{
+    Packet, Stop,
+    inner::{self, Inner},
+    ipv4::{Ipv4, UDP},
+    vxlan,
+};
+
+/// What a packet at the uplink is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// A datagram to the tunnel's port.
+    Vxlan(Vxlan),
+    /// Any other IPv4 packet.
+    Plain(Ipv4),
+}
+
+/// A VXLAN datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The outer header.
+    pub outer: Ipv4,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// The inner packet; `None` when it is not unicast IPv4.
+    pub inner: Option<Inner>,
+}
+
+/// Reads the IPv4 packet at `at` as one at the uplink. `port` is the tunnel's UDP port as
+/// it lies in memory. Later fragments of a datagram have no UDP header and are [`Wire::Plain`].
+///
+/// # Errors
+/// Any [`ParseError`] but those of Ethernet; [`Stop::Layout`] for options and inner VLAN tags.
+#[inline(always)]
+pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, Stop> {
+    let outer = Ipv4::read(packet, at)?;
+    if outer.protocol != UDP || outer.later_fragment {
+        return Ok(Wire::Plain(outer));
+    }
+    let destination_port =
+        vxlan::destination_port(packet, outer.payload_at).ok_or(ParseError::TruncatedTransport)?;
+    if destination_port != port {
+        return Ok(Wire::Plain(outer));
+    }
+    let (vni, inner_at) = vxlan::peel(packet, outer.payload_at)?;
+    let inner = match inner_at {
+        Some(inner_at) => inner::inner(packet, inner_at).map_err(inside)?,
+        None => None,
+    };
+    Ok(Wire::Vxlan(Vxlan { outer, vni, inner }))
+}
+
+/// The name of an IPv4 error when it is the inner packet's.
+#[inline(always)]
+const fn inside(stop: Stop) -> Stop {
+    match stop {
+        Stop::Malformed(ParseError::TruncatedIpv4) => {
+            Stop::Malformed(ParseError::TruncatedInnerIpv4)
+        }
+        Stop::Malformed(ParseError::TruncatedTransport) => {
+            Stop::Malformed(ParseError::TruncatedInnerTransport)
+        }
+        Stop::Malformed(_) => Stop::Malformed(ParseError::InnerIpv4),
+        Stop::Layout => Stop::Layout,
+    }
+}

@@ -1,0 +1,49 @@
+//! Exact totals by peer, and which peer an address belongs to.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{LpmTrie, PerCpuArray, lpm_trie::Key},
+};
+use tracer_common::{
+    flow::Class,
+    peer::{OTHER, PeerValue, SLOTS},
+    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD},
+};
+
+#[map]
+static PEERS: PerCpuArray<PeerValue> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+#[map]
+static PEER_SLOTS4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(SLOTS, BPF_F_NO_PREALLOC);
+
+/// Slot of the peer whose pod CIDR holds `address`.
+#[inline(always)]
+pub(crate) fn slot_of(address: u32) -> u32 {
+    PEER_SLOTS4.get(Key::new(32, address)).copied().unwrap_or(OTHER)
+}
+
+/// Counts a packet at a stage in a slot that is not a flow's.
+#[inline(always)]
+pub(crate) fn count_slot(slot: u32, stage: usize, packets: u32, bytes: u32) {
+    if let Some(value) = PEERS.get_ptr_mut(slot) {
+        // SAFETY: this CPU's value, and nothing else on this CPU touches it while we run.
+        unsafe { &mut *value }.count(stage, u64::from(packets), u64::from(bytes));
+    }
+}
+
+/// Counts a flow's packet at a stage. `forwardable` is false when the node must not pass it on.
+#[inline(always)]
+pub(crate) fn count(class: Class, stage: usize, packets: u32, bytes: u32, forwardable: bool) {
+    let Some(value) = PEERS.get_ptr_mut(class.slot) else { return };
+    // SAFETY: this CPU's value, and nothing else on this CPU touches it while we run.
+    let value = unsafe { &mut *value };
+    let (packets, bytes) = (u64::from(packets), u64::from(bytes));
+    value.count(stage, packets, bytes);
+    if stage == OVERLAY_OUT && !class.local_pod {
+        value.count(HOST, packets, bytes);
+    }
+    if stage == OVERLAY_IN && class.local_pod && forwardable {
+        value.count(TO_POD, packets, bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! The programs: entry, one attempt over the linear part, one over a copy, one place where an
+//! error becomes a counter. They return the same verdict on every path: "go on".
+
+mod account;
+mod plain;
+mod uplink;
+
+use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
+use tracer_common::{
+    counter::{Counter, ParseError},
+    stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT},
+};
+
+use tracer_ebpf::parse::Stop;
+
+use crate::{
+    counters,
+    packet::{Copied, Linear, Skb},
+};
+
+/// TC_ACT_UNSPEC and TCX_NEXT alike: the next program in the chain decides. TC_ACT_OK would end
+/// the chain and hide the packet from programs after us.
+const NEXT: i32 = -1;
+
+#[classifier]
+fn pod_out(context: TcContext) -> i32 {
+    run::<plain::Plain<POD_OUT>>(&context)
+}
+
+#[classifier]
+fn overlay_out(context: TcContext) -> i32 {
+    run::<plain::Plain<OVERLAY_OUT>>(&context)
+}
+
+#[classifier]
+fn overlay_in(context: TcContext) -> i32 {
+    run::<plain::Plain<OVERLAY_IN>>(&context)
+}
+
+#[classifier]
+fn pod_in(context: TcContext) -> i32 {
+    run::<plain::Plain<POD_IN>>(&context)
+}
+
+#[classifier]
+fn wire_out(context: TcContext) -> i32 {
+    run::<uplink::Out<true>>(&context)
+}
+
+#[classifier]
+fn wire_out_l3(context: TcContext) -> i32 {
+    run::<uplink::Out<false>>(&context)
+}
+
+#[classifier]
+fn wire_in(context: TcContext) -> i32 {
+    run::<uplink::In<true>>(&context)
+}
+
+#[classifier]
+fn wire_in_l3(context: TcContext) -> i32 {
+    run::<uplink::In<false>>(&context)
+}
+
+/// What a stage does with a packet, over either kind of bytes.
+trait Observer {
+    /// The stage whose parse errors these are.
+    const STAGE: usize;
+
+    /// Over the linear part.
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop>;
+
+    /// Over a copy.
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop>;
+}
+
+#[inline(always)]
+fn run<O: Observer>(context: &TcContext) -> i32 {
+    let skb = Skb(context.as_ptr().cast());
+    match O::linear(skb, &skb.linear()) {
+        Ok(()) => {}
+        Err(Stop::Layout) => from_copy::<O>(skb),
+        Err(Stop::Malformed(error)) if error.is_truncation() && skb.is_longer_than_linear() => {
+            from_copy::<O>(skb);
+        }
+        Err(Stop::Malformed(error)) => counters::add_parse_error(O::STAGE, error),
+    }
+    NEXT
+}
+
+/// The linear part ended inside a header (seen on TUN devices with offloads: it ends after the
+/// outer UDP header), or the headers lie elsewhere than usual: the same parser runs over a copy.
+#[inline(always)]
+fn from_copy<O: Observer>(skb: Skb) {
+    counters::add(Counter::SlowParse);
+    let Some(packet) = skb.copied() else {
+        return counters::add_parse_error(O::STAGE, ParseError::TruncatedEthernet);
+    };
+    // A copy knows no other layout, so that arm is never taken.
+    if let Err(Stop::Malformed(error)) = O::copied(skb, &packet) {
+        counters::add_parse_error(O::STAGE, error);
+    }
+}

@@ -1,0 +1,37 @@
+//! Bridge and overlay device: the inner packet stands in the clear, behind an Ethernet header.
+
+use tracer_common::stage::POD_OUT;
+use tracer_ebpf::parse::{self, Packet, Stop};
+
+use super::{Observer, account::account};
+use crate::packet::{Copied, Linear, Skb};
+
+/// A stage of the bridge or the overlay device.
+pub(super) struct Plain<const STAGE: usize>;
+
+impl<const STAGE: usize> Observer for Plain<STAGE> {
+    const STAGE: usize = STAGE;
+
+    #[inline(always)]
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
+        observe(skb, packet, STAGE)
+    }
+
+    #[inline(always)]
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
+        observe(skb, packet, STAGE)
+    }
+}
+
+#[inline(always)]
+fn observe<P: Packet>(skb: Skb, packet: &P, stage: usize) -> Result<(), Stop> {
+    // A bridge in promiscuous mode hands up what it forwards from pod to pod.
+    if stage == POD_OUT && skb.is_for_another_host() {
+        return Ok(());
+    }
+    let Some(at) = parse::ipv4_offset(packet, 0)? else { return Ok(()) };
+    if let Some(inner) = parse::inner(packet, at)? {
+        account(skb, packet, stage, &inner, None);
+    }
+    Ok(())
+}

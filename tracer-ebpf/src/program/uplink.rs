@@ -1,0 +1,99 @@
+//! Uplinks: everything the host does passes here, so what is not ours leaves after a few
+//! instructions and without a map look-up.
+
+use tracer_common::{
+    counter::ParseError,
+    stage::{LEAK, WIRE_IN, WIRE_OUT},
+};
+use tracer_ebpf::parse::{self, Packet, Stop, Wire};
+
+use super::{Observer, account::account};
+use crate::{
+    config,
+    packet::{Copied, Linear, Skb},
+};
+
+/// Egress, with or without an Ethernet header.
+pub(super) struct Out<const ETHERNET: bool>;
+
+/// Ingress, with or without an Ethernet header.
+pub(super) struct In<const ETHERNET: bool>;
+
+impl<const ETHERNET: bool> Observer for Out<ETHERNET> {
+    const STAGE: usize = WIRE_OUT;
+
+    #[inline(always)]
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
+        out(skb, packet, ETHERNET)
+    }
+
+    #[inline(always)]
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
+        out(skb, packet, ETHERNET)
+    }
+}
+
+impl<const ETHERNET: bool> Observer for In<ETHERNET> {
+    const STAGE: usize = WIRE_IN;
+
+    #[inline(always)]
+    fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
+        into(skb, packet, ETHERNET)
+    }
+
+    #[inline(always)]
+    fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
+        into(skb, packet, ETHERNET)
+    }
+}
+
+#[inline(always)]
+fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
+    let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
+    let config = config::get();
+    match parse::wire(packet, at, config.vxlan_port())? {
+        Wire::Vxlan(vxlan) if vxlan.vni == config.vni() => {
+            if let Some(inner) = vxlan.inner {
+                account(skb, packet, WIRE_OUT, &inner, Some(vxlan.outer.destination));
+            }
+        }
+        Wire::Plain(ipv4) if config.is_pod(ipv4.destination) => {
+            if let Some(inner) = parse::inner(packet, at)? {
+                account(skb, packet, LEAK, &inner, None);
+            }
+        }
+        Wire::Vxlan(_) | Wire::Plain(_) => {}
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
+    if skb.is_for_another_host() {
+        return Ok(());
+    }
+    let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
+    let config = config::get();
+    match parse::wire(packet, at, config.vxlan_port())? {
+        Wire::Vxlan(vxlan)
+            if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.destination) =>
+        {
+            if let Some(inner) = vxlan.inner {
+                account(skb, packet, WIRE_IN, &inner, Some(vxlan.outer.source));
+            }
+        }
+        Wire::Vxlan(_) | Wire::Plain(_) => {}
+    }
+    Ok(())
+}
+
+/// Where the IPv4 header begins; `None` for other protocols.
+#[inline(always)]
+fn network_offset<P: Packet>(packet: &P, ethernet: bool) -> Result<Option<usize>, Stop> {
+    if ethernet {
+        return parse::ipv4_offset(packet, 0);
+    }
+    // Two bytes, because the verifier does not follow the compiler's comparison for one.
+    let first = packet.half(0).ok_or(ParseError::TruncatedIpv4)?;
+    Ok((u16::from_be(first) >> 12 == 4).then_some(0))
+}

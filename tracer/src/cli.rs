@@ -1,0 +1,229 @@
+//! The command line: names and defaults of the contract, and nothing else.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use tracer::{diagnose::Severity, evidence::Platform, kernel::AttachMode};
+
+/// Says why pods on one node cannot reach pods on another, in a flannel VXLAN cluster.
+#[derive(Debug, Parser)]
+#[command(name = "flannel-tracer", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// How much the tracer says of its own doings, on stderr.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log_level: tracing::Level,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look at this node for a few seconds and say what is broken, why, and how to repair it.
+    Check(Box<CheckArgs>),
+    /// Each feature on, degraded or off on this kernel with these privileges, and why.
+    Capabilities(CapabilitiesArgs),
+    /// Remove what a killed tracer left on kernels without TCX.
+    Cleanup,
+    /// The daemon: watch and export until stopped (not built yet).
+    Run(NotBuilt),
+    /// Stream events as text or JSON lines (not built yet).
+    Watch(NotBuilt),
+    /// Live view in the terminal (not built yet).
+    Top(NotBuilt),
+    /// Write an incident bundle (not built yet).
+    Record(NotBuilt),
+}
+
+/// A command that this version does not have: it takes anything, so that it can say so.
+#[derive(Debug, Args)]
+pub(crate) struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _anything: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CapabilitiesArgs {
+    /// Form of the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Form of the answer; with json stdout carries JSON only.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// How long to look; 0 looks at the tables only, at once.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Write the evidence that was judged to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Judge saved evidence instead of this node; needs no privileges.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// Severity from which a finding makes the exit status 1.
+    #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = fail_on)]
+    pub(crate) fail_on: Severity,
+    /// Leave out findings of this code, or of this code and subject.
+    #[arg(long, value_name = "CODE[=SUBJECT]")]
+    pub(crate) ignore: Vec<String>,
+    /// How to attach the programs.
+    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
+    pub(crate) attach: AttachMode,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    #[command(flatten)]
+    pub(crate) later: LaterArgs,
+}
+
+/// What is detected when it is not given.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is detected when not given")]
+pub(crate) struct NodeArgs {
+    /// flannel's VXLAN device.
+    #[arg(long, value_name = "IF")]
+    pub(crate) overlay: Option<String>,
+    /// The bridge that holds the pod subnet.
+    #[arg(long, value_name = "IF")]
+    pub(crate) bridge: Option<String>,
+    /// A device by which peers are reached; repeatable.
+    #[arg(long, value_name = "IF")]
+    pub(crate) uplink: Vec<String>,
+    /// The cluster's pod network; repeatable.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) cluster_cidr: Vec<IpNet>,
+    /// The cluster's service network; repeatable.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) service_cidr: Vec<IpNet>,
+    /// flannel's subnet file; a path that does not exist means that there is none.
+    #[arg(long, value_name = "PATH", default_value = "/run/flannel/subnet.env")]
+    pub(crate) subnet_env: PathBuf,
+    /// A line a peer: POD_CIDR NODE_IP [VTEP_MAC [NAME]].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peers: Option<PathBuf>,
+    /// What runs Kubernetes here: decides the words of a repair.
+    #[arg(long, value_name = "NAME", value_parser = platform)]
+    pub(crate) platform: Option<Platform>,
+    /// Do not ask the API server (this version never does).
+    #[arg(long)]
+    pub(crate) no_kube: bool,
+    /// Do not use a local daemon's history (this version never does).
+    #[arg(long)]
+    pub(crate) no_daemon: bool,
+}
+
+/// Options of the contract whose feature is not built yet: each answers with one line.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Not built yet")]
+pub(crate) struct LaterArgs {
+    #[arg(long, value_name = "IF", hide = true)]
+    vip_interface: Vec<String>,
+    #[arg(long, value_name = "IP", hide = true)]
+    vip: Vec<IpAddr>,
+    #[arg(long, value_name = "PATH", hide = true)]
+    kubeconfig: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    probe: bool,
+    #[arg(long, value_name = "FILTER", hide = true)]
+    flow: Option<String>,
+    #[arg(long, value_name = "TIME", hide = true)]
+    dns_timeout: Option<String>,
+    #[arg(long, value_name = "N", hide = true)]
+    sample: Option<String>,
+    #[arg(long, value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
+    #[arg(long, value_name = "ADDR", hide = true)]
+    listen: Option<String>,
+    #[arg(long, value_name = "K", hide = true)]
+    top_flows: Option<String>,
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+// === impl LaterArgs ===
+
+impl LaterArgs {
+    /// The first option that was given although its feature is not built.
+    pub(crate) fn first(&self) -> Option<&'static str> {
+        [
+            (!self.vip_interface.is_empty(), "--vip-interface"),
+            (!self.vip.is_empty(), "--vip"),
+            (self.kubeconfig.is_some(), "--kubeconfig"),
+            (self.probe, "--probe"),
+            (self.flow.is_some(), "--flow"),
+            (self.dns_timeout.is_some(), "--dns-timeout"),
+            (self.sample.is_some(), "--sample"),
+            (self.config.is_some(), "--config"),
+            (self.listen.is_some(), "--listen"),
+            (self.top_flows.is_some(), "--top-flows"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+}
+
+/// A time such as `5s`, `500ms` or `1m30s`; a bare 0 needs no unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("'{text}' is not a time: write it like 5s, 500ms or 1m30s"))?;
+    if parsed > LONGEST { Err("at most 1h".to_owned()) } else { Ok(parsed) }
+}
+
+fn fail_on(text: &str) -> Result<Severity, String> {
+    match text {
+        "warning" => Ok(Severity::Warning),
+        "critical" => Ok(Severity::Critical),
+        _ => Err("write warning or critical".to_owned()),
+    }
+}
+
+fn platform(text: &str) -> Result<Platform, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
+        "write k3s-server, k3s-agent, rke2-server, rke2-agent, talos, kubeadm or unknown".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_written_as_people_write_them() {
+        for (text, seconds) in [("0", 0.0), ("5s", 5.0), ("500ms", 0.5), ("1m30s", 90.0)] {
+            assert_eq!(duration(text).map(|time| time.as_secs_f64()), Ok(seconds));
+        }
+        for text in ["", "5", "-1s", "x", "2h", "5 parsecs"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_not_built_is_named() {
+        let args = ["flannel-tracer", "check", "--vip", "192.0.2.1"];
+        let Command::Check(check) = Cli::try_parse_from(args).unwrap().command else {
+            panic!("not check")
+        };
+        assert_eq!(check.later.first(), Some("--vip"));
+    }
+}

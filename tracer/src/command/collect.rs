@@ -1,0 +1,148 @@
+//! Evidence of this node: every collector in turn.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tracer::{
+    evidence::{
+        Capability, CapabilityState, Evidence, Intent, Node, Origin, Roles, RouteAnswer, SCHEMA,
+        Tables, Window,
+    },
+    intent::{self, peers_file, subnet_env},
+    kernel::{self, Plan},
+    netlink, process,
+    topology::{self, Question, RoleProblem, Topology},
+};
+
+use super::{Failure, observe, unobserved, usage};
+use crate::cli::{CheckArgs, NodeArgs};
+
+/// Collects everything that `args` ask for.
+pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
+    let mut evidence = tables_and_intent(&args.node)?;
+    let problem = assign_roles(&mut evidence)?;
+    if args.duration.is_zero() {
+        evidence.tables_only = true;
+        evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
+        evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
+        return Ok(evidence);
+    }
+    if let Some(problem) = problem {
+        // Nothing to attach to; what the tables say is judged all the same.
+        evidence.capabilities.push(stages_off(&problem.to_string()));
+        return Ok(evidence);
+    }
+    let plan = plan(&evidence);
+    observe::observe(&mut evidence, &plan, args.duration, args.attach)?;
+    ask_for_strangers(&mut evidence)?;
+    Ok(evidence)
+}
+
+fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
+    let mut unseen = Vec::new();
+    let intent = read_intent(args, &mut unseen)?;
+    let tables = netlink::dump_tables()
+        .context("reading the kernel's tables by netlink")
+        .map_err(unobserved)?;
+    let platform = args.platform.unwrap_or_else(process::platform);
+    let node = Node { name: process::node_name(), kernel: process::kernel_release(), platform };
+    Ok(Evidence {
+        schema: SCHEMA.to_owned(),
+        node,
+        window: Window { start: Timestamp::now(), seconds: 0.0 },
+        tables_only: false,
+        intent,
+        roles: Roles::default(),
+        tables: Some(tables),
+        traffic: None,
+        hooks: Vec::new(),
+        capabilities: Vec::new(),
+        flannel: process::flannel(&mut unseen),
+        unseen,
+    })
+}
+
+fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Failure> {
+    let subnet_env = subnet_env::read(&args.subnet_env).map_err(usage)?;
+    if subnet_env.is_none() {
+        unseen.push(subnet_env::missing(&args.subnet_env));
+    }
+    let peers = match &args.peers {
+        Some(path) => peers_file::read(path).map_err(usage)?,
+        None => Vec::new(),
+    };
+    let flannel_netfilter = netlink::flannel_signs().unwrap_or_else(|error| {
+        unseen.push(format!("flannel's firewall rules: {error:#}"));
+        Vec::new()
+    });
+    let intent = Intent {
+        subnet_env,
+        peers,
+        cluster_cidrs: args.cluster_cidr.clone(),
+        service_cidrs: args.service_cidr.clone(),
+        overlay_option: args.overlay.clone(),
+        bridge_option: args.bridge.clone(),
+        uplink_options: args.uplink.clone(),
+        flannel_netfilter,
+    };
+    intent::require_consistent(&intent).map_err(usage)?;
+    Ok(intent)
+}
+
+/// Finds the devices, asks the kernel for the peers' routes, and finds the uplinks by its
+/// answers. A node without an overlay device is a problem to report, not a failure.
+fn assign_roles(evidence: &mut Evidence) -> Result<Option<RoleProblem>, Failure> {
+    let Evidence { tables: Some(tables), intent, .. } = evidence else { return Ok(None) };
+    let roles = match topology::detect_roles(tables, intent) {
+        Ok(roles) => roles,
+        Err(problem @ (RoleProblem::OtherBackend(_) | RoleProblem::NoFlannel)) => {
+            return Ok(Some(problem));
+        }
+        Err(problem) if problem.exit_status() == 3 => return Err(usage(problem)),
+        Err(problem) => return Err(unobserved(problem)),
+    };
+    let questions = topology::questions(tables, intent, &roles);
+    tables.answers = ask(&questions)?;
+    evidence.roles = topology::detect_roles(tables, intent).map_err(unobserved)?;
+    Ok(None)
+}
+
+fn ask(questions: &[Question]) -> Result<Vec<RouteAnswer>, Failure> {
+    netlink::ask(questions)
+        .context("asking the kernel for the routes to the peers")
+        .map_err(unobserved)
+}
+
+fn plan(evidence: &Evidence) -> Plan {
+    let empty = Tables::default();
+    let tables = evidence.tables.as_ref().unwrap_or(&empty);
+    kernel::plan(&Topology::of(evidence), tables)
+}
+
+/// Peers that only received packets told of are asked for after the window.
+fn ask_for_strangers(evidence: &mut Evidence) -> Result<(), Failure> {
+    let questions = Topology::of(evidence).questions();
+    let Some(tables) = &mut evidence.tables else { return Ok(()) };
+    let asked: HashSet<(IpAddr, bool)> = tables
+        .answers
+        .iter()
+        .map(|answer| (answer.destination, answer.origin == Origin::Pods))
+        .collect();
+    let new: Vec<Question> = questions
+        .into_iter()
+        .filter(|question| {
+            !asked.contains(&(question.destination, question.origin == Origin::Pods))
+        })
+        .collect();
+    tables.answers.extend(ask(&new)?);
+    Ok(())
+}
+
+fn stages_off(because: &str) -> Capability {
+    Capability {
+        feature: "stages".to_owned(),
+        state: CapabilityState::Off,
+        because: because.to_owned(),
+    }
+}

@@ -1,0 +1,120 @@
+//! The window: programs attached, the maps read at its start, middle and end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracer::{
+    evidence::Evidence,
+    kernel::{self, AttachMode, Plan, Session, StartError},
+    netlink,
+    observe::{Moment, Observation, traffic},
+};
+
+use super::{Failure, unobserved};
+
+/// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
+/// delays on a busy node included.
+const APART: Duration = Duration::from_millis(100);
+
+/// Watches the node for `duration` and fills in what was seen. Without privileges the evidence
+/// says so and is judged by its tables. SIGINT and SIGTERM end the window early.
+pub(super) fn observe(
+    evidence: &mut Evidence,
+    plan: &Plan,
+    duration: Duration,
+    mode: AttachMode,
+) -> Result<(), Failure> {
+    kernel::require_kernel(&evidence.node.kernel).map_err(unobserved)?;
+    remove_leftovers(evidence);
+    let session = match Session::start(plan, mode) {
+        Ok(session) => session,
+        Err(error) => {
+            evidence.capabilities = kernel::capabilities(Err(&error));
+            evidence.unseen.push(format!("packets: {error}"));
+            return match error {
+                StartError::Privileges(_) => Ok(()),
+                error => Err(unobserved(error)),
+            };
+        }
+    };
+    evidence.hooks = session.hooks().to_vec();
+    evidence.capabilities = kernel::capabilities(Ok(session.hooks()));
+    evidence.unseen.extend(plan.unseen.iter().cloned());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the clock")
+        .map_err(unobserved)?;
+    evidence.window.start = Timestamp::now();
+    let started = Instant::now();
+    let observation = runtime
+        .block_on(window(session, plan, duration))
+        .context("reading the programs' counters")
+        .map_err(unobserved)?;
+    evidence.window.seconds = started.elapsed().as_secs_f64();
+    evidence.traffic = Some(traffic(&observation));
+    Ok(())
+}
+
+/// What a killed tracer left would count nothing and cost every packet a little.
+fn remove_leftovers(evidence: &mut Evidence) {
+    match netlink::traffic_control::remove_leftovers() {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => tracing::info!("removed {} filters of a killed tracer", removed.len()),
+        Err(error) => evidence.unseen.push(format!("filters of a killed tracer: {error:#}")),
+    }
+}
+
+async fn window(
+    mut session: Session,
+    plan: &Plan,
+    duration: Duration,
+) -> anyhow::Result<Observation> {
+    let mut stop = Stop::new()?;
+    let start = moment(&mut session).await?;
+    let flows_start = session.read_flows()?;
+    stop.sleep(duration / 2).await;
+    let middle = moment(&mut session).await?;
+    stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
+    let end = moment(&mut session).await?;
+    let flows_end = session.read_flows()?;
+    let peers = plan.peers.clone();
+    Ok(Observation { peers, start, middle, end, flows_start, flows_end })
+}
+
+async fn moment(session: &mut Session) -> anyhow::Result<Moment> {
+    let early = session.read()?;
+    tokio::time::sleep(APART).await;
+    Ok(Moment { early, late: session.read()? })
+}
+
+/// The signals that end a window early.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    stopped: bool,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            stopped: false,
+        })
+    }
+
+    /// Sleeps for `time`, or not at all once a signal has come.
+    async fn sleep(&mut self, time: Duration) {
+        if self.stopped {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = self.interrupt.recv() => self.stopped = true,
+            _ = self.terminate.recv() => self.stopped = true,
+        }
+    }
+}

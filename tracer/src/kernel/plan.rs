@@ -1,0 +1,139 @@
+//! What to attach where, and what to tell the programs: pure, from the topology.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+use tracer_common::{
+    config::{Config, Network4},
+    names,
+    peer::{FIRST_PEER, SLOTS},
+};
+
+use crate::{
+    evidence::{HookDirection, Link, Tables},
+    topology::Topology,
+};
+
+/// Everything that a session needs to know of the node.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The programs' read-only configuration.
+    pub config: Config,
+    /// Pod CIDRs of peers in the order of their slots, the first at [`FIRST_PEER`].
+    pub peers: Vec<IpNet>,
+    /// Where programs go.
+    pub hooks: Vec<PlannedHook>,
+    /// What does not fit, in whole sentences.
+    pub unseen: Vec<String>,
+}
+
+/// One place for one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedHook {
+    /// Device name.
+    pub interface: String,
+    /// Device number.
+    pub ifindex: u32,
+    /// Side of the device.
+    pub direction: HookDirection,
+    /// Program in the object.
+    pub program: &'static str,
+}
+
+/// Plans the hooks of a node. Devices that do not exist get none.
+#[must_use]
+pub fn plan(topology: &Topology<'_>, tables: &Tables) -> Plan {
+    let mut unseen = Vec::new();
+    let config = configure(topology, tables, &mut unseen);
+    let mut peers: Vec<IpNet> =
+        topology.peers.iter().map(|peer| peer.cidr).filter(|cidr| cidr.addr().is_ipv4()).collect();
+    let room = (SLOTS - FIRST_PEER) as usize;
+    if peers.len() > room {
+        unseen.push(format!("packets of {} peers one by one: only {room} fit", peers.len()));
+        peers.truncate(room);
+    }
+    let mut hooks = Vec::new();
+    if let Some(bridge) = topology.bridge {
+        hooks.extend(both(bridge, names::POD_OUT, names::POD_IN, HookDirection::Ingress));
+    }
+    if let Some(overlay) = topology.overlay {
+        hooks.extend(both(overlay, names::OVERLAY_OUT, names::OVERLAY_IN, HookDirection::Egress));
+    }
+    for uplink in &topology.uplinks {
+        let (out, into) = match uplink.mac {
+            Some(_) => (names::WIRE_OUT, names::WIRE_IN),
+            None => (names::WIRE_OUT_L3, names::WIRE_IN_L3),
+        };
+        hooks.extend(both(uplink, out, into, HookDirection::Egress));
+    }
+    Plan { config, peers, hooks, unseen }
+}
+
+/// Both hooks of a device; `out_at` is its side on which packets on their way out are seen.
+fn both(
+    link: &Link,
+    out: &'static str,
+    into: &'static str,
+    out_at: HookDirection,
+) -> [PlannedHook; 2] {
+    let into_at = match out_at {
+        HookDirection::Ingress => HookDirection::Egress,
+        HookDirection::Egress => HookDirection::Ingress,
+    };
+    [(out, out_at), (into, into_at)].map(|(program, direction)| PlannedHook {
+        interface: link.name.clone(),
+        ifindex: link.index,
+        direction,
+        program,
+    })
+}
+
+fn configure(topology: &Topology<'_>, tables: &Tables, unseen: &mut Vec<String>) -> Config {
+    let vxlan = topology.overlay.and_then(|link| link.vxlan.as_ref());
+    let mtu = topology.overlay.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(0));
+    // Without a device flannel's Linux defaults still tell VXLAN of peers from other traffic.
+    let (vni, port) = vxlan.map_or((1, 8472), |vxlan| (vxlan.vni, vxlan.port));
+    let mut config = Config::new(vni, port, mtu);
+    let mut all_fit = true;
+    for network in ipv4(&topology.cluster_cidrs) {
+        all_fit &= config.add_pod_network(network);
+    }
+    for network in ipv4(&topology.own_cidrs) {
+        all_fit &= config.add_own_pods(network);
+    }
+    if !all_fit {
+        unseen.push("pods in more than 8 networks: the first 8 are watched".to_owned());
+    }
+    add_addresses(&mut config, topology, tables);
+    config
+}
+
+/// The node's own addresses: those inside its pod network are no pods, the others are where peers
+/// may send VXLAN.
+fn add_addresses(config: &mut Config, topology: &Topology<'_>, tables: &Tables) {
+    let mut tunnel_ends = Vec::new();
+    for address in &tables.addresses {
+        let IpAddr::V4(v4) = address.address else { continue };
+        if topology.own_cidrs.iter().any(|cidr| cidr.contains(&address.address)) {
+            config.add_node_address(v4.octets());
+        } else if !v4.is_loopback() {
+            tunnel_ends.push(v4.octets());
+        }
+    }
+    if tunnel_ends.len() <= tracer_common::config::NODE_ADDRESSES {
+        for address in tunnel_ends {
+            config.add_tunnel_end(address);
+        }
+    }
+}
+
+fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network4> {
+    networks.iter().filter_map(|network| match network {
+        IpNet::V4(v4) => network4(*v4),
+        IpNet::V6(_) => None,
+    })
+}
+
+fn network4(network: Ipv4Net) -> Option<Network4> {
+    Network4::new(network.addr().octets(), network.prefix_len())
+}

@@ -1,0 +1,157 @@
+//! Typed readers of the maps. Each counter is read once per CPU and summed.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, PerCpuArray, PerCpuHashMap},
+};
+use tracer_common::{
+    counter::{Counter, PARSE_ERROR_ENTRIES},
+    flow::{FLOWS, FlowKey4, FlowValue},
+    names,
+    peer::{FIRST_PEER, PeerValue},
+    stage::{FLOW_COUNTS, PEER_COUNTS, SIZED_COUNTS},
+};
+
+/// Exact totals at one moment. A stage's total is the sum over all slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The slots that are no peer's, then one slot a peer in the plan's order.
+    pub slots: Vec<SlotReading>,
+    /// By [`tracer_common::counter::parse_error_index`].
+    pub parse_errors: Vec<u64>,
+    /// See [`Counter::FlowInserts`].
+    pub flow_inserts: u64,
+    /// See [`Counter::FlowInsertFailures`].
+    pub flow_insert_failures: u64,
+    /// See [`Counter::SlowParse`].
+    pub slow_parse: u64,
+}
+
+/// One slot's counters by index of [`tracer_common::stage`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotReading {
+    /// Segments.
+    pub packets: [u64; PEER_COUNTS],
+    /// Bytes.
+    pub bytes: [u64; SIZED_COUNTS],
+}
+
+/// One flow's counters, summed over the CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowReading {
+    /// Inner source.
+    pub source: Ipv4Addr,
+    /// Inner destination.
+    pub destination: Ipv4Addr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port, or type and code of an ICMP message.
+    pub source_port: u16,
+    /// Destination port, or identifier of an ICMP echo.
+    pub destination_port: u16,
+    /// Segments by index of [`tracer_common::stage`]; wrap at 2^32 on each CPU.
+    pub packets: [u64; FLOW_COUNTS],
+    /// Differs between two lives of one flow.
+    pub birth: u32,
+    /// The other tunnel end.
+    pub outer_remote: Option<Ipv4Addr>,
+}
+
+/// Reads the exact totals of `peers` peers.
+///
+/// # Errors
+/// When a map of the object is missing or cannot be read.
+pub(super) fn read(ebpf: &Ebpf, peers: usize) -> Result<Reading> {
+    let slots: PerCpuArray<&MapData, PeerValue> = array(ebpf, names::PEERS)?;
+    let counters: PerCpuArray<&MapData, u64> = array(ebpf, names::COUNTERS)?;
+    let errors: PerCpuArray<&MapData, u64> = array(ebpf, names::PARSE_ERRORS)?;
+    let counter = |counter: Counter| sum(&counters, counter as u32);
+    Ok(Reading {
+        slots: (0..FIRST_PEER + peers as u32)
+            .map(|slot| read_slot(&slots, slot))
+            .collect::<Result<_>>()?,
+        parse_errors: (0..PARSE_ERROR_ENTRIES)
+            .map(|index| sum(&errors, index))
+            .collect::<Result<_>>()?,
+        flow_inserts: counter(Counter::FlowInserts)?,
+        flow_insert_failures: counter(Counter::FlowInsertFailures)?,
+        slow_parse: counter(Counter::SlowParse)?,
+    })
+}
+
+/// Reads the flow table. Entries evicted meanwhile are left out; the walk ends after as many
+/// steps as the table has entries, even when eviction keeps sending it back to the start.
+///
+/// # Errors
+/// When the map is missing or cannot be read.
+pub(super) fn read_flows(ebpf: &Ebpf) -> Result<Vec<FlowReading>> {
+    let map = ebpf.map(names::FLOWS4).context("the object has no flow table")?;
+    let map: PerCpuHashMap<&MapData, FlowKey4, FlowValue> = map.try_into()?;
+    let mut flows = HashMap::new();
+    for key in map.keys().take(2 * FLOWS as usize) {
+        let key = match key {
+            Ok(key) => key,
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error).context("walking the flow table"),
+        };
+        match map.get(&key, 0) {
+            Ok(values) => {
+                flows.insert(key, sum_flow(&key, values.iter()));
+            }
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error).context("reading a flow"),
+        }
+    }
+    Ok(flows.into_values().collect())
+}
+
+fn array<'a, V: aya::Pod>(ebpf: &'a Ebpf, name: &str) -> Result<PerCpuArray<&'a MapData, V>> {
+    let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
+    Ok(map.try_into()?)
+}
+
+fn sum(array: &PerCpuArray<&MapData, u64>, index: u32) -> Result<u64> {
+    let values = array.get(&index, 0).with_context(|| format!("reading counter {index}"))?;
+    Ok(values.iter().sum())
+}
+
+fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<SlotReading> {
+    let values = array.get(&slot, 0).with_context(|| format!("reading peer slot {slot}"))?;
+    let mut reading = SlotReading::default();
+    for value in values.iter() {
+        add(&mut reading.packets, value.packets());
+        add(&mut reading.bytes, value.bytes());
+    }
+    Ok(reading)
+}
+
+fn add(sums: &mut [u64], values: &[u64]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+fn sum_flow<'a>(key: &FlowKey4, values: impl Iterator<Item = &'a FlowValue>) -> FlowReading {
+    let address = |word: u32| Ipv4Addr::from(word.to_ne_bytes());
+    let mut flow = FlowReading {
+        source: address(key.source()),
+        destination: address(key.destination()),
+        protocol: key.protocol(),
+        source_port: key.source_port(),
+        destination_port: key.destination_port(),
+        packets: [0; FLOW_COUNTS],
+        birth: 0,
+        outer_remote: None,
+    };
+    for value in values {
+        for (sum, packets) in flow.packets.iter_mut().zip(value.packets()) {
+            *sum += u64::from(*packets);
+        }
+        flow.birth = flow.birth.max(value.birth());
+        flow.outer_remote = flow.outer_remote.or(value.outer_remote().map(address));
+    }
+    flow
+}

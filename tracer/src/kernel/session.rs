@@ -1,0 +1,172 @@
+//! One observation: programs loaded and attached, until dropped.
+
+use std::io;
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{LpmTrie, MapError, lpm_trie::Key},
+    programs::{ProgramError, SchedClassifier},
+};
+use ipnet::IpNet;
+use tracer_common::{names, peer::FIRST_PEER};
+
+use super::{
+    AttachMode, FlowReading, Plan, Reading,
+    attach::{Attacher, Attachment},
+    log::{self, Logger},
+    reading,
+};
+use crate::evidence::Hook;
+
+/// The object, built by build.rs.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-ebpf"));
+
+/// Loaded and attached programs. Dropping it detaches them and frees the maps.
+pub struct Session {
+    // Dropped in this order: first nothing calls the programs any more, then they go.
+    _attachments: Vec<Attachment>,
+    _attacher: Attacher,
+    logger: Option<Logger>,
+    ebpf: Ebpf,
+    hooks: Vec<Hook>,
+    peers: usize,
+}
+
+/// Why the stages cannot be observed at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel refuses bpf(2).
+    #[error(
+        "the kernel does not let this process load eBPF programs ({0}): run as root, or with the \
+         capabilities BPF and NET_ADMIN (in Kubernetes: kubectl debug --profile=sysadmin)"
+    )]
+    Privileges(io::Error),
+    /// The verifier refuses a program, which is our fault.
+    #[error("the kernel refuses program {program}; please report this with the log below\n{log}")]
+    Verifier {
+        /// Program of the object.
+        program: &'static str,
+        /// The verifier's own words, the last lines first to be read.
+        log: String,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl Session {
+    /// Loads the object and attaches what `plan` says. A hook that cannot be attached is no
+    /// error: [`Session::hooks`] says why.
+    ///
+    /// # Errors
+    /// When no program can be loaded.
+    pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
+        let mut ebpf = EbpfLoader::new()
+            .override_global(names::CONFIG, &plan.config, true)
+            .load(OBJECT)
+            .map_err(load_error)?;
+        let logger = log::start(&mut ebpf);
+        fill_peer_slots(&mut ebpf, &plan.peers)?;
+        let mut attacher = Attacher::new(mode);
+        let mut attachments = Vec::new();
+        let mut hooks = Vec::new();
+        for planned in &plan.hooks {
+            let program = load_program(&mut ebpf, planned.program)?;
+            let (attached, because) = match attacher.attach(program, planned) {
+                Ok(attachment) => {
+                    let kind = attachment.kind().to_owned();
+                    attachments.push(attachment);
+                    (true, kind)
+                }
+                Err(error) => (false, format!("{error:#}")),
+            };
+            hooks.push(Hook {
+                interface: planned.interface.clone(),
+                ifindex: planned.ifindex,
+                direction: planned.direction,
+                attached,
+                because,
+            });
+        }
+        let peers = plan.peers.len();
+        Ok(Self { _attachments: attachments, _attacher: attacher, logger, ebpf, hooks, peers })
+    }
+
+    /// Where programs were to be attached, and whether they are.
+    #[must_use]
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
+    /// The exact totals now.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn read(&mut self) -> anyhow::Result<Reading> {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        reading::read(&self.ebpf, self.peers)
+    }
+
+    /// The flow table now.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn read_flows(&self) -> anyhow::Result<Vec<FlowReading>> {
+        reading::read_flows(&self.ebpf)
+    }
+}
+
+/// A program of the object, loaded on first use: several devices may share it.
+fn load_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, StartError> {
+    let program: &mut SchedClassifier = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?
+        .try_into()
+        .context("the object's program has another type")?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(ProgramError::LoadError { io_error, verifier_log }) => {
+            if is_refusal(&io_error) && verifier_log.to_string().is_empty() {
+                return Err(StartError::Privileges(io_error));
+            }
+            Err(StartError::Verifier { program: name, log: format!("{io_error}\n{verifier_log}") })
+        }
+        Err(error) => Err(StartError::Other(error.into())),
+    }
+}
+
+fn fill_peer_slots(ebpf: &mut Ebpf, peers: &[IpNet]) -> anyhow::Result<()> {
+    let map = ebpf.map_mut(names::PEER_SLOTS4).context("the object has no map of peers")?;
+    let mut slots: LpmTrie<_, u32, u32> = map.try_into()?;
+    for (index, peer) in peers.iter().enumerate() {
+        let IpNet::V4(cidr) = peer else { continue };
+        let key = Key::new(u32::from(cidr.prefix_len()), u32::from_ne_bytes(cidr.addr().octets()));
+        slots
+            .insert(&key, FIRST_PEER + index as u32, 0)
+            .with_context(|| format!("telling the programs of peer {cidr}"))?;
+    }
+    Ok(())
+}
+
+fn load_error(error: EbpfError) -> StartError {
+    let refused = match &error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => is_refusal(io_error),
+        EbpfError::MapError(MapError::SyscallError(call)) => is_refusal(&call.io_error),
+        _ => false,
+    };
+    if refused {
+        return StartError::Privileges(io::Error::from(io::ErrorKind::PermissionDenied));
+    }
+    StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}

@@ -1,0 +1,160 @@
+//! What this kernel offers, with these privileges.
+
+use std::path::Path;
+
+use super::{AttachMode, Plan, PlannedHook, Session, StartError};
+use crate::evidence::{Capability, CapabilityState, Hook, HookDirection};
+
+/// Where the kernel shows its own type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The oldest kernel that the programs run on.
+pub const MINIMUM_KERNEL: (u8, u8) = (5, 10);
+
+/// The running kernel is too old.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "this is Linux {release}; flannel-tracer needs 5.10 or newer: look from a node with a newer \
+     kernel, or at the tables alone with --duration 0"
+)]
+pub struct TooOld {
+    release: String,
+}
+
+/// Checks the running kernel against [`MINIMUM_KERNEL`]. `release` is what `uname -r` prints.
+///
+/// # Errors
+/// When it is older.
+pub fn require_kernel(release: &str) -> Result<(), TooOld> {
+    let (major, minor) = MINIMUM_KERNEL;
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().flatten(), numbers.next().flatten());
+    match version {
+        (Some(a), Some(b)) if (a, b) < (u32::from(major), u32::from(minor)) => {
+            Err(TooOld { release: release.to_owned() })
+        }
+        // A release that does not begin with two numbers is left to the kernel to refuse.
+        _ => Ok(()),
+    }
+}
+
+/// What a session that was started, or could not be, says of the tracer's features.
+#[must_use]
+pub fn capabilities(session: Result<&[Hook], &StartError>) -> Vec<Capability> {
+    vec![stages(session), btf(Path::new(KERNEL_BTF).exists()), drops()]
+}
+
+/// Tries every feature, without looking at any device but the loopback: programs are loaded, put
+/// on `lo` and taken off again, by either way of attaching.
+#[must_use]
+pub fn probe(plan: &Plan) -> Vec<Capability> {
+    let mut on_loopback = plan.clone();
+    on_loopback.hooks = vec![PlannedHook {
+        interface: "lo".to_owned(),
+        ifindex: 1,
+        direction: HookDirection::Ingress,
+        program: tracer_common::names::POD_IN,
+    }];
+    let attempt = |mode| {
+        let session = Session::start(&on_loopback, mode);
+        stages(session.as_ref().map(Session::hooks))
+    };
+    let (tcx, clsact) = (attempt(AttachMode::Tcx), attempt(AttachMode::Clsact));
+    let best = if tcx.state == CapabilityState::On { &tcx } else { &clsact };
+    vec![
+        best.clone(),
+        way_of_attaching("tcx", &tcx, "nothing but tidiness: a killed tracer leaves its filters"),
+        way_of_attaching("clsact", &clsact, "nothing where there is TCX"),
+        btf(Path::new(KERNEL_BTF).exists()),
+        drops(),
+    ]
+}
+
+fn way_of_attaching(feature: &str, stages: &Capability, lost: &str) -> Capability {
+    let because = match stages.state {
+        CapabilityState::On => "tried on lo".to_owned(),
+        _ => format!("{}; lost: {lost}", stages.because),
+    };
+    Capability { feature: feature.to_owned(), state: stages.state, because }
+}
+
+fn stages(session: Result<&[Hook], &StartError>) -> Capability {
+    let (state, because) = match session {
+        Ok(hooks) => match hooks.iter().find(|hook| !hook.attached) {
+            None => (CapabilityState::On, ways(hooks)),
+            Some(hook) if hooks.iter().all(|hook| !hook.attached) => {
+                (CapabilityState::Off, format!("{}; lost: all packet counts", hook.because))
+            }
+            Some(hook) => (
+                CapabilityState::Degraded,
+                format!("{}; lost: packets at {}", hook.because, hook.interface),
+            ),
+        },
+        Err(error) => (CapabilityState::Off, format!("{error}; lost: all packet counts")),
+    };
+    Capability { feature: "stages".to_owned(), state, because }
+}
+
+/// The ways in which hooks are attached, each once.
+fn ways(hooks: &[Hook]) -> String {
+    let mut ways: Vec<&str> = hooks.iter().map(|hook| hook.because.as_str()).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    format!("attached by {}", ways.join(" and "))
+}
+
+fn btf(present: bool) -> Capability {
+    let (state, because) = if present {
+        (CapabilityState::On, format!("{KERNEL_BTF} is there"))
+    } else {
+        (
+            CapabilityState::Off,
+            format!("{KERNEL_BTF} is missing (CONFIG_DEBUG_INFO_BTF); lost: drop reasons"),
+        )
+    };
+    Capability { feature: "btf".to_owned(), state, because }
+}
+
+fn drops() -> Capability {
+    Capability {
+        feature: "drops".to_owned(),
+        state: CapabilityState::Off,
+        because: "this version does not read kernel drops; lost: reason and symbol of a drop"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(interface: &str, attached: bool) -> Hook {
+        Hook {
+            interface: interface.to_owned(),
+            ifindex: 1,
+            direction: HookDirection::Ingress,
+            attached,
+            because: if attached { "tcx" } else { "no such device" }.to_owned(),
+        }
+    }
+
+    #[test]
+    fn old_kernels_are_refused_and_odd_names_are_not() {
+        for old in ["5.9.16", "4.19.0-27-amd64", "3.10.0-1160.el7", "5.4"] {
+            assert!(require_kernel(old).is_err(), "{old}");
+        }
+        for new in ["5.10.0-30-amd64", "6.18.44", "7.2-rc1", "10.0", "custom"] {
+            assert!(require_kernel(new).is_ok(), "{new}");
+        }
+    }
+
+    #[test]
+    fn one_missing_hook_degrades_and_all_missing_switch_off() {
+        let state = |hooks: &[Hook]| stages(Ok(hooks)).state;
+        assert_eq!(state(&[hook("a", true), hook("b", true)]), CapabilityState::On);
+        assert_eq!(state(&[hook("a", true), hook("b", false)]), CapabilityState::Degraded);
+        assert_eq!(state(&[hook("a", false)]), CapabilityState::Off);
+        let degraded = stages(Ok(&[hook("a", true), hook("b", false)]));
+        assert_eq!(degraded.because, "no such device; lost: packets at b");
+    }
+}

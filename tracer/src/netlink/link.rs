@@ -1,0 +1,149 @@
+//! Network devices.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{Emitable, Parseable, ParseableParametrized};
+use netlink_packet_route::{
+    AddressFamily,
+    link::{
+        InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType, LinkMessage,
+    },
+};
+
+use super::attributes::{Skipped, find, text};
+use crate::evidence::{Link, MacAddress, Vxlan};
+
+// include/uapi/linux/if_link.h
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+
+/// Asks for all devices, without their statistics.
+pub(super) fn request() -> LinkMessage {
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    request
+}
+
+/// A device from the body of an RTM_NEWLINK.
+pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Link> {
+    let header = LinkHeader::parse(body).ok()?;
+    let attributes = body.get(header.buffer_len()..)?;
+    // Read apart from the rest, where one unknown detail would cost the name or the kind.
+    let info = find(attributes, IFLA_LINKINFO).unwrap_or_default();
+    let mut link = Link {
+        index: header.index,
+        name: find(attributes, IFLA_IFNAME).map(text)?,
+        kind: find(info, IFLA_INFO_KIND).map(text),
+        up: header.flags.contains(LinkFlags::Up),
+        lower_up: header.flags.contains(LinkFlags::LowerUp),
+        mtu: 0,
+        mac: None,
+        master: None,
+        lower: None,
+        lower_elsewhere: false,
+        vxlan: None,
+    };
+    for attribute in basics(attributes, skipped) {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            // 0: the other end is gone.
+            LinkAttribute::Link(lower) => link.lower = Some(lower).filter(|lower| *lower != 0),
+            LinkAttribute::LinkNetNsId(_) => link.lower_elsewhere = true,
+            LinkAttribute::Address(mac) if header.link_layer_type == LinkLayerType::Ether => {
+                link.mac = mac.try_into().ok().map(MacAddress);
+            }
+            _ => {}
+        }
+    }
+    if link.kind.as_deref() == Some("vxlan") {
+        link.vxlan = find(info, IFLA_INFO_DATA).map(|data| vxlan(data, skipped));
+    }
+    Some(link)
+}
+
+/// The plain attributes; nested ones (IFLA_AF_SPEC, IFLA_PROP_LIST, …) are not needed.
+fn basics(attributes: &[u8], skipped: &mut Skipped) -> Vec<LinkAttribute> {
+    let plain = [
+        libc::IFLA_ADDRESS,
+        libc::IFLA_MTU,
+        libc::IFLA_LINK,
+        libc::IFLA_MASTER,
+        libc::IFLA_LINK_NETNSID,
+    ];
+    skipped
+        .attributes(attributes, |attribute| {
+            plain
+                .contains(&attribute.kind())
+                .then(|| LinkAttribute::parse_with_param(attribute, AddressFamily::Unspec))
+                .transpose()
+        })
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Settings of a VXLAN device from its IFLA_INFO_DATA. The port travels in network byte order.
+fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
+    let mut vxlan =
+        Vxlan { vni: 0, port: 0, local: None, link: None, learning: false, external: false };
+    for attribute in skipped.attributes(data, InfoVxlan::parse) {
+        match attribute {
+            InfoVxlan::Id(vni) => vxlan.vni = vni,
+            InfoVxlan::Port(port) => vxlan.port = port,
+            InfoVxlan::Local(local) => vxlan.local = Some(IpAddr::V4(local)),
+            InfoVxlan::Local6(local) => vxlan.local = Some(IpAddr::V6(local)),
+            InfoVxlan::Link(link) => vxlan.link = Some(link).filter(|link| *link != 0),
+            InfoVxlan::Learning(learning) => vxlan.learning = learning,
+            InfoVxlan::CollectMetadata(external) => vxlan.external = external,
+            _ => {}
+        }
+    }
+    vxlan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute with its padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn an_attribute_of_unknown_form_costs_neither_the_link_nor_its_vxlan_settings() {
+        let (vni, learning, two_bytes) = (7u32.to_ne_bytes(), [1], [0, 0]);
+        let (id, learning_kind, port) = (1, 7, 15);
+        let data = [
+            attribute(id, &vni),
+            attribute(port, &[0x21, 0x18]),
+            attribute(learning_kind, &learning),
+            attribute(99, &two_bytes),
+        ];
+        let info =
+            [attribute(IFLA_INFO_KIND, b"vxlan\0"), attribute(IFLA_INFO_DATA, &data.concat())];
+        let mut body = vec![0; 16];
+        body.extend(attribute(IFLA_IFNAME, b"flannel.1\0"));
+        body.extend(attribute(libc::IFLA_MTU, &two_bytes));
+        body.extend(attribute(IFLA_LINKINFO, &info.concat()));
+        let mut skipped = Skipped::default();
+        let link = decode(&body, &mut skipped).unwrap();
+        assert_eq!((link.name.as_str(), link.kind.as_deref()), ("flannel.1", Some("vxlan")));
+        let vxlan = link.vxlan.unwrap();
+        assert_eq!((vxlan.vni, vxlan.port, vxlan.learning), (7, 8472, true));
+        assert_eq!(skipped, Skipped { messages: 0, attributes: 1 });
+    }
+
+    #[test]
+    fn a_message_without_a_name_is_no_link() {
+        assert_eq!(decode(&[0; 16], &mut Skipped::default()), None);
+        assert_eq!(decode(&[0; 3], &mut Skipped::default()), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! All tables of this thread's network namespace.
+
+use netlink_packet_core::Emitable;
+use netlink_packet_route::AddressFamily;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::time::{ClockId, clock_gettime};
+
+use super::{
+    address,
+    attributes::Skipped,
+    link, neighbour, route, rule,
+    socket::{Message, NetlinkError, Socket},
+};
+use crate::evidence::{FdbEntry, Link, Route, Rule, Tables};
+
+const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+
+/// Reads links, addresses, rules, routes, neighbours and the FDB of VXLAN devices of the network
+/// namespace in which the calling thread is. Needs no privileges. `answers` stays empty, see
+/// [`super::ask`].
+///
+/// # Errors
+/// When netlink cannot be used, or a table changed during every attempt to read it.
+pub fn dump_tables() -> Result<Tables, NetlinkError> {
+    let mut dump = Dump { socket: Socket::open(NETLINK_ROUTE)?, skipped: Skipped::default() };
+    let links = dump.table(libc::RTM_GETLINK, &link::request(), link::decode)?;
+    let uptime = uptime();
+    let addresses = dump.table(libc::RTM_GETADDR, &address::request(), |body, skipped| {
+        address::decode(body, uptime, skipped)
+    })?;
+    let (mut rules, mut routes) = (Vec::new(), Vec::new());
+    for family in FAMILIES {
+        rules.extend(dump.rules(family)?);
+        routes.extend(dump.routes(family)?);
+    }
+    let all = neighbour::request(AddressFamily::Unspec);
+    let neighbours = dump.table(libc::RTM_GETNEIGH, &all, neighbour::decode)?;
+    let fdb = dump.fdb(&links)?;
+    if dump.skipped != Skipped::default() {
+        tracing::warn!(skipped = ?dump.skipped, "netlink messages could not be decoded in full");
+    }
+    let skipped_messages = dump.skipped.messages;
+    let answers = Vec::new();
+    Ok(Tables { links, addresses, rules, routes, neighbours, fdb, answers, skipped_messages })
+}
+
+/// CLOCK_MONOTONIC in hundredths of a second, modulo 2^32 as in IFA_CACHEINFO.
+fn uptime() -> u32 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec().cast_unsigned() * 100 + now.tv_nsec().cast_unsigned() / 10_000_000
+    });
+    (now & u64::from(u32::MAX)) as u32
+}
+
+struct Dump {
+    socket: Socket,
+    skipped: Skipped,
+}
+
+impl Dump {
+    /// All entries of a table that `decode` understands; the others are counted.
+    fn table<T>(
+        &mut self,
+        kind: u16,
+        request: &impl Emitable,
+        decode: impl Fn(&[u8], &mut Skipped) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let messages = self.socket.dump(kind, request)?;
+        Ok(self.decode(&messages, decode))
+    }
+
+    fn rules(&mut self, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
+        let mut messages = self.socket.dump(libc::RTM_GETRULE, &rule::request(family))?;
+        messages.retain(|message| is_of(family, message));
+        Ok(self.decode(&messages, rule::decode))
+    }
+
+    fn routes(&mut self, family: AddressFamily) -> Result<Vec<Route>, NetlinkError> {
+        let mut messages = self.socket.dump(libc::RTM_GETROUTE, &route::request(family))?;
+        messages.retain(|message| is_of(family, message) && !route::is_cached(&message.body));
+        Ok(self.decode(&messages, route::decode))
+    }
+
+    /// Entries of VXLAN devices; a dump of the FDB also shows those of bridges and every device's
+    /// own multicast addresses.
+    fn fdb(&mut self, links: &[Link]) -> Result<Vec<FdbEntry>, NetlinkError> {
+        let is_vxlan = |index| links.iter().any(|link| link.index == index && link.vxlan.is_some());
+        let request = neighbour::request(AddressFamily::Bridge);
+        let mut messages = self.socket.dump(libc::RTM_GETNEIGH, &request)?;
+        messages.retain(|message| neighbour::own_fdb_device(&message.body).is_some_and(is_vxlan));
+        Ok(self.decode(&messages, neighbour::decode_fdb))
+    }
+
+    fn decode<T>(
+        &mut self,
+        messages: &[Message],
+        decode: impl Fn(&[u8], &mut Skipped) -> Option<T>,
+    ) -> Vec<T> {
+        let mut entries = Vec::with_capacity(messages.len());
+        for message in messages {
+            match decode(&message.body, &mut self.skipped) {
+                Some(entry) => entries.push(entry),
+                None => self.skipped.messages += 1,
+            }
+        }
+        entries
+    }
+}
+
+/// Whether a message is of the family that was asked for. A kernel without IPv6 answers a question
+/// for its table with the entries of all families it has.
+fn is_of(family: AddressFamily, message: &Message) -> bool {
+    message.body.first() == Some(&u8::from(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// A header of any content, then attributes of any kind and value.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let attribute = (0u16..64, vec(any::<u8>(), 0..24)).prop_map(|(kind, value)| {
+            let length = (4 + value.len()) as u16;
+            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        });
+        let header = (any::<bool>(), vec(any::<u8>(), 11)).prop_map(|(inet, rest)| {
+            let mut header = vec![if inet { 2 } else { 10 }];
+            header.extend(rest);
+            header
+        });
+        (header, vec(attribute, 0..6))
+            .prop_map(|(header, attributes)| [header, attributes.concat()].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_a_decoder_panic(body in body()) {
+            let skipped = &mut Skipped::default();
+            let padded = [&[0; 4], &body[..]].concat();
+            link::decode(&padded, skipped);
+            address::decode(&body[4..], 0, skipped);
+            rule::decode(&body, skipped);
+            route::decode(&body, skipped);
+            neighbour::decode(&body, skipped);
+            neighbour::decode_fdb(&body, skipped);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! From readings of the maps to [`Traffic`]: pure.
+//!
+//! Hooks are read one after the other while packets pass, so the difference of two counters may
+//! hold packets that are merely between them. Therefore every moment is read twice, a little apart
+//! ([`Moment`]): a loss counts the upstream stage from late at the start to early at the end, and
+//! the downstream stage from early at the start to late at the end. What remains died.
+
+mod flows;
+mod losses;
+
+use ipnet::IpNet;
+use tracer_common::{
+    counter::{PARSE_ERRORS, ParseError},
+    peer::{FIRST_PEER, FRAGMENTS},
+    stage::{FLOW_COUNTS, HOST, LEAK, STAGES},
+};
+
+use crate::{
+    evidence::{
+        Count, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts, StageTotals, Traffic,
+    },
+    kernel::{FlowReading, Reading, SlotReading},
+};
+
+use self::flows::{Flows, summarise};
+
+/// Two readings of one moment, a little apart.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// The first.
+    pub early: Reading,
+    /// The second.
+    pub late: Reading,
+}
+
+/// All readings of one window.
+#[derive(Debug, Clone, Default)]
+pub struct Observation {
+    /// Pod CIDRs of the peers in the order of their slots.
+    pub peers: Vec<IpNet>,
+    /// When the window began, after the last hook was attached.
+    pub start: Moment,
+    /// In its middle.
+    pub middle: Moment,
+    /// At its end.
+    pub end: Moment,
+    /// The flow table at the start.
+    pub flows_start: Vec<FlowReading>,
+    /// The flow table at the end.
+    pub flows_end: Vec<FlowReading>,
+}
+
+/// What was seen in the window.
+#[must_use]
+pub fn traffic(observation: &Observation) -> Traffic {
+    let Flows { mut listed, left_out, packets_in_flows, strangers, by_peer } =
+        summarise(observation);
+    let whole = slots_between(&observation.start.early, &observation.end.late);
+    let stages = totals(&whole);
+    let mut other = StageCounts::default();
+    for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        *other.at_mut(stage) = stages.at(stage).packets.saturating_sub(packets_in_flows[index]);
+    }
+    let peers = observation.peers.iter().enumerate().zip(by_peer);
+    let peers = peers
+        .map(|((index, cidr), seen)| PeerTraffic {
+            cidr: *cidr,
+            asking_out: seen.asking_out,
+            outer_source: seen.outer_source,
+            ..peer(observation, FIRST_PEER as usize + index)
+        })
+        .collect();
+    listed.truncate(flows::LISTED);
+    Traffic {
+        stages,
+        peers,
+        strangers,
+        flows: listed,
+        flows_left_out: left_out,
+        other,
+        parse_errors: parse_errors(observation),
+        own: own(observation),
+    }
+}
+
+/// Everything exact of one peer; what only flows tell is filled in by the caller.
+fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
+    let at = |reading: &Reading| reading.slots.get(slot).copied().unwrap_or_default();
+    let Observation { start, middle, end, .. } = observation;
+    let whole = between(&at(&start.early), &at(&end.late));
+    let half = between(&at(&start.early), &at(&middle.late));
+    PeerTraffic {
+        cidr: IpNet::default(),
+        packets: stage_counts(&whole),
+        early: stage_counts(&half),
+        leaked: whole.packets[LEAK],
+        leaked_early: half.packets[LEAK],
+        lost: losses::lost(start, end, slot),
+        lost_early: losses::lost(start, middle, slot),
+        asking_out: 0,
+        outer_source: None,
+    }
+}
+
+fn slots_between(start: &Reading, end: &Reading) -> Vec<SlotReading> {
+    start.slots.iter().zip(&end.slots).map(|(start, end)| between(start, end)).collect()
+}
+
+fn between(start: &SlotReading, end: &SlotReading) -> SlotReading {
+    let mut difference = *end;
+    for (count, before) in difference.packets.iter_mut().zip(start.packets) {
+        *count = count.saturating_sub(before);
+    }
+    for (count, before) in difference.bytes.iter_mut().zip(start.bytes) {
+        *count = count.saturating_sub(before);
+    }
+    difference
+}
+
+fn stage_counts(slot: &SlotReading) -> StageCounts {
+    let mut counts = StageCounts::default();
+    for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        *counts.at_mut(stage) = slot.packets[index];
+    }
+    counts
+}
+
+fn totals(slots: &[SlotReading]) -> StageTotals {
+    let total = |index: usize| Count {
+        packets: slots.iter().map(|slot| slot.packets[index]).sum(),
+        bytes: slots.iter().map(|slot| slot.bytes[index]).sum(),
+    };
+    let fragments = slots.get(FRAGMENTS as usize).copied().unwrap_or_default();
+    StageTotals {
+        pod_out: total(0),
+        overlay_out: total(1),
+        wire_out: total(2),
+        wire_in: total(3),
+        overlay_in: total(4),
+        pod_in: total(5),
+        leak: total(LEAK),
+        host: total(HOST),
+        fragments: Count {
+            packets: fragments.packets[..STAGES].iter().sum(),
+            bytes: fragments.bytes[..STAGES].iter().sum(),
+        },
+    }
+}
+
+fn parse_errors(observation: &Observation) -> Vec<ParseErrors> {
+    let (start, end) = (&observation.start.early, &observation.end.late);
+    let mut errors = Vec::new();
+    for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        for kind in ParseError::ALL {
+            let at = index * PARSE_ERRORS + kind as usize;
+            let count = |reading: &Reading| reading.parse_errors.get(at).copied().unwrap_or(0);
+            let packets = count(end).saturating_sub(count(start));
+            if packets > 0 {
+                errors.push(ParseErrors { stage, kind: kind.name().to_owned(), packets });
+            }
+        }
+    }
+    errors
+}
+
+fn own(observation: &Observation) -> SelfCounters {
+    let (start, end) = (&observation.start.early, &observation.end.late);
+    // Nothing is ever deleted, so what was inserted and is not there has been evicted. The table
+    // was empty when the object was loaded, and so was the counter.
+    let present = observation.flows_end.len() as u64;
+    SelfCounters {
+        parse_errors: parse_errors(observation).iter().map(|error| error.packets).sum(),
+        slow_parse: end.slow_parse.saturating_sub(start.slow_parse),
+        events_lost: 0,
+        flow_evictions: end.flow_inserts.saturating_sub(present),
+        map_insert_failures: end.flow_insert_failures.saturating_sub(start.flow_insert_failures),
+    }
+}
+
+/// A flow's own leak counter stands behind its stages.
+const _: () = assert!(LEAK == STAGES && FLOW_COUNTS == STAGES + 1);

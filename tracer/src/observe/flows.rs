@@ -1,0 +1,256 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnet::IpNet;
+use tracer_common::stage::{FLOW_COUNTS, LEAK, OVERLAY_OUT, STAGES, WIRE_IN, WIRE_OUT};
+
+use super::Observation;
+use crate::{
+    evidence::{Flow, Stage, StageCounts, Stranger},
+    kernel::FlowReading,
+};
+
+/// Flows that evidence lists.
+pub(super) const LISTED: usize = 1_000;
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const DNS_PORT: u16 = 53;
+/// Type 8, code 0.
+const ECHO_REQUEST: u16 = 0x0800;
+
+/// What the flow table tells.
+pub(super) struct Flows {
+    /// Flows with most packets first, and by name among equals.
+    pub(super) listed: Vec<Flow>,
+    /// Flows beyond [`LISTED`].
+    pub(super) left_out: u64,
+    /// Packets of all flows by stage.
+    pub(super) packets_in_flows: [u64; STAGES],
+    /// Senders that no peer's CIDR holds.
+    pub(super) strangers: Vec<Stranger>,
+    /// For each peer of the observation.
+    pub(super) by_peer: Vec<SeenInFlows>,
+}
+
+/// What only flows tell of a peer.
+#[derive(Default, Clone)]
+pub(super) struct SeenInFlows {
+    pub(super) asking_out: u64,
+    pub(super) outer_source: Option<IpAddr>,
+}
+
+/// Compares the flow table at the two ends of the window.
+pub(super) fn summarise(observation: &Observation) -> Flows {
+    let before: HashMap<_, _> =
+        observation.flows_start.iter().map(|flow| (name(flow), flow)).collect();
+    let mut flows = Flows {
+        listed: Vec::new(),
+        left_out: 0,
+        packets_in_flows: [0; STAGES],
+        strangers: Vec::new(),
+        by_peer: vec![SeenInFlows::default(); observation.peers.len()],
+    };
+    let mut strangers = BTreeMap::new();
+    for end in &observation.flows_end {
+        let start = before.get(&name(end)).filter(|start| start.birth == end.birth);
+        let packets = difference(start.copied(), end);
+        if packets == [0; FLOW_COUNTS] {
+            continue;
+        }
+        for (sum, packets) in flows.packets_in_flows.iter_mut().zip(packets) {
+            *sum += packets;
+        }
+        note_remote(observation, end, &packets, &mut flows.by_peer, &mut strangers);
+        flows.listed.push(flow(end, &packets, start.is_none()));
+    }
+    flows.listed.sort_by(|a, b| busiest_first(a).cmp(&busiest_first(b)));
+    flows.left_out = flows.listed.len().saturating_sub(LISTED) as u64;
+    flows.strangers = strangers.into_values().collect();
+    flows
+}
+
+fn name(flow: &FlowReading) -> (Ipv4Addr, Ipv4Addr, u8, u16, u16) {
+    (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+}
+
+/// Order of flows in evidence: most packets first, then by their own name.
+fn busiest_first(flow: &Flow) -> (std::cmp::Reverse<u64>, IpAddr, IpAddr, u8, u16, u16) {
+    let most = Stage::ALL.into_iter().map(|stage| flow.packets.at(stage)).max().unwrap_or(0);
+    (
+        std::cmp::Reverse(most.max(flow.leaked)),
+        flow.source,
+        flow.destination,
+        flow.protocol,
+        flow.source_port,
+        flow.destination_port,
+    )
+}
+
+/// Packets in the window. A reborn flow counts from its birth; a counter that wrapped meanwhile
+/// is below its start by a multiple of 2^32.
+fn difference(start: Option<&FlowReading>, end: &FlowReading) -> [u64; FLOW_COUNTS] {
+    let Some(start) = start else { return end.packets };
+    let mut packets = end.packets;
+    for (count, before) in packets.iter_mut().zip(start.packets) {
+        let wraps = before.saturating_sub(*count).div_ceil(1 << 32);
+        *count = *count + (wraps << 32) - before;
+    }
+    packets
+}
+
+fn note_remote(
+    observation: &Observation,
+    flow: &FlowReading,
+    packets: &[u64; FLOW_COUNTS],
+    by_peer: &mut [SeenInFlows],
+    strangers: &mut BTreeMap<Ipv4Addr, Stranger>,
+) {
+    let peer_of = |address: Ipv4Addr| {
+        observation.peers.iter().position(|cidr: &IpNet| cidr.contains(&IpAddr::V4(address)))
+    };
+    if packets[WIRE_OUT] > 0
+        && asks_for_an_answer(flow)
+        && let Some(peer) = peer_of(flow.destination)
+    {
+        by_peer[peer].asking_out += packets[WIRE_OUT];
+    }
+    let Some(outer) = flow.outer_remote.filter(|_| packets[WIRE_IN] > 0) else { return };
+    if let Some(peer) = peer_of(flow.source) {
+        by_peer[peer].outer_source = Some(IpAddr::V4(outer));
+    } else {
+        let stranger = strangers.entry(outer).or_insert_with(|| Stranger {
+            inner_source: IpAddr::V4(flow.source),
+            outer_source: IpAddr::V4(outer),
+            packets: 0,
+        });
+        stranger.packets += packets[WIRE_IN];
+    }
+}
+
+/// Whether a healthy far end would answer: TCP, an echo, a DNS query. UDP in general may not.
+const fn asks_for_an_answer(flow: &FlowReading) -> bool {
+    match flow.protocol {
+        TCP => true,
+        ICMP => flow.source_port == ECHO_REQUEST,
+        _ => flow.destination_port == DNS_PORT,
+    }
+}
+
+fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: bool) -> Flow {
+    let mut counts = StageCounts::default();
+    for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        *counts.at_mut(stage) = packets[index];
+    }
+    let received = packets[WIRE_IN] > 0 && packets[OVERLAY_OUT] == 0;
+    Flow {
+        source: reading.source.into(),
+        destination: reading.destination.into(),
+        protocol: reading.protocol,
+        // Of an ICMP message's type and code the type is what names its flow.
+        source_port: if reading.protocol == ICMP {
+            reading.source_port >> 8
+        } else {
+            reading.source_port
+        },
+        destination_port: reading.destination_port,
+        packets: counts,
+        leaked: packets[LEAK],
+        born_in_window,
+        outer_source: reading.outer_remote.filter(|_| received).map(IpAddr::V4),
+        inner_source_mac: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(
+        source: [u8; 4],
+        destination: [u8; 4],
+        protocol: u8,
+        ports: (u16, u16),
+    ) -> FlowReading {
+        FlowReading {
+            source: source.into(),
+            destination: destination.into(),
+            protocol,
+            source_port: ports.0,
+            destination_port: ports.1,
+            packets: [0; FLOW_COUNTS],
+            birth: 1,
+            outer_remote: None,
+        }
+    }
+
+    fn with(mut flow: FlowReading, stage: usize, packets: u64) -> FlowReading {
+        flow.packets[stage] = packets;
+        flow
+    }
+
+    fn observation(start: Vec<FlowReading>, end: Vec<FlowReading>) -> Observation {
+        Observation {
+            peers: vec!["10.244.2.0/24".parse().unwrap()],
+            flows_start: start,
+            flows_end: end,
+            ..Observation::default()
+        }
+    }
+
+    const POD: [u8; 4] = [10, 244, 1, 5];
+    const PEER_POD: [u8; 4] = [10, 244, 2, 5];
+
+    #[test]
+    fn only_the_window_counts_and_a_reborn_flow_counts_from_its_birth() {
+        let flow = reading(POD, PEER_POD, TCP, (1, 2));
+        let reborn = FlowReading { birth: 9, ..with(flow, WIRE_OUT, 4) };
+        for (end, packets, born) in [(with(flow, WIRE_OUT, 30), 10, false), (reborn, 4, true)] {
+            let flows = summarise(&observation(vec![with(flow, WIRE_OUT, 20)], vec![end]));
+            assert_eq!(flows.listed[0].packets.wire_out, packets);
+            assert_eq!(flows.listed[0].born_in_window, born);
+            assert_eq!(flows.packets_in_flows[WIRE_OUT], packets);
+        }
+    }
+
+    #[test]
+    fn a_wrapped_counter_goes_on() {
+        let flow = reading(POD, PEER_POD, TCP, (1, 2));
+        let start = with(flow, WIRE_OUT, u64::from(u32::MAX) - 1);
+        let flows = summarise(&observation(vec![start], vec![with(flow, WIRE_OUT, 8)]));
+        assert_eq!(flows.listed[0].packets.wire_out, 10);
+    }
+
+    #[test]
+    fn only_what_asks_for_an_answer_is_asking() {
+        for (protocol, ports, asking) in [
+            (TCP, (40000, 80), 7),
+            (ICMP, (ECHO_REQUEST, 3), 7),
+            (ICMP, (0, 3), 0),
+            (17, (40000, 53), 7),
+            (17, (40000, 514), 0),
+        ] {
+            let end = with(reading(POD, PEER_POD, protocol, ports), WIRE_OUT, 7);
+            assert_eq!(summarise(&observation(vec![], vec![end])).by_peer[0].asking_out, asking);
+        }
+    }
+
+    #[test]
+    fn a_sender_without_a_known_cidr_is_a_stranger() {
+        let outer = Some(Ipv4Addr::new(192, 0, 2, 7));
+        let known = FlowReading {
+            outer_remote: outer,
+            ..with(reading(PEER_POD, POD, TCP, (1, 2)), WIRE_IN, 3)
+        };
+        let unknown = FlowReading { source: [10, 244, 9, 9].into(), ..known };
+        let flows = summarise(&observation(
+            vec![],
+            vec![known, unknown, FlowReading { source_port: 8, ..unknown }],
+        ));
+        assert_eq!(flows.by_peer[0].outer_source, outer.map(IpAddr::V4));
+        assert_eq!(flows.strangers.len(), 1);
+        assert_eq!(flows.strangers[0].packets, 6);
+    }
+}

@@ -1,0 +1,197 @@
+//! `cargo xtask test`: every tier, what each found, and the sum in the last line.
+
+mod libtest;
+mod report;
+mod skips;
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use self::libtest::Reader;
+pub(crate) use self::report::{Report, Tally};
+pub(crate) use self::skips::AllowedSkips;
+use crate::build::{self, Built};
+use crate::privileges::as_root;
+use crate::{lint, setup, shell};
+
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Run this tier only (repeatable)
+    #[arg(long = "tier", value_enum, value_name = "TIER")]
+    tiers: Vec<Tier>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Tier {
+    /// Format, clippy, licences, the repository's own rules
+    Lint,
+    /// What needs no privileges
+    Unit,
+    /// The production binary in network namespaces of this kernel, as root
+    Lab,
+}
+
+/// The part of cargo's messages that names a test program.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<String>,
+    manifest_path: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// A test program of its own.
+#[derive(Debug)]
+struct Suite {
+    executable: String,
+    manifest: PathBuf,
+}
+
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
+    let mut report = Report::new(AllowedSkips::read()?);
+    setup::run()?;
+    let built = build::production()?;
+    let all = Tier::value_variants();
+    for tier in if args.tiers.is_empty() { all } else { &args.tiers } {
+        eprintln!("test: tier {tier}");
+        report.add(&tier.to_string(), tier.run(&built));
+    }
+    print!("{}", report.text());
+    Ok(report.exit_code())
+}
+
+// === impl Tier ===
+
+impl Tier {
+    /// Runs the tier; what kept it from running is a failure like any other.
+    fn run(self, built: &Built) -> Tally {
+        let tally = match self {
+            Self::Lint => lint::check(),
+            Self::Unit => unit(),
+            Self::Lab => lab(built),
+        };
+        tally.unwrap_or_else(|error| {
+            let mut tally = Tally::default();
+            tally.fail(&format!("{error:#}"));
+            tally
+        })
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Lab => "lab",
+        })
+    }
+}
+
+// === impl Suite ===
+
+impl Suite {
+    /// The package's folder.
+    fn folder(&self) -> &Path {
+        self.manifest.parent().unwrap_or(shell::workspace())
+    }
+}
+
+/// Libraries, programs and examples in the documentation: none of these may need privileges.
+fn unit() -> Result<Tally> {
+    let mut reader = Reader::default();
+    let mut succeeded = true;
+    for targets in [&["--lib", "--bins"][..], &["--doc"]] {
+        let mut cargo = shell::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]).args(targets);
+        succeeded &= stream(&mut cargo, &mut reader)?;
+    }
+    Ok(reader.finish(succeeded))
+}
+
+/// Every `tests/` folder, as root; one test at a time, because there is one lab on a machine.
+fn lab(built: &Built) -> Result<Tally> {
+    let mut reader = Reader::default();
+    let mut succeeded = true;
+    for suite in suites()? {
+        eprintln!("test: {}", suite.executable);
+        let mut command = as_root("env", "the lab's network namespaces")?;
+        command.args(built.environment()).arg(&suite.executable).arg("--test-threads=1");
+        // Where cargo would run it.
+        command.current_dir(suite.folder());
+        succeeded &= stream(&mut command, &mut reader)?;
+    }
+    Ok(reader.finish(succeeded))
+}
+
+/// Builds the suites, as the caller and not as root, and says where they are.
+fn suites() -> Result<Vec<Suite>> {
+    let messages = shell::output(
+        shell::cargo()
+            .args(["test", "--workspace", "--test", "*", "--no-run"])
+            .arg("--message-format=json-render-diagnostics")
+            .stderr(Stdio::inherit()),
+    )?;
+    messages.lines().filter_map(|line| suite(line).transpose()).collect()
+}
+
+fn suite(line: &str) -> Result<Option<Suite>> {
+    let message: Message = serde_json::from_str(line).context("cargo's messages are not JSON")?;
+    let is_test = message.profile.is_some_and(|profile| profile.test);
+    let executable = message.executable.filter(|_| is_test);
+    let suite = executable.zip(message.manifest_path);
+    Ok(suite.map(|(executable, manifest)| Suite { executable, manifest }))
+}
+
+/// Runs a command, shows its output as it comes, and has it counted; whether it ended well.
+fn stream(command: &mut Command, reader: &mut Reader) -> Result<bool> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::line(command)))?;
+    let output = child.stdout.take().context("a pipe was asked for")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read a test program's output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        reader.read(&line);
+    }
+    Ok(child.wait().context("cannot wait for a test program")?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_taken_from_cargo_s_messages() {
+        let message = |test: bool| {
+            let profile = format!(r#""profile":{{"test":{test}}}"#);
+            format!(r#"{{"manifest_path":"/w/tests/Cargo.toml","executable":"/t/a",{profile}}}"#)
+        };
+        let found = suite(&message(true)).expect("JSON").expect("a suite");
+        assert_eq!((&*found.executable, found.folder()), ("/t/a", Path::new("/w/tests")));
+        assert!(suite(&message(false)).expect("JSON").is_none());
+        assert!(suite(r#"{"reason":"build-finished"}"#).expect("JSON").is_none());
+        assert!(suite("not JSON").is_err());
+    }
+
+    #[test]
+    fn a_suite_is_shown_and_counted() {
+        let mut reader = Reader::default();
+        let mut command = shell::command("printf");
+        command.arg("test result: ok. 2 passed; 0 failed; 0 ignored\n");
+        assert!(stream(&mut command, &mut reader).expect("printf runs"));
+        assert_eq!(reader.finish(true).passed, 2);
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading what Rust's test programs print.
+
+use super::report::{Skip, Tally};
+
+/// Adds up the results of the test programs of one tier, line by line.
+#[derive(Default)]
+pub(crate) struct Reader {
+    tally: Tally,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Takes the next line of a test program's output.
+    pub(crate) fn read(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.tally.passed += count(counts, "passed");
+            self.tally.failed += count(counts, "failed");
+        } else if let Some((name, result)) = result_of(line) {
+            self.read_result(name, result);
+        }
+    }
+
+    /// The sum, when the programs have ended; `succeeded` says whether all of them did well.
+    pub(crate) fn finish(mut self, succeeded: bool) -> Tally {
+        if !succeeded && self.tally.failed == 0 {
+            self.tally.failed = 1;
+            self.tally.failures.push("a test program ended without saying why".to_owned());
+        }
+        self.tally
+    }
+
+    fn read_result(&mut self, name: &str, result: &str) {
+        if result == "FAILED" {
+            self.tally.failures.push(name.to_owned());
+        } else if let Some(reason) = result.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches([',', ' ']);
+            self.tally.skipped.push(Skip {
+                name: name.to_owned(),
+                reason: if reason.is_empty() { "no reason given" } else { reason }.to_owned(),
+            });
+        }
+    }
+}
+
+/// `test NAME ... RESULT`.
+fn result_of(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("test ")?.split_once(" ... ")
+}
+
+/// The number before a word: 3 in `ok. 3 passed; 0 failed`.
+fn count(counts: &str, word: &str) -> usize {
+    let mut words = counts.split([' ', ';', '.']).filter(|part| !part.is_empty()).rev();
+    words.find(|part| *part == word);
+    words.next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 4 tests
+test parse::reads_vxlan ... ok
+test parse::reads_arp ... FAILED
+test parse::reads_vlan ... ignored, VLAN is not built in
+test parse::other ... ignored
+
+test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
+test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.20s
+";
+
+    fn read(output: &str) -> Reader {
+        let mut reader = Reader::default();
+        output.lines().for_each(|line| reader.read(line));
+        reader
+    }
+
+    #[test]
+    fn results_of_several_programs_add_up() {
+        let tally = read(OUTPUT).finish(false);
+        assert_eq!((tally.passed, tally.failed), (13, 1));
+        assert_eq!(tally.failures, ["parse::reads_arp"]);
+    }
+
+    #[test]
+    fn a_skip_keeps_its_name_and_reason() {
+        let skipped = read(OUTPUT).finish(false).skipped;
+        let skipped: Vec<_> = skipped.iter().map(|skip| (&*skip.name, &*skip.reason)).collect();
+        assert_eq!(
+            skipped,
+            [("parse::reads_vlan", "VLAN is not built in"), ("parse::other", "no reason given"),]
+        );
+    }
+
+    #[test]
+    fn a_program_that_dies_without_a_result_has_failed() {
+        let tally = read("test one ... ").finish(false);
+        assert_eq!((tally.passed, tally.failed), (0, 1));
+    }
+}
