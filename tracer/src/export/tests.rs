@@ -243,6 +243,8 @@ fn exit_status_follows_what_was_found_and_seen() {
     unwatched.traffic = None;
     assert_eq!(status(&unwatched, Severity::Warning), 2);
     unwatched.window.seconds = 0.0;
+    assert_eq!(status(&unwatched, Severity::Warning), 2, "no privileges for the stages");
+    unwatched.tables_only = true;
     assert_eq!(status(&unwatched, Severity::Warning), 0, "only the tables were asked for");
     unwatched.tables = None;
     assert_eq!(status(&unwatched, Severity::Warning), 2);
