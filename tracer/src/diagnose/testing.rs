@@ -144,6 +144,7 @@ impl Plan {
             capabilities: Vec::new(),
             flannel: Flannel { process: FlannelProcess::Flanneld, pid: Some(812), since: None },
             unseen: Vec::new(),
+            tables_only: self.seconds == 0.0,
         };
         observe(&mut evidence);
         evidence

@@ -13,12 +13,10 @@ pub(super) fn lines(case: &Case<'_>, of_rules: Vec<String>) -> Vec<String> {
     if evidence.tables.is_none() {
         lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
     }
-    if evidence.window.seconds == 0.0 {
-        lines.push("packets: with --duration 0 only the tables are read".to_owned());
-    } else if evidence.traffic.is_none() {
-        lines.push("packets: the stages were not observed".to_owned());
-    } else {
+    if evidence.traffic.is_some() {
         lines.extend(of_stages(case));
+    } else if !evidence.unseen.iter().any(|line| line.starts_with("packets:")) {
+        lines.push("packets: the stages were not observed".to_owned());
     }
     if !case.topology.peers.is_empty() {
         lines.push("the peers' own tables: run check there".to_owned());

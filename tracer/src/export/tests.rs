@@ -198,7 +198,7 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));
-    flows.push(flow(pod, server, (8, 77), 1));
+    flows.push(flow(pod, server, (8 << 8, 77), 1));
     flows.push(flow(server, pod, (0, 77), 1));
     let json = json_of(&evidence);
     let answered: Vec<(&str, &str)> = json["flows"]
@@ -243,6 +243,8 @@ fn exit_status_follows_what_was_found_and_seen() {
     unwatched.traffic = None;
     assert_eq!(status(&unwatched, Severity::Warning), 2);
     unwatched.window.seconds = 0.0;
+    assert_eq!(status(&unwatched, Severity::Warning), 2, "no privileges for the stages");
+    unwatched.tables_only = true;
     assert_eq!(status(&unwatched, Severity::Warning), 0, "only the tables were asked for");
     unwatched.tables = None;
     assert_eq!(status(&unwatched, Severity::Warning), 2);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::{LifeSign, RoleProblem, Topology, detect_roles, nth_address, questions};
 use crate::{
     diagnose::testing::{
-        BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, fdb, link, mac, tables, told, via,
+        BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, fdb, link, mac, neighbour, tables,
+        told, via,
     },
     evidence::{Evidence, Intent, Origin, Stranger, SubnetEnv, Tables, Vxlan},
 };
@@ -201,6 +202,17 @@ fn the_own_cidr_is_never_a_peer() {
     let topology = Topology::of(&evidence);
     let cidrs: Vec<_> = topology.peers.iter().map(|peer| peer.cidr).collect();
     assert_eq!(cidrs, [plan.cidr(0), plan.cidr(2)]);
+}
+
+#[test]
+fn neighbours_that_are_no_gateways_of_pod_networks_are_no_peers() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    for address in ["192.168.1.100", "fe80::77", "ff02::2", "10.244.9.7"] {
+        let entry = neighbour(OVERLAY, address.parse().unwrap(), mac(99));
+        tables(&mut evidence).neighbours.push(entry);
+    }
+    assert_eq!(Topology::of(&evidence).peers.len(), 1);
 }
 
 #[test]

@@ -11,9 +11,8 @@ use crate::{
     topology::Topology,
 };
 
-/// ICMP types of echo (RFC 792); a flow's source port holds the type.
+/// ICMP's echo reply (RFC 792): type and code are 0, in a flow's source port.
 const ECHO_REPLY: u16 = 0;
-const ECHO_REQUEST: u16 = 8;
 /// IP protocol number of ICMP.
 const ICMP: u8 = 1;
 
@@ -82,7 +81,7 @@ fn answered_by(flow: &Flow, all: &[Flow], evidence: &Evidence) -> Option<IpAddr>
 /// Ports change places; an echo reply has its request's identifier.
 const fn ports_answer(flow: &Flow, other: &Flow) -> bool {
     if flow.protocol == ICMP {
-        return flow.source_port == ECHO_REQUEST
+        return flow.source_port != ECHO_REPLY
             && other.source_port == ECHO_REPLY
             && flow.destination_port == other.destination_port;
     }
