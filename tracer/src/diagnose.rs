@@ -87,12 +87,13 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let causes = merge::merge(judged);
     let peers = peers::verdicts(&case, &causes);
     let coverage = Coverage::of(evidence, &peers);
+    let unseen = unseen::lines(&case, &causes, unseen);
     Diagnosis {
         node_ip: case.node_ip(),
         pod_cidrs: case.topology.own_cidrs.clone(),
         findings: causes.into_iter().map(|cause| cause.into_finding(&case)).collect(),
         peers,
         coverage,
-        unseen: unseen::lines(&case, unseen),
+        unseen,
     }
 }

@@ -25,6 +25,9 @@ pub(super) const RULE: Rule = Rule {
 /// By how much, in seconds, the link-local address must be younger than every FDB entry: flannel
 /// writes entries right after it creates the device, and both ages are read one after the other.
 const MARGIN: f64 = 0.05;
+/// By how much, in seconds, an address may look older than it is: the kernel stamps it in jiffies,
+/// which start later at boot than the clock that its age is reckoned by (0.25 s was seen).
+const CLOCK_SKEW: f64 = 1.0;
 
 /// What proves the flap.
 enum Proof {
@@ -40,7 +43,7 @@ enum Ages {
     Flapped(f64),
     /// It did not.
     Steady,
-    /// There is no link-local address, or ages are unknown.
+    /// There is no link-local address, ages are unknown, or they are too near to one another.
     Unknown,
 }
 
@@ -82,8 +85,10 @@ fn ages(tables: &Tables, overlay: &Link, entries: &[&FdbEntry]) -> Ages {
     let (Some(came_up), Some(written)) = (link_local, written) else { return Ages::Unknown };
     if written.iter().all(|age| *age > came_up + MARGIN) {
         Ages::Flapped(came_up)
-    } else {
+    } else if written.iter().any(|age| *age < came_up - CLOCK_SKEW) {
         Ages::Steady
+    } else {
+        Ages::Unknown
     }
 }
 
@@ -99,7 +104,7 @@ fn a_peer_lives(case: &Case<'_>) -> bool {
 fn unsure(overlay: &Link, entries: &[&FdbEntry]) -> String {
     format!(
         "whether the {} FDB entries of {} are left from peers that are gone or the device lost its \
-         routes and neighbours: it has no link-local address to date it; name the peers with --peers",
+         routes and neighbours: no link-local address dates it; name the peers with --peers",
         entries.len(),
         overlay.name
     )

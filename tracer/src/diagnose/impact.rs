@@ -12,24 +12,35 @@ pub(super) fn of(case: &Case<'_>, effects: &BTreeSet<Effect>) -> Impact {
     let Some(traffic) = &case.evidence.traffic else { return Impact::default() };
     let cidrs: BTreeSet<IpNet> = effects.iter().filter_map(Effect::cidr).collect();
     let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
-    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(traffic) } else { 0 };
+    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(case, traffic) } else { 0 };
     let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(case, effect, flow));
     let flows = traffic.flows.iter().filter(is_hit).count();
     Impact { packets: of_peers + stray, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
 }
 
 /// Packets for the pod network that left un-encapsulated for no known peer.
-pub(super) fn stray_leaks(traffic: &Traffic) -> u64 {
-    let known: u64 = traffic.peers.iter().map(|peer| peer.leaked).sum();
-    traffic.stages.leak.packets.saturating_sub(known)
+pub(super) fn stray_leaks(case: &Case<'_>, traffic: &Traffic) -> u64 {
+    let of_peers = case.topology.peers.iter().map(|peer| leaked_to(traffic, peer.cidr));
+    traffic.stages.leak.packets.saturating_sub(of_peers.sum())
+}
+
+/// Packets that leaked for a CIDR: exact for a peer that was known when the window began, else
+/// what the listed flows tell.
+fn leaked_to(traffic: &Traffic, cidr: IpNet) -> u64 {
+    let known = traffic.peers.iter().find(|peer| peer.cidr == cidr);
+    let of_flows = || {
+        let flows = traffic.flows.iter().filter(|flow| cidr.contains(&flow.destination));
+        flows.map(|flow| flow.leaked).sum()
+    };
+    known.map_or_else(of_flows, |peer| peer.leaked)
 }
 
 /// A packet that leaked was also lost between pod and overlay: it counts once.
 fn packets_of(traffic: &Traffic, effects: &BTreeSet<Effect>, cidr: IpNet) -> u64 {
-    let Some(peer) = traffic.peers.iter().find(|peer| peer.cidr == cidr) else { return 0 };
     let has = |effect: Effect| effects.contains(&effect);
+    let leaked = if has(Effect::Leak(cidr)) { leaked_to(traffic, cidr) } else { 0 };
+    let Some(peer) = traffic.peers.iter().find(|peer| peer.cidr == cidr) else { return leaked };
     let lost = |pair: StagePair| if has(Effect::Loss(cidr, pair)) { peer.lost.at(pair) } else { 0 };
-    let leaked = if has(Effect::Leak(cidr)) { peer.leaked } else { 0 };
     let unanswered = if has(Effect::Silence(cidr)) { unanswered(peer) } else { 0 };
     lost(StagePair::PodToOverlay).max(leaked)
         + lost(StagePair::OverlayToWire)

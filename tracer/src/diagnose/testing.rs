@@ -18,7 +18,7 @@ use crate::{
         PeerTraffic, Platform, Roles, Route, RouteAnswer, RouteKind, RouteOutcome, Rule, SCHEMA,
         StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
     },
-    topology::{TABLE_LOCAL, TABLE_MAIN, detect_roles, nth_address, questions},
+    topology::{TABLE_LOCAL, TABLE_MAIN, Topology, detect_roles, nth_address},
 };
 
 pub(crate) const LO: u32 = 1;
@@ -326,7 +326,10 @@ pub(crate) fn observe(evidence: &mut Evidence) {
     let Some(tables) = &mut evidence.tables else { return };
     tables.answers.clear();
     let roles = detect_roles(tables, &intent).unwrap();
-    tables.answers = questions(tables, &intent, &roles)
+    let traffic = evidence.traffic.as_ref();
+    let topology = Topology::from_parts(Some(tables), &intent, &roles, traffic);
+    tables.answers = topology
+        .questions()
         .into_iter()
         .map(|question| RouteAnswer {
             destination: question.destination,

@@ -1,12 +1,12 @@
 //! What was not seen, and why.
 
-use super::{case::Case, impact};
+use super::{case::Case, impact, merge::Cause, rule::Effect};
 
 /// How many packets must leak to addresses of no known peer before it is worth a line.
 const ENOUGH: u64 = 3;
 
 /// The lines: the collectors' first, then the rules', then what no check of this version sees.
-pub(super) fn lines(case: &Case<'_>, of_rules: Vec<String>) -> Vec<String> {
+pub(super) fn lines(case: &Case<'_>, causes: &[Cause], of_rules: Vec<String>) -> Vec<String> {
     let evidence = case.evidence;
     let mut lines = evidence.unseen.clone();
     lines.extend(of_rules);
@@ -14,7 +14,7 @@ pub(super) fn lines(case: &Case<'_>, of_rules: Vec<String>) -> Vec<String> {
         lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
     }
     if evidence.traffic.is_some() {
-        lines.extend(of_stages(case));
+        lines.extend(of_stages(case, causes));
     } else if !evidence.unseen.iter().any(|line| line.starts_with("packets:")) {
         lines.push("packets: the stages were not observed".to_owned());
     }
@@ -31,14 +31,16 @@ pub(super) fn lines(case: &Case<'_>, of_rules: Vec<String>) -> Vec<String> {
     lines
 }
 
-fn of_stages(case: &Case<'_>) -> Vec<String> {
+fn of_stages(case: &Case<'_>, causes: &[Cause]) -> Vec<String> {
     let mut lines = Vec::new();
     for hook in case.evidence.hooks.iter().filter(|hook| !hook.attached) {
         let direction = format!("{:?}", hook.direction).to_lowercase();
         lines.push(format!("{direction} of {}: not attached, {}", hook.interface, hook.because));
     }
-    let stray = case.evidence.traffic.as_ref().map_or(0, impact::stray_leaks);
-    if stray >= ENOUGH {
+    let traffic = case.evidence.traffic.as_ref();
+    let stray = traffic.map_or(0, |traffic| impact::stray_leaks(case, traffic));
+    let explained = causes.iter().any(|cause| cause.accounts_for.contains(&Effect::StrayLeak));
+    if stray >= ENOUGH && !explained {
         lines.push(format!(
             "who owns the addresses of the pod network to which {stray} packets left un-encapsulated: \
              no sign of a living node"

@@ -72,8 +72,13 @@ fn overlay(evidence: &Evidence) -> String {
     });
     let uplinks: Vec<&str> =
         links.iter().filter(|it| it.role == "uplink").map(|it| it.link.name.as_str()).collect();
-    let overlay = overlay.unwrap_or_else(|| "no overlay device".to_owned());
-    if uplinks.is_empty() { overlay } else { format!("{overlay} via {}", uplinks.join(", ")) }
+    let uplinks = uplinks.join(", ");
+    match overlay {
+        Some(overlay) if uplinks.is_empty() => overlay,
+        Some(overlay) => format!("{overlay} via {uplinks}"),
+        None if uplinks.is_empty() => "no overlay device".to_owned(),
+        None => format!("no overlay device  uplink {uplinks}"),
+    }
 }
 
 fn finding_lines(finding: &Finding, evidence: &Evidence) -> String {

@@ -56,7 +56,8 @@ fn without_a_link_local_address_a_flap_needs_a_living_peer() {
         tables(&mut evidence).addresses.retain(|address| address.address.is_ipv4());
         let diagnosis = judge(&mut evidence);
         assert_eq!(diagnosis.findings.len(), expected, "{diagnosis:?}");
-        let unsure = diagnosis.unseen.iter().any(|line| line.contains("no link-local address"));
+        let unsure =
+            diagnosis.unseen.iter().any(|line| line.contains("no link-local address dates it"));
         assert_eq!(unsure, expected == 0, "{:?}", diagnosis.unseen);
     }
 }
@@ -77,6 +78,44 @@ fn packets_of_a_stranger_show_that_a_flapped_device_lost_a_peer() {
     let diagnosis = judge(&mut evidence);
     assert_eq!(told(&diagnosis), ["flannel-link-flapped-state-lost flannel.1"]);
     assert_eq!(diagnosis.peers[0].node_ip, Some(plan.node_ip(plan.hit())));
+}
+
+#[test]
+fn ages_too_near_to_one_another_leave_the_proof_to_a_living_peer() {
+    for (pass, expected) in [(Pass::Tables, 0), (Pass::PeersFile, 1)] {
+        let plan = Plan { seconds: 0.0, ..Plan::of(3, pass) };
+        let mut evidence = plan.evidence();
+        flap_overlay(&mut evidence, &plan);
+        for address in &mut tables(&mut evidence).addresses {
+            address.created_age = Some(1000.2);
+        }
+        let found = told(&judge(&mut evidence));
+        assert_eq!(found, ["flannel-link-flapped-state-lost flannel.1"; 1][..expected]);
+    }
+}
+
+#[test]
+fn leaks_to_a_stranger_are_the_impact_of_its_missing_route() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    lose_route(&mut evidence, &plan);
+    tables(&mut evidence).neighbours.clear();
+    tables(&mut evidence).fdb.clear();
+    let traffic = evidence.traffic.as_mut().unwrap();
+    traffic.peers.clear();
+    for flow in traffic.flows.iter_mut().filter(|it| plan.hit_cidr().contains(&it.destination)) {
+        flow.leaked = 12;
+    }
+    traffic.strangers.push(Stranger {
+        inner_source: crate::topology::nth_address(plan.hit_cidr(), 5),
+        outer_source: plan.node_ip(plan.hit()),
+        packets: 9,
+    });
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), [format!("pod-route-missing {}", plan.hit_cidr())]);
+    let impact = diagnosis.findings[0].impact;
+    assert_eq!((impact.packets, impact.flows), (12, 1));
+    assert!(diagnosis.unseen.iter().all(|line| !line.contains("un-encapsulated")));
 }
 
 #[test]
