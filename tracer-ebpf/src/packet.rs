@@ -100,7 +100,10 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn linear(self) -> Linear {
         // SAFETY: valid context; data and data_end bound the linear part.
-        unsafe { Linear { data: (*self.0).data as usize, data_end: (*self.0).data_end as usize } }
+        let data = unsafe { (*self.0).data as usize };
+        // SAFETY: as above.
+        let data_end = unsafe { (*self.0).data_end as usize };
+        Linear { data, data_end }
     }
 
     /// Whether bytes follow the linear part.
@@ -149,10 +152,11 @@ impl Copied {
         if at > HEADERS - size_of::<T>() || at + size_of::<T>() > self.length {
             return None;
         }
-        // SAFETY: the bytes lie inside the copy's HEADERS bytes, `length` of which were written,
-        // and T is an integer or an array of them, for which every pattern is a value. Alignment
-        // as above.
-        Some(unsafe { core::ptr::read(self.bytes.add(at).cast()) })
+        // SAFETY: the bytes lie inside the copy's HEADERS bytes.
+        let start = unsafe { self.bytes.add(at) };
+        // SAFETY: `length` bytes of the copy were written, and T is an integer or an array of
+        // them, for which every pattern is a value. Alignment as above.
+        Some(unsafe { core::ptr::read(start.cast()) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Properties of the parser over packets that another library builds, and over arbitrary bytes.
 
+#![expect(clippy::unwrap_used, reason = "writing into a vector does not fail")]
+
 use etherparse::{IpNumber, PacketBuilder};
 use proptest::prelude::*;
 use tracer_common::counter::ParseError;

@@ -70,8 +70,12 @@ impl Ipv4 {
         if header_length < 20 {
             return Err(Malformed::HeaderLength);
         }
-        if header_length != 20 && !P::ANY_LAYOUT {
-            return Err(Malformed::Options);
+        if header_length != 20 {
+            if !P::ANY_LAYOUT {
+                return Err(Malformed::Options);
+            }
+            // The last byte of the options: beyond it the parser may read nothing at all.
+            packet.byte(at + header_length - 1).ok_or(Malformed::Truncated)?;
         }
         // A "BIG TCP" packet of over 64 KiB has length 0 (net/ipv4/ip_output.c, from 6.3).
         let total_length = (first & 0xffff) as usize;
@@ -143,6 +147,8 @@ mod tests {
         assert_eq!(with(0, 0x44), Err(Malformed::HeaderLength));
         assert_eq!(with(3, 23), Err(Malformed::TotalLength));
         assert!(with(3, 0).is_ok(), "BIG TCP");
-        assert_eq!(Ipv4::read(&&header()[..19], 0), Err(Malformed::Truncated));
+        for end in 0..24 {
+            assert_eq!(Ipv4::read(&&header()[..end], 0), Err(Malformed::Truncated), "{end}");
+        }
     }
 }

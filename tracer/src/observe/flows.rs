@@ -66,7 +66,7 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
         note_remote(observation, end, &packets, &mut flows.by_peer, &mut strangers);
         flows.listed.push(flow(end, &packets, start.is_none()));
     }
-    flows.listed.sort_by(|a, b| busiest_first(a).cmp(&busiest_first(b)));
+    flows.listed.sort_by_key(busiest_first);
     flows.left_out = flows.listed.len().saturating_sub(LISTED) as u64;
     flows.strangers = strangers.into_values().collect();
     flows
