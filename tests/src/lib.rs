@@ -17,11 +17,13 @@
 
 pub mod counters;
 pub mod drawing;
+pub mod expect;
 pub mod fault;
 pub mod flannel;
 pub mod lab;
 pub mod lan;
 pub mod lookalike;
+pub mod matrix;
 pub mod netfilter;
 pub mod netns;
 pub mod node;

@@ -44,6 +44,16 @@ impl Intent {
     /// All passes, from the least to the most.
     pub const ALL: [Self; 3] = [Self::Nothing, Self::SubnetEnv, Self::PeersFile];
 
+    /// A short word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::SubnetEnv => "subnet.env",
+            Self::PeersFile => "peers-file",
+        }
+    }
+
     /// The options of `check` that say it.
     #[must_use]
     pub fn options(self, node: &Node) -> Vec<OsString> {
