@@ -102,7 +102,7 @@ impl Injected<'_> {
                 let packets = finding["impact"]["packets"].as_u64().unwrap_or(0);
                 ensure!(packets > 0, "says that no packet was lost");
             }
-            Subject::Overlay | Subject::Bridge => names_interface(&expected.key, finding)?,
+            _ => names_interface(&expected.key, finding)?,
         }
         ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
         status(answer, FINDINGS)?;
@@ -132,7 +132,8 @@ impl Injected<'_> {
     fn judge_affected(&self, node: usize, answer: &CheckOutput) -> Result<()> {
         observed(answer)?;
         let victim = self.site.victim;
-        if answer.findings().is_empty() && self.fault.subject == Subject::Bridge {
+        let cuts_pods_only = matches!(self.fault.subject, Subject::Bridge | Subject::BridgeGone);
+        if answer.findings().is_empty() && cuts_pods_only {
             no_finding(answer)?;
             return peers_are_ok(self.plan, &self.plan.others(node), answer);
         }

@@ -68,6 +68,14 @@ impl Case {
         cases
     }
 
+    /// Every intent by TCX, and flannel's own by clsact, on each of `nodes`.
+    #[must_use]
+    pub fn most(nodes: &[usize]) -> Vec<Self> {
+        let mut cases = Self::all(nodes);
+        cases.retain(|case| case.attach == Attach::Tcx || case.intent == Intent::SubnetEnv);
+        cases
+    }
+
     /// Where the evidence of this run is saved below a folder.
     #[must_use]
     pub fn evidence_file(&self, folder: &Path) -> PathBuf {

@@ -144,9 +144,10 @@ impl Verdicts {
         let mut text = String::new();
         for intent in Intent::ALL {
             for attach in Attach::ALL {
-                let of_pass = self.verdicts.iter().filter(|(case, _)| {
-                    case.intent == intent && case.attach == attach
-                });
+                let of_pass = self
+                    .verdicts
+                    .iter()
+                    .filter(|(case, _)| case.intent == intent && case.attach == attach);
                 let words: Vec<String> = of_pass
                     .map(|(case, verdict)| {
                         let word = if verdict.is_ok() { "ok" } else { "WRONG" };
