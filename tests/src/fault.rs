@@ -19,6 +19,11 @@ use crate::{
     script::{Script, run_all},
 };
 
+/// What flannel calls its overlay device for VNI 1.
+const DEFAULT_OVERLAY: &str = "flannel.1";
+/// What flannel's CNI plugin calls the bridge.
+const DEFAULT_BRIDGE: &str = "cni0";
+
 /// A way to break a node.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
@@ -50,6 +55,11 @@ pub enum Subject {
     Overlay,
     /// The victim's bridge.
     Bridge,
+    /// The victim's overlay device, which is gone. Nothing on the node tells then what it was
+    /// called, so the tracer uses flannel's default name.
+    OverlayGone,
+    /// The victim's bridge, which is gone: as above.
+    BridgeGone,
 }
 
 /// Which nodes lose packets with the victim.
@@ -115,6 +125,8 @@ impl Fault {
             Subject::Peer => plan.nodes[site.peer].subnet.to_string(),
             Subject::Overlay => plan.overlay(),
             Subject::Bridge => plan.nodes[site.victim].bridge.clone(),
+            Subject::OverlayGone => DEFAULT_OVERLAY.to_owned(),
+            Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
         };
         Expected { code: self.code, key }
     }
@@ -127,7 +139,7 @@ impl Fault {
             Subject::Peer => {
                 format!("on {}: {} ({}, {})", victim.name, self.summary, peer.name, peer.subnet)
             }
-            Subject::Overlay | Subject::Bridge => format!("on {}: {}", victim.name, self.summary),
+            _ => format!("on {}: {}", victim.name, self.summary),
         }
     }
 

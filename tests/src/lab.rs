@@ -140,6 +140,7 @@ impl Lab {
     pub fn set_up(&self, look_alike: &LookAlike) -> Result<Traffic> {
         let name = look_alike.name;
         run_all(&(look_alike.changes)(&self.plan)).with_context(|| format!("set up {name}"))?;
+        state::write_intent(&self.plan, &(look_alike.members)(&self.plan))?;
         Ok(Traffic::start((look_alike.traffic)(&self.plan)))
     }
 
@@ -176,7 +177,7 @@ impl Lab {
     fn build(&self) -> Result<()> {
         let plan = &self.plan;
         state::create()?;
-        state::write_intent(plan)?;
+        state::write_intent(plan, &plan.all_nodes())?;
         netns::create(&plan.namespaces())?;
         lan::plain_host(netns::SWITCH).run()?;
         lan::switch(plan).run()?;

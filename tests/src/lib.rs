@@ -17,11 +17,14 @@
 
 pub mod counters;
 pub mod drawing;
+pub mod expect;
 pub mod fault;
 pub mod flannel;
+pub mod inject;
 pub mod lab;
 pub mod lan;
 pub mod lookalike;
+pub mod matrix;
 pub mod netfilter;
 pub mod netns;
 pub mod node;
@@ -36,3 +39,4 @@ pub mod state;
 pub mod teardown;
 pub mod tracer;
 pub mod traffic;
+pub mod watch;

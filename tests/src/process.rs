@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -87,17 +87,24 @@ pub fn spawn(namespace: &str, program: &Path, arguments: &[&str]) -> Result<()> 
 /// # Errors
 /// When it cannot be started or recorded.
 pub fn run(namespace: &str, command: &mut Command) -> Result<Output> {
-    let child = {
-        let _gate = teardown::gate();
-        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let pid = i32::try_from(child.id()).context("process id")?;
-        // A command that has ended already needs no record.
-        if let Some(started) = Recorded::of(pid) {
-            record(Recorded { namespace: netns::inode(namespace)?, ..started })?;
-        }
-        child
-    };
+    let child = start(namespace, command)?;
     child.wait_with_output().with_context(|| format!("cannot wait for {command:?}"))
+}
+
+/// Starts a command that moves itself into a namespace, as [`run`] does, and leaves its end to the
+/// caller.
+///
+/// # Errors
+/// When it cannot be started or recorded.
+pub fn start(namespace: &str, command: &mut Command) -> Result<Child> {
+    let _gate = teardown::gate();
+    let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let pid = i32::try_from(child.id()).context("process id")?;
+    // A command that has ended already needs no record.
+    if let Some(started) = Recorded::of(pid) {
+        record(Recorded { namespace: netns::inode(namespace)?, ..started })?;
+    }
+    Ok(child)
 }
 
 /// Ends every recorded process and waits until it is gone.

@@ -83,14 +83,14 @@ pub fn kept() -> Result<Option<Kept>> {
     serde_json::from_str(&text).context(advice).map(Some)
 }
 
-/// Writes subnet.env and the peers file of every node.
+/// Writes subnet.env and the peers file of every member of the cluster; only members are peers.
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub fn write_intent(plan: &Plan) -> Result<()> {
-    for node in &plan.nodes {
+pub fn write_intent(plan: &Plan, members: &[usize]) -> Result<()> {
+    for node in members.iter().map(|member| &plan.nodes[*member]) {
         write(&format!("{}/subnet.env", node.name), &subnet_env(plan, node))?;
-        write(&format!("{}/peers", node.name), &peers_file(plan, node))?;
+        write(&format!("{}/peers", node.name), &peers_file(plan, node, members))?;
     }
     Ok(())
 }
@@ -157,10 +157,11 @@ fn subnet_env(plan: &Plan, node: &Node) -> String {
     )
 }
 
-fn peers_file(plan: &Plan, node: &Node) -> String {
-    let peers = node.peer_order.iter().map(|peer| &plan.nodes[*peer]);
-    let lines =
-        peers.map(|peer| format!("{} {} {} {}\n", peer.subnet, peer.ip, peer.vtep_mac, peer.name));
+fn peers_file(plan: &Plan, node: &Node, members: &[usize]) -> String {
+    let peers = node.peer_order.iter().filter(|peer| members.contains(peer));
+    let lines = peers
+        .map(|peer| &plan.nodes[*peer])
+        .map(|peer| format!("{} {} {} {}\n", peer.subnet, peer.ip, peer.vtep_mac, peer.name));
     std::iter::once("# POD_CIDR NODE_IP VTEP_MAC NAME\n".to_owned()).chain(lines).collect()
 }
 
@@ -184,9 +185,17 @@ mod tests {
     #[test]
     fn a_peers_file_names_all_others_and_not_the_node_itself() {
         let plan = Plan::draw(1, &Shape { nodes: Some(3), ..Shape::default() });
-        let text = peers_file(&plan, &plan.nodes[1]);
+        let text = peers_file(&plan, &plan.nodes[1], &plan.all_nodes());
         assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 2);
         assert!(text.contains(&format!("{} {}", plan.nodes[0].subnet, plan.nodes[0].ip)));
         assert!(!text.contains(&plan.nodes[1].ip.to_string()));
+    }
+
+    #[test]
+    fn a_node_that_left_is_in_no_peers_file() {
+        let plan = Plan::draw(1, &Shape { nodes: Some(3), ..Shape::default() });
+        let text = peers_file(&plan, &plan.nodes[1], &[0, 1]);
+        assert!(text.contains(&plan.nodes[0].ip.to_string()));
+        assert!(!text.contains(&plan.nodes[2].ip.to_string()));
     }
 }

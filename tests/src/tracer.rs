@@ -44,6 +44,16 @@ impl Intent {
     /// All passes, from the least to the most.
     pub const ALL: [Self; 3] = [Self::Nothing, Self::SubnetEnv, Self::PeersFile];
 
+    /// A short word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::SubnetEnv => "subnet.env",
+            Self::PeersFile => "peers-file",
+        }
+    }
+
     /// The options of `check` that say it.
     #[must_use]
     pub fn options(self, node: &Node) -> Vec<OsString> {
@@ -99,14 +109,22 @@ impl Lab {
     /// # Errors
     /// When the binary is missing, or its standard output is not JSON.
     pub fn check(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<CheckOutput> {
+        let output = self.check_raw(node, intent, &[&["--format", "json"], extra].concat())?;
+        CheckOutput::of(&output).with_context(|| format!("on {}", self.plan().nodes[node].name))
+    }
+
+    /// Runs `flannel-tracer check` on a node into pipes and waits for its end.
+    ///
+    /// # Errors
+    /// When the binary is missing or cannot be run.
+    pub fn check_raw(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<Output> {
         let node = &self.plan().nodes[node];
         let mut command = tracer_command(node)?;
-        command.arg("check").args(intent.options(node)).args(["--format", "json"]).args(extra);
-        let output = process::run(
+        command.arg("check").args(intent.options(node)).args(extra);
+        process::run(
             &node.namespace,
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
-        )?;
-        CheckOutput::of(&output).with_context(|| format!("on {}", node.name))
+        )
     }
 
     /// Runs [`Lab::check`] on several nodes at the same time; the answers come in their order.

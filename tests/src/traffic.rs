@@ -53,6 +53,13 @@ pub enum Flow {
         /// Bytes of payload.
         size: usize,
     },
+    /// Datagrams that nobody answers, each from a port of its own: a new flow every time.
+    UdpManyFlows {
+        /// The receiver.
+        to: SocketAddrV4,
+        /// The source port of the first one; the next ones count up.
+        first_port: u16,
+    },
     /// A connection that is opened, used for one exchange and closed.
     TcpExchange {
         /// An echo service.
@@ -140,6 +147,9 @@ impl Flow {
             Self::Ping { to, ttl } => icmp::ping(*to, *ttl, limits, stop),
             Self::UdpEcho { to } => udp::echo(*to, limits, stop),
             Self::UdpOneWay { to, size } => udp::one_way(*to, *size, limits, stop),
+            Self::UdpManyFlows { to, first_port } => {
+                udp::many_flows(*to, *first_port, limits, stop)
+            }
             Self::TcpExchange { to } => tcp::exchange(*to, limits, stop),
             Self::TcpBulk { to, bytes } => tcp::bulk(*to, *bytes, limits, stop),
             Self::Dns { server, name } => dns::query(*server, name, limits, stop),

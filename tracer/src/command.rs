@@ -6,7 +6,12 @@ pub(crate) mod cleanup;
 mod collect;
 mod observe;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
 
 /// How a command ended: the exit statuses of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,22 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Writes an answer to stdout. A reader that has gone (`| head -1`) has read what it wanted: the
+/// status is that of the answer all the same.
+fn say(write: impl FnOnce(&mut dyn io::Write) -> anyhow::Result<()>) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    let written = write(&mut out).and_then(|()| out.flush().context("writing the answer"));
+    match written {
+        Err(error) if !reader_has_gone(&error) => Err(unobserved(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn reader_has_gone(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Wrong usage or unreadable input.
 pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
     Failure { status: Status::Usage, error: error.into() }
@@ -47,4 +68,18 @@ pub(crate) fn unobserved(error: impl Into<anyhow::Error>) -> Failure {
 /// A command or an option of the contract that this version does not have.
 pub(crate) fn not_built(what: &str) -> Failure {
     usage(anyhow::anyhow!("{what} is not built yet in this version; see flannel-tracer --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_forgiven() {
+        let failing = |kind: io::ErrorKind| {
+            say(|_| Err(io::Error::from(kind)).context("writing")).map_err(|it| it.status)
+        };
+        assert_eq!(failing(io::ErrorKind::BrokenPipe), Ok(()));
+        assert_eq!(failing(io::ErrorKind::StorageFull), Err(Status::Unobserved));
+    }
 }

@@ -3,7 +3,10 @@
 mod cli;
 mod command;
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 
@@ -18,6 +21,10 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(cli.log_level)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // A log that nobody can read any more is no reason to end: by default its loss is printed
+        // to the same stderr, and that would panic.
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     let status = match cli.command {
@@ -32,7 +39,8 @@ fn main() -> ExitCode {
     match status {
         Ok(status) => status.into(),
         Err(failure) => {
-            eprintln!("flannel-tracer: {:#}", failure.error);
+            // Where stderr is closed the status says it alone.
+            let _ = writeln!(std::io::stderr(), "flannel-tracer: {:#}", failure.error);
             failure.status.into()
         }
     }

@@ -25,6 +25,7 @@ pub(super) const FAULTS: [Fault; 2] = [
     MODEL,
     Fault {
         name: "cni0-down-deleted",
+        subject: Subject::BridgeGone,
         summary: "the bridge is deleted; the pods' veths are left without a master",
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];

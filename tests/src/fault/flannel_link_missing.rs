@@ -7,7 +7,7 @@ const MODEL: Fault = Fault {
     name: "flannel-link-missing",
     code: "flannel-link-missing",
     summary: "the overlay device is deleted",
-    subject: Subject::Overlay,
+    subject: Subject::OverlayGone,
     reach: Reach::AllPeers,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {

@@ -1,24 +1,15 @@
 //! Gratuitous ARP by a packet socket, as MetalLB's speaker sends it.
 
-use std::{
-    io,
-    mem::size_of,
-    net::Ipv4Addr,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use nix::{
-    ifaddrs::getifaddrs,
-    net::if_::if_nametoindex,
-    sys::socket::{AddressFamily, SockFlag, SockType, socket},
-};
+use nix::ifaddrs::getifaddrs;
 
 use super::{
     Counts, Limits, Stop,
     pace::{Outcome, paced},
 };
-use crate::plan::Mac;
+use crate::{inject::Injector, plan::Mac};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const REQUEST: u8 = 1;
@@ -34,14 +25,11 @@ pub(super) fn announce(
     stop: &Stop,
 ) -> Result<Counts> {
     let mac = mac_of(device)?;
-    let index = if_nametoindex(device).with_context(|| format!("no device {device}"))?;
-    // Protocol 0: the socket sends and hears nothing.
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
-        .context("cannot open a packet socket: run it as root")?;
+    let injector = Injector::open(device)?;
     paced(limits, stop, |_| {
         let sent = [REQUEST, REPLY]
             .iter()
-            .try_for_each(|operation| send(&socket, index, &frame(*operation, address, mac)));
+            .try_for_each(|operation| injector.send(&frame(*operation, address, mac)));
         Ok(if sent.is_ok() { Outcome::Silence } else { Outcome::Error })
     })
 }
@@ -74,31 +62,6 @@ fn frame(operation: u8, address: Ipv4Addr, Mac(mac): Mac) -> [u8; FRAME_LENGTH] 
         *byte = value;
     }
     frame
-}
-
-fn send(socket: &OwnedFd, index: u32, frame: &[u8]) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: 0,
-        sll_ifindex: i32::try_from(index).map_err(io::Error::other)?,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 6,
-        sll_addr: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
-    };
-    // SAFETY: the frame and the address live until the call returns, and their lengths are theirs.
-    // nix has no constructor for a link-layer address.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

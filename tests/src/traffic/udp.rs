@@ -48,6 +48,23 @@ pub(super) fn one_way(
     })
 }
 
+pub(super) fn many_flows(
+    to: SocketAddrV4,
+    first_port: u16,
+    limits: Limits,
+    stop: &Stop,
+) -> Result<Counts> {
+    paced(limits, stop, |number| {
+        let port = u16::try_from(u64::from(first_port) + number).context("no port is left")?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+            .with_context(|| format!("UDP port {port}"))?;
+        Ok(match socket.send_to(&[0x66; 8], to) {
+            Ok(_) => Outcome::Silence,
+            Err(_) => Outcome::Error,
+        })
+    })
+}
+
 /// Waits at most [`ANSWER_TIMEOUT`] for a datagram that `right` accepts; others, such as late
 /// answers, are passed over.
 pub(super) fn await_answer(socket: &UdpSocket, right: impl Fn(&[u8]) -> bool) -> bool {

@@ -8,7 +8,7 @@ use tracer::{
     topology::Topology,
 };
 
-use super::{Failure, Status, unobserved};
+use super::{Failure, Status, say, unobserved};
 use crate::cli::{CapabilitiesArgs, Format};
 
 /// The answer in JSON.
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &CapabilitiesArgs) -> Result<Status, Failure> {
         .any(|feature| feature.feature == "stages" && feature.state == CapabilityState::On);
     match args.format {
         Format::Json => print_json(features)?,
-        Format::Text => print_text(&features),
+        Format::Text => print_text(&features)?,
     }
     Ok(if stages_on { Status::Fine } else { Status::Unobserved })
 }
@@ -49,11 +49,10 @@ fn features() -> Vec<Capability> {
 fn print_json(features: Vec<Capability>) -> Result<(), Failure> {
     let answer = Answer { schema: "flannel-tracer/capabilities/v1", features };
     let text = serde_json::to_string(&answer).context("writing JSON").map_err(unobserved)?;
-    println!("{text}");
-    Ok(())
+    say(|out| Ok(writeln!(out, "{text}")?))
 }
 
-fn print_text(features: &[Capability]) {
+fn print_text(features: &[Capability]) -> Result<(), Failure> {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     for Capability { feature, state, because } in features {
@@ -64,5 +63,5 @@ fn print_text(features: &[Capability]) {
         };
         table.add_row([feature, state, because.as_str()]);
     }
-    println!("{}", table.trim_fmt());
+    say(|out| Ok(writeln!(out, "{}", table.trim_fmt())?))
 }

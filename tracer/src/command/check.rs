@@ -1,6 +1,6 @@
 //! `check`: look at this node, or at saved evidence, and say what is wrong.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::Context as _;
 use tracer::{
@@ -10,7 +10,7 @@ use tracer::{
     topology::{RoleProblem, detect_roles},
 };
 
-use super::{Failure, Status, collect::collect, not_built, unobserved, usage};
+use super::{Failure, Status, collect::collect, not_built, say, usage};
 use crate::cli::{CheckArgs, Format};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
             status = Status::Unobserved as u8;
         }
     }
-    print(args.format, &diagnosis, &evidence, status).map_err(unobserved)?;
+    print(args.format, &diagnosis, &evidence, status)?;
     Ok(match status {
         0 => Status::Fine,
         1 => Status::Findings,
@@ -98,11 +98,12 @@ fn print(
     diagnosis: &Diagnosis,
     evidence: &Evidence,
     status: u8,
-) -> anyhow::Result<()> {
-    let mut out = anstream::stdout().lock();
-    match format {
-        Format::Json => out.write_all(json::render(diagnosis, evidence)?.as_bytes())?,
-        Format::Text => text::write(&mut out, diagnosis, evidence, status)?,
-    }
-    out.flush().context("writing the answer")
+) -> Result<(), Failure> {
+    say(|out| {
+        match format {
+            Format::Json => out.write_all(json::render(diagnosis, evidence)?.as_bytes())?,
+            Format::Text => text::write(out, diagnosis, evidence, status)?,
+        }
+        Ok(())
+    })
 }

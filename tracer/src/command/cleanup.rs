@@ -5,16 +5,22 @@ use tracer::{
     netlink::traffic_control::{Removed, remove_leftovers},
 };
 
-use super::{Failure, Status, unobserved};
+use super::{Failure, Status, say, unobserved};
+
+const NOTHING: &str =
+    "nothing to remove: no killed tracer left a filter in this network namespace";
 
 pub(crate) fn run() -> Result<Status, Failure> {
     let removed = remove_leftovers().map_err(unobserved)?;
-    for filter in &removed {
-        println!("removed {}", describe(filter));
-    }
-    if removed.is_empty() {
-        println!("nothing to remove: no killed tracer left a filter in this network namespace");
-    }
+    say(|out| {
+        for filter in &removed {
+            writeln!(out, "removed {}", describe(filter))?;
+        }
+        if removed.is_empty() {
+            writeln!(out, "{NOTHING}")?;
+        }
+        Ok(())
+    })?;
     Ok(Status::Fine)
 }
 

@@ -75,6 +75,7 @@ async fn window(
     let mut stop = Stop::new()?;
     let start = moment(&mut session).await?;
     let flows_start = session.read_flows()?;
+    tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
     let middle = moment(&mut session).await?;
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;

@@ -1,36 +1,57 @@
-use tracer_common::stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT, TO_POD, WIRE_IN, WIRE_OUT};
+use tracer_common::{
+    peer::OTHER,
+    stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT, TO_POD, WIRE_IN, WIRE_OUT},
+};
 
 use super::Moment;
 use crate::{evidence::Losses, kernel::Reading};
 
 /// Packets of a slot that certainly died between `start` and `end`.
+///
+/// An answer to a service address has its server's address at overlay_in and the service's at
+/// pod_in, where no peer owns it. So whatever nobody owns there may be this peer's.
 pub(super) fn lost(start: &Moment, end: &Moment, slot: usize) -> Losses {
-    let pair = |upstream: usize, downstream: usize| {
-        let count = |reading: &Reading, index: usize| {
-            reading.slots.get(slot).map_or(0, |slot| slot.packets[index])
-        };
-        let came = count(&end.early, upstream).saturating_sub(count(&start.late, upstream));
-        let went = count(&end.late, downstream).saturating_sub(count(&start.early, downstream));
-        came.saturating_sub(went)
+    let came =
+        |stage| count(&end.early, slot, stage).saturating_sub(count(&start.late, slot, stage));
+    let went = |slot, stage| {
+        count(&end.late, slot, stage).saturating_sub(count(&start.early, slot, stage))
     };
+    let pair = |upstream, downstream| came(upstream).saturating_sub(went(slot, downstream));
+    let translated = went(OTHER as usize, POD_IN);
     Losses {
         pod_to_overlay: pair(POD_OUT, OVERLAY_OUT),
         overlay_to_wire: pair(OVERLAY_OUT, WIRE_OUT),
         wire_to_overlay: pair(WIRE_IN, OVERLAY_IN),
-        overlay_to_pod: pair(TO_POD, POD_IN),
+        overlay_to_pod: pair(TO_POD, POD_IN).saturating_sub(translated),
     }
+}
+
+fn count(reading: &Reading, slot: usize, stage: usize) -> u64 {
+    reading.slots.get(slot).map_or(0, |slot| slot.packets[stage])
 }
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::peer::FIRST_PEER;
+
     use super::*;
     use crate::kernel::SlotReading;
 
+    const PEER: usize = FIRST_PEER as usize;
+
     fn reading(upstream: u64, downstream: u64) -> Reading {
-        let mut slot = SlotReading::default();
-        slot.packets[OVERLAY_OUT] = upstream;
-        slot.packets[WIRE_OUT] = downstream;
-        Reading { slots: vec![slot], ..Reading::default() }
+        let mut slots = vec![SlotReading::default(); PEER + 1];
+        slots[PEER].packets[OVERLAY_OUT] = upstream;
+        slots[PEER].packets[WIRE_OUT] = downstream;
+        Reading { slots, ..Reading::default() }
+    }
+
+    fn received(to_pods: u64, from_peer: u64, from_nobody: u64) -> Reading {
+        let mut slots = vec![SlotReading::default(); PEER + 1];
+        slots[PEER].packets[TO_POD] = to_pods;
+        slots[PEER].packets[POD_IN] = from_peer;
+        slots[OTHER as usize].packets[POD_IN] = from_nobody;
+        Reading { slots, ..Reading::default() }
     }
 
     fn moment(early: (u64, u64), late: (u64, u64)) -> Moment {
@@ -42,14 +63,22 @@ mod tests {
         // 100 packets a step pass both stages; at each reading up to 40 are in between.
         let start = moment((140, 100), (240, 220));
         let end = moment((1040, 1000), (1140, 1130));
-        assert_eq!(lost(&start, &end, 0).overlay_to_wire, 0);
+        assert_eq!(lost(&start, &end, PEER).overlay_to_wire, 0);
     }
 
     #[test]
     fn what_never_arrives_is_a_loss() {
         let start = moment((10, 0), (10, 0));
         let end = moment((110, 0), (110, 0));
-        assert_eq!(lost(&start, &end, 0).overlay_to_wire, 100);
+        assert_eq!(lost(&start, &end, PEER).overlay_to_wire, 100);
+    }
+
+    #[test]
+    fn answers_of_a_service_are_no_loss_though_another_address_arrives() {
+        let start = Moment::default();
+        let at = |reading: Reading| Moment { early: reading.clone(), late: reading };
+        assert_eq!(lost(&start, &at(received(100, 60, 40)), PEER).overlay_to_pod, 0);
+        assert_eq!(lost(&start, &at(received(100, 60, 10)), PEER).overlay_to_pod, 30);
     }
 
     #[test]

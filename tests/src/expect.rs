@@ -1,0 +1,255 @@
+//! What a tracer must say on a node of a lab, held against what it said. Pure.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{
+    fault::{Fault, Subject},
+    plan::{Plan, Site},
+    tracer::{CheckOutput, Intent},
+};
+
+/// The exit status for a node with nothing wrong.
+const FINE: i32 = 0;
+/// The exit status for a node with findings.
+const FINDINGS: i32 = 1;
+
+/// A fault at its site, and what everybody must say about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Injected<'a> {
+    /// The lab.
+    pub plan: &'a Plan,
+    /// The fault.
+    pub fault: &'a Fault,
+    /// Where it is.
+    pub site: Site,
+}
+
+/// Nothing is wrong, and everything was looked at.
+///
+/// # Errors
+/// What was said instead.
+pub fn no_finding(answer: &CheckOutput) -> Result<()> {
+    ensure!(answer.findings().is_empty(), "finds {:?}", findings_in_short(answer));
+    status(answer, FINE)
+}
+
+/// The peers are exactly `others`, all of them `ok`.
+///
+/// # Errors
+/// What was said instead.
+pub fn peers_are_ok(plan: &Plan, others: &[usize], answer: &CheckOutput) -> Result<()> {
+    let mut expected: Vec<(String, String)> =
+        others.iter().map(|other| (subnet(plan, *other), "ok".to_owned())).collect();
+    expected.sort();
+    let mut states = peer_states(answer)?;
+    states.sort();
+    ensure!(states == expected, "says of the peers {states:?}, not {expected:?}");
+    Ok(())
+}
+
+/// Tables and stages were both observed.
+///
+/// # Errors
+/// What was not.
+pub fn observed(answer: &CheckOutput) -> Result<()> {
+    for what in ["tables", "stages"] {
+        let unseen = &answer.json["unseen"];
+        ensure!(
+            answer.json["coverage"][what] == true,
+            "coverage.{what} is not true; unseen: {unseen}"
+        );
+    }
+    Ok(())
+}
+
+// === impl Injected ===
+
+impl Injected<'_> {
+    /// Holds an answer from one of the nodes against the fault.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge(&self, node: usize, intent: Intent, answer: &CheckOutput) -> Result<()> {
+        if node == self.site.victim {
+            return self.judge_victim(intent, answer);
+        }
+        if self.fault.affected(self.plan, self.site).contains(&node) {
+            return self.judge_affected(node, answer);
+        }
+        no_finding(answer)?;
+        observed(answer)?;
+        peers_are_ok(self.plan, &self.plan.others(node), answer)
+    }
+
+    /// The node that has the fault: its finding and no other.
+    fn judge_victim(&self, intent: Intent, answer: &CheckOutput) -> Result<()> {
+        let expected = self.fault.here(self.plan, self.site);
+        let finding = only_finding(answer)?;
+        let (code, key) = (text(finding, "code")?, text(&finding["subject"], "key")?);
+        ensure!(
+            (code, key) == (expected.code, expected.key.as_str()),
+            "finds {code} about {key}, not {} about {}",
+            expected.code,
+            expected.key
+        );
+        is_proven(finding, "certain")?;
+        match self.fault.subject {
+            Subject::Peer => {
+                names_peer(self.plan, self.site.peer, finding)?;
+                let known = &finding["subject"]["peer"];
+                ensure!(intent != Intent::PeersFile || known.is_string(), "subject.peer is null");
+                let packets = finding["impact"]["packets"].as_u64().unwrap_or(0);
+                ensure!(packets > 0, "says that no packet was lost");
+            }
+            _ => names_interface(&expected.key, finding)?,
+        }
+        ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
+        status(answer, FINDINGS)?;
+        self.victim_peers(intent, answer)
+    }
+
+    /// Broken are the peers that the fault cuts off, the others are ok. Without a peers file a
+    /// peer of which nothing is left may be unknown.
+    fn victim_peers(&self, intent: Intent, answer: &CheckOutput) -> Result<()> {
+        let affected = self.fault.affected(self.plan, self.site);
+        let states = peer_states(answer)?;
+        let others = self.plan.others(self.site.victim);
+        for (key, state) in &states {
+            let Some(peer) = others.iter().find(|other| subnet(self.plan, **other) == *key) else {
+                bail!("lists a peer {key}, which does not exist")
+            };
+            let expected = if affected.contains(peer) { "broken" } else { "ok" };
+            ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
+        }
+        let all_needed = intent == Intent::PeersFile || self.fault.subject == Subject::Peer;
+        ensure!(!all_needed || states.len() == others.len(), "lists only the peers {states:?}");
+        Ok(())
+    }
+
+    /// A node that talks to the victim: a lesser code about it. When the victim itself still
+    /// answers, so that some packets come back, also nothing.
+    fn judge_affected(&self, node: usize, answer: &CheckOutput) -> Result<()> {
+        observed(answer)?;
+        let victim = self.site.victim;
+        let cuts_pods_only = matches!(self.fault.subject, Subject::Bridge | Subject::BridgeGone);
+        if answer.findings().is_empty() && cuts_pods_only {
+            no_finding(answer)?;
+            return peers_are_ok(self.plan, &self.plan.others(node), answer);
+        }
+        let finding = only_finding(answer)?;
+        let code = text(finding, "code")?;
+        ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
+        names_peer(self.plan, victim, finding)?;
+        has_words(finding)?;
+        ensure!(finding["confidence"] == "likely", "is certain of it");
+        status(answer, FINDINGS)?;
+        for (key, state) in peer_states(answer)? {
+            let is_broken = key == subnet(self.plan, victim) && finding["severity"] == "critical";
+            let expected = if is_broken { "broken" } else { "ok" };
+            ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
+        }
+        Ok(())
+    }
+}
+
+/// The finding of an answer that has one and no more.
+///
+/// # Errors
+/// What was found instead.
+pub fn only_finding(answer: &CheckOutput) -> Result<&Value> {
+    match answer.json["findings"].as_array().map(Vec::as_slice) {
+        Some([only]) => Ok(only),
+        Some([]) => {
+            bail!("finds nothing (exit {}); unseen: {}", answer.status, answer.json["unseen"])
+        }
+        _ => bail!("finds {:?}", findings_in_short(answer)),
+    }
+}
+
+/// State of every peer by its key.
+///
+/// # Errors
+/// When an entry has none.
+pub fn peer_states(answer: &CheckOutput) -> Result<Vec<(String, String)>> {
+    let peers = answer.json["peers"].as_array().context("peers is no list")?;
+    let state = |peer| Ok((text(peer, "key")?.to_owned(), text(peer, "state")?.to_owned()));
+    peers.iter().map(state).collect()
+}
+
+/// Critical, of this confidence, with evidence and remedy.
+fn is_proven(finding: &Value, confidence: &str) -> Result<()> {
+    for (key, expected) in [("severity", "critical"), ("confidence", confidence)] {
+        let value = text(finding, key)?;
+        ensure!(value == expected, "{key} is {value}, not {expected}");
+    }
+    has_words(finding)
+}
+
+fn has_words(finding: &Value) -> Result<()> {
+    ensure!(!text(finding, "title")?.is_empty(), "title is empty");
+    for key in ["evidence", "remedy"] {
+        let lines = finding[key].as_array().with_context(|| format!("{key} is no list"))?;
+        ensure!(!lines.is_empty(), "{key} is empty");
+        let said = |line: &Value| line.as_str().is_some_and(|line| !line.trim().is_empty());
+        ensure!(lines.iter().all(said), "{key} has an empty line");
+    }
+    Ok(())
+}
+
+/// The subject is a peer, with everything that is known of it.
+fn names_peer(plan: &Plan, peer: usize, finding: &Value) -> Result<()> {
+    let subject = &finding["subject"];
+    let node = &plan.nodes[peer];
+    let cidr = node.subnet.to_string();
+    let overlay = plan.overlay();
+    for (key, expected) in [
+        ("kind", "peer"),
+        ("key", cidr.as_str()),
+        ("cidr", cidr.as_str()),
+        ("interface", overlay.as_str()),
+    ] {
+        let value = text(subject, key)?;
+        ensure!(value == expected, "subject.{key} is {value}, not {expected}");
+    }
+    for (key, truth) in [("peer", node.ip.to_string()), ("vtep_mac", node.vtep_mac.to_string())] {
+        let value = &subject[key];
+        ensure!(value.is_null() || *value == truth, "subject.{key} is {value}, not {truth}");
+    }
+    Ok(())
+}
+
+fn names_interface(name: &str, finding: &Value) -> Result<()> {
+    let subject = &finding["subject"];
+    ensure!(subject["kind"] == "interface", "subject.kind is {}", subject["kind"]);
+    ensure!(subject["interface"] == name, "subject.interface is {}", subject["interface"]);
+    Ok(())
+}
+
+fn status(answer: &CheckOutput, expected: i32) -> Result<()> {
+    let status = answer.status;
+    ensure!(
+        status == expected,
+        "exit status is {status}, not {expected}; unseen: {}; it said: {}",
+        answer.json["unseen"],
+        answer.stderr
+    );
+    Ok(())
+}
+
+fn subnet(plan: &Plan, node: usize) -> String {
+    plan.nodes[node].subnet.to_string()
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {
+    value[key].as_str().with_context(|| format!("{key} is {}, not text", value[key]))
+}
+
+/// Code, subject and evidence of every finding, for a reader of a failure.
+fn findings_in_short(answer: &CheckOutput) -> Vec<String> {
+    let findings = answer.json["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    findings
+        .iter()
+        .map(|it| format!("{} about {}: {}", it["code"], it["subject"]["key"], it["evidence"]))
+        .collect()
+}

@@ -1,0 +1,169 @@
+//! The stages count exactly: what a node sends is what its peer receives, segment by segment.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::{net::SocketAddrV4, time::Duration};
+
+use tracer::evidence::{Evidence, Flow as FlowRow, Stage, StageCounts};
+use tracer_tests::{
+    counters::{Counters, Packets, Protocol},
+    lab::{LOCK_WAIT, Lab},
+    plan::{Node, Plan, SINK_PORT, SYSLOG_PORT},
+    poll::poll_until,
+    seed::Shape,
+    tracer::Intent,
+    traffic::{Flow, Limits, Sender, Traffic},
+    watch::{Watch, Watched},
+};
+
+const DATAGRAMS: u64 = 10_000;
+const BULK: u64 = 100 << 20;
+/// How long the last packets may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(5);
+
+#[test]
+fn by_tcx_both_nodes_count_the_same_segments() {
+    both_nodes_count_the_same_segments(101, "tcx");
+}
+
+#[test]
+fn by_clsact_both_nodes_count_the_same_segments() {
+    both_nodes_count_the_same_segments(102, "clsact");
+}
+
+fn both_nodes_count_the_same_segments(seed: u64, mode: &str) {
+    let shape = Shape { nodes: Some(2), ..Shape::default() };
+    let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
+    // An idle lab: from here on every counted packet is one of ours.
+    let watches = [0, 1].map(|node| watch(&lab, node, mode));
+    send_datagrams(&lab);
+    send_bulk(&lab);
+    let [one, other] = watches.map(|watch| evidence(watch.end().unwrap(), mode));
+    let nodes = &lab.plan().nodes;
+    for (seen, own, peer) in [(&one, &nodes[0], &nodes[1]), (&other, &nodes[1], &nodes[0])] {
+        assert_datagrams_are_exact(seen, own, peer);
+        assert_nothing_is_left_over(seen);
+    }
+    assert_segments_agree(&one, &other);
+    assert_segments_agree(&other, &one);
+    let per_segment = u64::from(lab.plan().pod_mtu() - 52);
+    for seen in [&one, &other] {
+        let sent = seen.traffic.as_ref().unwrap().stages.overlay_out.packets;
+        assert!(sent > DATAGRAMS + BULK / per_segment, "{sent} are fewer than the segments sent");
+    }
+    let total = one.traffic.unwrap().stages.overlay_out.packets;
+    println!("seed {seed}, {mode}: {total} segments one way, equal at all eight hooks");
+}
+
+fn watch(lab: &Lab, node: usize, mode: &str) -> Watch {
+    lab.watch(node, Intent::SubnetEnv, &["--attach", mode]).unwrap()
+}
+
+/// The evidence of a watch that found nothing wrong and was attached as asked.
+fn evidence(watched: Watched, mode: &str) -> Evidence {
+    assert_eq!(watched.check.findings(), []);
+    assert_eq!(watched.check.status, 0, "{}", watched.check.stderr);
+    let evidence: Evidence = serde_json::from_value(watched.evidence).unwrap();
+    assert_eq!(evidence.hooks.len(), 6);
+    assert!(evidence.hooks.iter().all(|hook| hook.attached && hook.because == mode));
+    evidence
+}
+
+/// Sends the same flow from the first pod of each node to that of the other, and waits for its end.
+fn send(lab: &Lab, flow: impl Fn(&Node) -> Flow, limits: Limits) {
+    let sender = |from: usize, to: usize| Sender {
+        namespace: lab.plan().nodes[from].first_pod().unwrap().namespace.clone(),
+        flow: flow(&lab.plan().nodes[to]),
+        limits,
+    };
+    for (sender, counts) in
+        Traffic::start(vec![sender(0, 1), sender(1, 0)]).finish().unwrap()
+    {
+        assert_eq!((Some(counts.sent), counts.errors), (limits.count, 0), "{sender:?}");
+    }
+}
+
+/// Datagrams each way; the packet filter beside each hook sees every one of them.
+fn send_datagrams(lab: &Lab) {
+    let counters = [0, 1].map(|node| {
+        let node = &lab.plan().nodes[node];
+        Counters::install(lab.plan(), node, Protocol::Udp, SYSLOG_PORT).unwrap()
+    });
+    let to = |node: &Node| Flow::UdpOneWay { to: at(node, SYSLOG_PORT), size: 120 };
+    send(lab, to, Limits::exactly(DATAGRAMS, 5_000.0));
+    let expected: Packets =
+        Stage::ALL.into_iter().map(|stage| (stage.name().to_owned(), DATAGRAMS)).collect();
+    for counters in &counters {
+        poll_until("the last datagrams", ARRIVAL, || {
+            let read = counters.read()?;
+            anyhow::ensure!(read == expected, "{read:?} instead of {expected:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+/// A TCP transfer each way, with segmentation offload: the packet filter, which counts a packet
+/// of many segments once, sees far fewer packets than there are segments.
+fn send_bulk(lab: &Lab) {
+    let counters = [0, 1].map(|node| {
+        let node = &lab.plan().nodes[node];
+        Counters::install(lab.plan(), node, Protocol::Tcp, SINK_PORT).unwrap()
+    });
+    let to = |node: &Node| Flow::TcpBulk { to: at(node, SINK_PORT), bytes: BULK };
+    send(lab, to, Limits::exactly(1, 1.0));
+    let segments = BULK / u64::from(lab.plan().pod_mtu() - 52);
+    for counters in &counters {
+        let packets = counters.read().unwrap()["wire_out"];
+        assert!((1..segments / 4).contains(&packets), "{packets} packets of {segments} segments");
+    }
+}
+
+fn at(node: &Node, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(node.first_pod().unwrap().ip, port)
+}
+
+/// The rows of the datagrams' flows, the one sent and the one received.
+fn assert_datagrams_are_exact(seen: &Evidence, own: &Node, peer: &Node) {
+    let [own, peer] = [own, peer].map(|node| node.first_pod().unwrap().ip);
+    let sent = StageCounts {
+        pod_out: DATAGRAMS,
+        overlay_out: DATAGRAMS,
+        wire_out: DATAGRAMS,
+        ..StageCounts::default()
+    };
+    let received = StageCounts {
+        wire_in: DATAGRAMS,
+        overlay_in: DATAGRAMS,
+        pod_in: DATAGRAMS,
+        ..StageCounts::default()
+    };
+    for (from, to, expected) in [(own, peer, sent), (peer, own, received)] {
+        let is_row = |flow: &&FlowRow| {
+            (flow.source, flow.destination) == (from.into(), to.into())
+                && (flow.protocol, flow.destination_port) == (17, SYSLOG_PORT)
+        };
+        let rows: Vec<_> = seen.traffic.as_ref().unwrap().flows.iter().filter(is_row).collect();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(rows[0].packets, expected, "{from} to {to}");
+    }
+}
+
+/// All packets are in flows, and none was unreadable.
+fn assert_nothing_is_left_over(seen: &Evidence) {
+    let traffic = seen.traffic.as_ref().unwrap();
+    assert_eq!(traffic.other, StageCounts::default());
+    assert_eq!(traffic.parse_errors, []);
+    assert_eq!((traffic.own.flow_evictions, traffic.own.map_insert_failures), (0, 0));
+    assert_eq!((traffic.stages.leak.packets, traffic.stages.host.packets), (0, 0));
+}
+
+/// The four hooks between two overlay devices, and the two of the bridges, in segments.
+fn assert_segments_agree(sender: &Evidence, receiver: &Evidence) {
+    let [sent, received] =
+        [sender, receiver].map(|evidence| &evidence.traffic.as_ref().unwrap().stages);
+    let out = [sent.pod_out, sent.overlay_out, sent.wire_out];
+    let into = [received.wire_in, received.overlay_in, received.pod_in];
+    let packets: Vec<u64> = out.iter().chain(&into).map(|count| count.packets).collect();
+    assert!(packets.iter().all(|count| *count == sent.overlay_out.packets), "{packets:?}");
+}

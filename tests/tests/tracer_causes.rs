@@ -1,0 +1,97 @@
+//! One fault, one finding: several faults stay apart, and what a fault causes is told with it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use tracer_tests::{
+    expect::{only_finding, peer_states},
+    fault::{self, Injection},
+    lab::{LOCK_WAIT, Lab},
+    plan::{Plan, Site},
+    seed::Shape,
+    tracer::{CheckOutput, Intent},
+};
+
+const WINDOW: [&str; 2] = ["--duration", "3s"];
+
+fn lab(seed: u64) -> Lab {
+    let shape = Shape { nodes: Some(3), ..Shape::default() };
+    Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
+}
+
+/// A seed whose lab has another VNI than flannel's default.
+fn seed_of_another_vni() -> u64 {
+    let plan = |seed: &u64| Plan::draw(*seed, &Shape { nodes: Some(3), ..Shape::default() });
+    (400..).find(|seed| plan(seed).vni != 1).unwrap()
+}
+
+fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
+    let victim = lab.plan().site.victim;
+    lab.inject(&fault::named(name).unwrap(), Site { victim, peer }).unwrap()
+}
+
+fn check_victim(lab: &Lab, intent: Intent) -> CheckOutput {
+    lab.check(lab.plan().site.victim, intent, &WINDOW).unwrap()
+}
+
+#[test]
+fn two_faults_of_two_peers_are_two_findings() {
+    let lab = lab(410);
+    let plan = lab.plan();
+    let [one, other] = plan.others(plan.site.victim)[..] else { panic!("three nodes") };
+    let subnet = |node: usize| plan.nodes[node].subnet.to_string();
+    let _traffic = lab.traffic_all_pairs();
+    for (first, second) in [
+        ("fdb-entry-missing", "pod-route-missing"),
+        ("neigh-entry-missing", "pod-route-blackholed"),
+        ("pod-route-missing", "pod-route-missing"),
+    ] {
+        let _first = inject(&lab, first, one);
+        let _second = inject(&lab, second, other);
+        for intent in Intent::ALL {
+            let answer = check_victim(&lab, intent);
+            let mut found: Vec<(String, String)> = answer
+                .findings()
+                .iter()
+                .map(|(code, key)| ((*code).into(), (*key).into()))
+                .collect();
+            found.sort();
+            let mut expected = [(first.into(), subnet(one)), (second.into(), subnet(other))];
+            expected.sort();
+            assert_eq!(found, expected, "{first} and {second}, {intent:?}");
+            assert_eq!(answer.status, 1);
+            let broken = |(_, state): &(String, String)| state == "broken";
+            assert!(peer_states(&answer).unwrap().iter().all(broken), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_fault_causes_is_told_with_it() {
+    let lab = lab(411);
+    let peer = lab.plan().site.peer;
+    let cidr = lab.plan().nodes[peer].subnet.to_string();
+    let _traffic = lab.traffic_all_pairs();
+    for name in ["fdb-entry-missing", "neigh-entry-missing", "pod-route-blackholed"] {
+        let _injection = inject(&lab, name, peer);
+        for intent in Intent::ALL {
+            let answer = check_victim(&lab, intent);
+            let finding = only_finding(&answer).unwrap();
+            assert_eq!(finding["code"], name);
+            let breaks = finding["breaks"].as_array().unwrap();
+            let about_peer = |it: &serde_json::Value| it.as_str().unwrap().contains(&cidr);
+            assert!(!breaks.is_empty() && breaks.iter().all(about_peer), "{name}: {breaks:?}");
+            assert!(finding["impact"]["packets"].as_u64().unwrap() > 0, "{name}: {finding}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_gone_has_the_name_that_was_given() {
+    let lab = lab(seed_of_another_vni());
+    let overlay = lab.plan().overlay();
+    let _traffic = lab.traffic_all_pairs();
+    let _injection = inject(&lab, "flannel-link-missing", lab.plan().site.peer);
+    let extra = [&WINDOW[..], &["--overlay", &overlay]].concat();
+    let answer = lab.check(lab.plan().site.victim, Intent::SubnetEnv, &extra).unwrap();
+    assert_eq!(answer.findings(), [("flannel-link-missing", overlay.as_str())]);
+}

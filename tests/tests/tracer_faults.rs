@@ -1,0 +1,177 @@
+//! Every fault, asserted on the node that has it and on every other: the right finding there, and
+//! nothing else anywhere, with every intent and every way to attach. The tracer starts after the
+//! fault. What it saved is judged again without privileges and must give the same answer.
+//!
+//! Less intent may give less, never something else. Of these faults none gives less: the tables
+//! of the node alone prove each of them, and a missing route has the neighbour and FDB entry that
+//! are left over as its sign of life.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::{
+    env,
+    fs::{self, Permissions},
+    io::{self, Write as _},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use tracer_tests::{
+    expect::Injected,
+    fault::{self, Fault},
+    lab::{LOCK_WAIT, Lab},
+    matrix::{AT_ONCE, Attach, Case, in_parallel},
+    plan::Plan,
+    seed::Shape,
+    tracer::{CheckOutput, Intent, binary},
+};
+
+/// How long each check looks.
+const WINDOW: &str = "3s";
+/// Only faults whose names hold the text of this variable, for whoever works on one of them.
+const ONLY: &str = "FLANNEL_TRACER_TEST_FAULT";
+/// The user `nobody`, who may nothing.
+const NOBODY: u32 = 65534;
+
+/// The verdicts on one lab, in the order of its cases.
+struct Verdicts {
+    fault: &'static str,
+    seed: u64,
+    verdicts: Vec<(Case, Result<()>)>,
+}
+
+/// A place that everybody may read, with a copy of the tracer that everybody may run.
+struct PublicFolder {
+    folder: TempDir,
+    tracer: PathBuf,
+}
+
+#[test]
+fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
+    let public = PublicFolder::new();
+    let only = env::var(ONLY).unwrap_or_default();
+    let mut all = Vec::new();
+    for (number, fault) in fault::all().iter().enumerate() {
+        if !fault.name.contains(&only) {
+            continue;
+        }
+        // Another pair of labs for each fault.
+        for seed in [100 + number as u64, 200 + number as u64] {
+            let verdicts = play(fault, seed, &public);
+            say(&verdicts.table());
+            all.push(verdicts);
+        }
+    }
+    assert!(!all.is_empty(), "no fault is called {only}");
+    say(&format!("\n{}", all.iter().map(Verdicts::table).collect::<String>()));
+    let wrong: String = all.iter().map(Verdicts::complaints).collect();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Injects a fault into a new lab and checks all nodes in all ways at the same time.
+fn play(fault: &Fault, seed: u64, public: &PublicFolder) -> Verdicts {
+    let shape = Shape { nodes: Some(3), ..Shape::default() };
+    let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
+    let (plan, site) = (lab.plan(), lab.plan().site);
+    let _traffic = lab.traffic_all_pairs();
+    let _injection = lab.inject(fault, site).unwrap();
+    let cases = Case::all(&plan.all_nodes());
+    let answers = lab.check_cases(&cases, WINDOW, public.folder.path());
+    let again = in_parallel(&cases, AT_ONCE, |case| public.judge_saved(case));
+    let injected = Injected { plan, fault, site };
+    let judge = |(case, (answer, again)): (Case, (Result<CheckOutput>, Result<CheckOutput>))| {
+        let verdict = answer.and_then(|answer| {
+            injected.judge(case.node, case.intent, &answer)?;
+            says_the_same(&answer, &again?)
+        });
+        (case, verdict)
+    };
+    let verdicts = cases.into_iter().zip(answers.into_iter().zip(again)).map(judge).collect();
+    Verdicts { fault: fault.name, seed, verdicts }
+}
+
+fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
+    ensure!(live.status == saved.status, "exit {}, from saved {}", live.status, saved.status);
+    let (live, saved) = (&live.json, &saved.json);
+    for (key, value) in live.as_object().into_iter().flatten() {
+        ensure!(saved[key] == *value, "{key} from saved evidence: {} not {value}", saved[key]);
+    }
+    Ok(())
+}
+
+/// Past the capture of the test harness: these lines are for the reader of a passing run too.
+fn say(text: &str) {
+    io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+// === impl PublicFolder ===
+
+impl PublicFolder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let tracer = folder.path().join("flannel-tracer");
+        fs::copy(binary().unwrap(), &tracer).unwrap();
+        Self { folder, tracer }
+    }
+
+    /// Runs `check --from` as nobody.
+    fn judge_saved(&self, case: &Case) -> Result<CheckOutput> {
+        let evidence = case.evidence_file(self.folder.path());
+        make_public(&evidence)?;
+        let output = Command::new(&self.tracer)
+            .args(["check", "--format", "json", "--from"])
+            .arg(&evidence)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()?;
+        CheckOutput::of(&output)
+    }
+}
+
+fn make_public(path: &Path) -> Result<()> {
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o644))?)
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    /// A line for each intent and each way to attach: what each node's tracer deserves.
+    fn table(&self) -> String {
+        let mut text = String::new();
+        for intent in Intent::ALL {
+            for attach in Attach::ALL {
+                let of_pass = self
+                    .verdicts
+                    .iter()
+                    .filter(|(case, _)| case.intent == intent && case.attach == attach);
+                let words: Vec<String> = of_pass
+                    .map(|(case, verdict)| {
+                        let word = if verdict.is_ok() { "ok" } else { "WRONG" };
+                        format!("n{} {word}", case.node + 1)
+                    })
+                    .collect();
+                text.push_str(&format!(
+                    "{:<34} seed {:<4} {:<10} {:<6}  {}\n",
+                    self.fault,
+                    self.seed,
+                    intent.name(),
+                    attach.name(),
+                    words.join("  ")
+                ));
+            }
+        }
+        text
+    }
+
+    fn complaints(&self) -> String {
+        let wrong = self.verdicts.iter().filter_map(|(case, verdict)| {
+            let error = verdict.as_ref().err()?;
+            Some(format!("{}, seed {}, {case}: {error:#}\n", self.fault, self.seed))
+        });
+        wrong.collect()
+    }
+}

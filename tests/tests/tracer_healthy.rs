@@ -1,0 +1,153 @@
+//! Where nothing is wrong the tracer finds nothing: healthy labs, every look-alike of a fault, and
+//! a busy network.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::io::{self, Write as _};
+
+use anyhow::{Result, ensure};
+use tracer_tests::{
+    expect::{no_finding, observed, peer_states, peers_are_ok},
+    lab::{LOCK_WAIT, Lab},
+    lookalike::{self, LookAlike},
+    matrix::{Attach, Case, in_parallel},
+    plan::Plan,
+    seed::Shape,
+    tracer::{CheckOutput, Intent},
+    traffic::{self, Traffic},
+};
+
+/// How long each check of a look-alike looks.
+const WINDOW: &str = "3s";
+/// As long as an operator's check, by default.
+const DEFAULT_WINDOW: &str = "5s";
+
+fn lab(seed: u64, shape: &Shape) -> Lab {
+    Lab::up(Plan::draw(seed, shape), LOCK_WAIT).unwrap()
+}
+
+fn of_nodes(nodes: usize) -> Shape {
+    Shape { nodes: Some(nodes), ..Shape::default() }
+}
+
+/// Past the capture of the test harness: these lines are for the reader of a passing run too.
+fn say(text: &str) {
+    io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+/// Runs all cases and holds every answer against `judge`; gives one line for each that is wrong.
+fn complaints(
+    lab: &Lab,
+    cases: &[Case],
+    window: &str,
+    judge: impl Fn(&Case, &CheckOutput) -> Result<()>,
+) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let answers = lab.check_cases(cases, window, folder.path());
+    let wrong = cases.iter().zip(answers).filter_map(|(case, answer)| {
+        let error = answer.and_then(|answer| judge(case, &answer)).err()?;
+        Some(format!("seed {}, {case}: {error:#}\n", lab.plan().seed))
+    });
+    wrong.collect()
+}
+
+#[test]
+fn a_healthy_cluster_has_no_finding_and_every_peer_is_ok() {
+    for seed in [301, 302] {
+        let lab = lab(seed, &of_nodes(3));
+        let plan = lab.plan();
+        let _traffic = lab.traffic_all_pairs();
+        let cases = Case::all(&plan.all_nodes());
+        let wrong = complaints(&lab, &cases, DEFAULT_WINDOW, |case, answer| {
+            no_finding(answer)?;
+            observed(answer)?;
+            peers_are_ok(plan, &plan.others(case.node), answer)
+        });
+        assert!(wrong.is_empty(), "\n{wrong}");
+    }
+}
+
+#[test]
+fn a_node_alone_has_no_finding_and_no_peer() {
+    let lab = lab(303, &of_nodes(1));
+    let _traffic = lab.traffic_all_pairs();
+    let wrong = complaints(&lab, &Case::all(&[0]), DEFAULT_WINDOW, |_, answer| {
+        no_finding(answer)?;
+        observed(answer)?;
+        peers_are_ok(lab.plan(), &[], answer)
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn no_look_alike_of_a_fault_is_taken_for_one() {
+    let mut wrong = String::new();
+    for (number, look_alike) in lookalike::all().iter().enumerate() {
+        let complaints = play(look_alike, 310 + number as u64);
+        let verdict = if complaints.is_empty() { "ok" } else { "WRONG" };
+        say(&format!("\n{:<28} {verdict}", look_alike.name));
+        for line in complaints.lines() {
+            wrong.push_str(&format!("{}, {line}\n", look_alike.name));
+        }
+    }
+    say("\n");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+fn play(look_alike: &LookAlike, seed: u64) -> String {
+    let lab = lab(seed, &(look_alike.shape)());
+    let plan = lab.plan();
+    let members = (look_alike.members)(plan);
+    let _own = lab.set_up(look_alike).unwrap();
+    let _traffic = lab.traffic_among(&members);
+    complaints(&lab, &Case::most(&members), WINDOW, |case, answer| {
+        no_finding(answer)?;
+        observed(answer)?;
+        if look_alike.name == "direct-routing" {
+            return no_peer_has_a_tunnel(answer);
+        }
+        let others: Vec<usize> =
+            members.iter().copied().filter(|member| *member != case.node).collect();
+        peers_are_ok(plan, &others, answer)
+    })
+}
+
+/// What is not encapsulated is not seen, and what is not seen is not called ok.
+fn no_peer_has_a_tunnel(answer: &CheckOutput) -> Result<()> {
+    let states = peer_states(answer)?;
+    ensure!(!states.is_empty(), "lists no peer");
+    ensure!(states.iter().all(|(_, state)| state == "unverified"), "says of the peers {states:?}");
+    Ok(())
+}
+
+/// 5,000 packets a second, DNS, short connections and bulk transfers between two nodes, and twenty
+/// checks in a row on both of them.
+#[test]
+fn a_busy_network_has_no_finding() {
+    const CHECKS: usize = 20;
+    let lab = lab(304, &of_nodes(3));
+    let plan = lab.plan();
+    let ends = [plan.site.victim, plan.site.peer];
+    let _steady = lab.traffic_all_pairs();
+    let _load = Traffic::start(traffic::load(plan));
+    for number in 0..CHECKS {
+        let attach = Attach::ALL[number % 2];
+        let intent = Intent::ALL[number % 3];
+        let answers = in_parallel(&ends, 2, |node| {
+            let extra = ["--duration", "2s", "--attach", attach.name()];
+            let answer = lab.check(*node, intent, &extra)?;
+            no_finding(&answer)?;
+            observed(&answer)?;
+            peers_are_ok(plan, &plan.others(*node), &answer)?;
+            Ok(answer)
+        });
+        for (node, answer) in ends.iter().zip(answers) {
+            let case = Case { node: *node, intent, attach };
+            let answer = answer.unwrap_or_else(|error| panic!("check {number}, {case}: {error:#}"));
+            let seen = &answer.json["stages"]["wire_out"]["packets"];
+            say(&format!("\ncheck {number}, {case}: {seen} packets at wire_out"));
+            assert!(seen.as_u64().unwrap() > 2_000, "{case}: the load is missing");
+        }
+    }
+    say("\n");
+}
