@@ -21,10 +21,13 @@ pub const FIRST_PEER: u32 = 3;
 pub struct PeerValue {
     packets: [u64; PEER_COUNTS],
     bytes: [u64; SIZED_COUNTS],
+    mac_low: u32,
+    mac_high: u16,
+    _pad: u16,
 }
 
 const _: () = {
-    assert!(size_of::<PeerValue>() == 136);
+    assert!(size_of::<PeerValue>() == 144);
     assert!(align_of::<PeerValue>() == 8);
     assert!(SLOTS < 1 << 15);
 };
@@ -39,6 +42,22 @@ impl PeerValue {
         if let Some(counter) = self.bytes.get_mut(index) {
             *counter += bytes;
         }
+    }
+
+    /// Remembers the inner Ethernet source of a packet from this peer: the first two octets and
+    /// the last four, as they lie in memory.
+    #[inline(always)]
+    pub const fn set_vtep_mac(&mut self, high: u16, low: u32) {
+        self.mac_high = high;
+        self.mac_low = low;
+    }
+
+    /// The inner Ethernet source of the last packet that this CPU received from the peer; `None`
+    /// when it has received none.
+    #[must_use]
+    pub const fn vtep_mac(&self) -> Option<[u8; 6]> {
+        let ([a, b], [c, d, e, f]) = (self.mac_high.to_ne_bytes(), self.mac_low.to_ne_bytes());
+        if self.mac_high == 0 && self.mac_low == 0 { None } else { Some([a, b, c, d, e, f]) }
     }
 
     /// Segments by index of [`crate::stage`].

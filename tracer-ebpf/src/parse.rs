@@ -14,7 +14,6 @@ pub use self::{
     ethernet::ipv4_offset,
     inner::{Inner, inner},
     ipv4::Ipv4,
-    vxlan::ENCAPSULATION,
     wire::{Vxlan, Wire, wire},
 };
 

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     flow::Class,
     peer::{OTHER, PeerValue, SLOTS},
-    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD},
+    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD, WIRE_IN},
 };
 
 #[map]
@@ -32,14 +32,25 @@ pub(crate) fn count_slot(slot: u32, stage: usize, packets: u32, bytes: u32) {
     }
 }
 
-/// Counts a flow's packet at a stage. `forwardable` is false when the node must not pass it on.
+/// Counts a flow's packet at a stage. `forwardable` is false when the node must not pass it on;
+/// `mac` is the VTEP MAC that it came from, at the stage that sees one.
 #[inline(always)]
-pub(crate) fn count(class: Class, stage: usize, packets: u32, bytes: u32, forwardable: bool) {
+pub(crate) fn count(
+    class: Class,
+    stage: usize,
+    packets: u32,
+    bytes: u32,
+    forwardable: bool,
+    (mac_high, mac_low): (u16, u32),
+) {
     let Some(value) = PEERS.get_ptr_mut(class.slot) else { return };
     // SAFETY: this CPU's value, and nothing else on this CPU touches it while we run.
     let value = unsafe { &mut *value };
     let (packets, bytes) = (u64::from(packets), u64::from(bytes));
     value.count(stage, packets, bytes);
+    if stage == WIRE_IN {
+        value.set_vtep_mac(mac_high, mac_low);
+    }
     if stage == OVERLAY_OUT && !class.local_pod {
         value.count(HOST, packets, bytes);
     }

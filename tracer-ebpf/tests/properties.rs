@@ -150,6 +150,8 @@ proptest! {
         };
         assert_eq!(vxlan.vni, vni);
         assert_eq!(vxlan.outer.source.to_ne_bytes(), [192, 0, 2, 1]);
+        let (high, low) = vxlan.source_mac;
+        assert_eq!((high.to_ne_bytes(), low.to_ne_bytes()), ([2, 0], [0, 0, 0, 2]));
         assert_is(&vxlan.inner.expect("unicast IPv4"), &inner);
     }
 

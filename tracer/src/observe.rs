@@ -17,7 +17,8 @@ use tracer_common::{
 
 use crate::{
     evidence::{
-        Count, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts, StageTotals, Traffic,
+        Count, MacAddress, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts, StageTotals,
+        Traffic,
     },
     kernel::{FlowReading, Reading, SlotReading},
 };
@@ -99,6 +100,7 @@ fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
         lost_early: losses::lost(start, middle, slot),
         asking_out: 0,
         outer_source: None,
+        inner_source_mac: at(&end.late).vtep_mac.map(MacAddress),
     }
 }
 

@@ -2,9 +2,6 @@ use tracer_common::counter::ParseError;
 
 use super::{Packet, Stop, ethernet};
 
-/// Bytes that VXLAN over IPv4 puts in front of an inner IPv4 packet: IPv4, UDP, VXLAN, Ethernet.
-pub const ENCAPSULATION: usize = 20 + 8 + 8 + 14;
-
 const UDP_HEADER: usize = 8;
 const VXLAN_HEADER: usize = 8;
 /// The VNI is valid (RFC 7348, section 5).
@@ -16,19 +13,29 @@ pub(super) fn destination_port<P: Packet>(packet: &P, at: usize) -> Option<u16> 
     packet.half(at + 2)
 }
 
-/// VNI (as a number), and where the inner IPv4 header begins when the inner frame holds one, of the VXLAN
-/// datagram whose UDP header begins at `at`.
+/// What the VXLAN header and the inner Ethernet header tell.
+pub(super) struct Peeled {
+    /// VXLAN network identifier.
+    pub(super) vni: u32,
+    /// Inner Ethernet source, its first two octets and its last four as they lie in memory.
+    pub(super) source_mac: (u16, u32),
+    /// Where the inner IPv4 header begins, when the inner frame holds one.
+    pub(super) inner_at: Option<usize>,
+}
+
+/// Reads the VXLAN datagram whose UDP header begins at `at`.
 #[inline(always)]
-pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<(u32, Option<usize>), Stop> {
+pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<Peeled, Stop> {
     let [flags, vni] = packet.words::<2>(at + UDP_HEADER).ok_or(ParseError::TruncatedVxlan)?;
     if flags & FLAG_VNI == 0 {
         return Err(ParseError::VxlanFlags.into());
     }
-    let inner_at = ethernet::ipv4_offset(packet, at + UDP_HEADER + VXLAN_HEADER).map_err(
-        |stop| match stop {
-            Stop::Malformed(_) => ParseError::TruncatedInnerEthernet.into(),
-            Stop::Layout => Stop::Layout,
-        },
-    )?;
-    Ok((u32::from_be(vni) >> 8, inner_at))
+    let ethernet_at = at + UDP_HEADER + VXLAN_HEADER;
+    let inner_at = ethernet::ipv4_offset(packet, ethernet_at).map_err(|stop| match stop {
+        Stop::Malformed(_) => ParseError::TruncatedInnerEthernet.into(),
+        Stop::Layout => Stop::Layout,
+    })?;
+    let high = packet.half(ethernet_at + 6).ok_or(ParseError::TruncatedInnerEthernet)?;
+    let [low] = packet.words(ethernet_at + 8).ok_or(ParseError::TruncatedInnerEthernet)?;
+    Ok(Peeled { vni: u32::from_be(vni) >> 8, source_mac: (high, low), inner_at })
 }

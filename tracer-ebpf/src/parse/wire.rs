@@ -4,7 +4,7 @@ use super::{
     Packet, Stop,
     inner::{self, Inner},
     ipv4::{Ipv4, UDP},
-    vxlan,
+    vxlan::{self, Peeled},
 };
 
 /// What a packet at the uplink is.
@@ -23,6 +23,9 @@ pub struct Vxlan {
     pub outer: Ipv4,
     /// VXLAN network identifier.
     pub vni: u32,
+    /// Inner Ethernet source, the sender's VTEP MAC: its first two octets and its last four as
+    /// they lie in memory.
+    pub source_mac: (u16, u32),
     /// The inner packet; `None` when it is not unicast IPv4.
     pub inner: Option<Inner>,
 }
@@ -43,12 +46,12 @@ pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, Stop> {
     if destination_port != port {
         return Ok(Wire::Plain(outer));
     }
-    let (vni, inner_at) = vxlan::peel(packet, outer.payload_at)?;
+    let Peeled { vni, source_mac, inner_at } = vxlan::peel(packet, outer.payload_at)?;
     let inner = match inner_at {
         Some(inner_at) => inner::inner(packet, inner_at).map_err(inside)?,
         None => None,
     };
-    Ok(Wire::Vxlan(Vxlan { outer, vni, inner }))
+    Ok(Wire::Vxlan(Vxlan { outer, vni, source_mac, inner }))
 }
 
 /// The name of an IPv4 error when it is the inner packet's.

@@ -8,14 +8,23 @@ use tracer_ebpf::parse::{Inner, Packet};
 
 use crate::{config, flows, packet::Skb, peers};
 
-/// Counts an inner packet at a stage. `outer_remote` is the other tunnel end, where one is seen.
+/// What an outer header tells of the other tunnel end, in words as they lie in memory.
+#[derive(Clone, Copy)]
+pub(super) struct TunnelEnd {
+    /// Its node address.
+    pub(super) address: u32,
+    /// Its VTEP MAC where the packet comes from it, else zeros.
+    pub(super) mac: (u16, u32),
+}
+
+/// Counts an inner packet at a stage. `remote` is the other tunnel end, where one is seen.
 #[inline(always)]
 pub(super) fn account<P: Packet>(
     skb: Skb,
     packet: &P,
     stage: usize,
     inner: &Inner,
-    outer_remote: Option<u32>,
+    remote: Option<TunnelEnd>,
 ) {
     let segments = skb.segments(packet, inner);
     let bytes = skb.inner_bytes(inner);
@@ -27,6 +36,8 @@ pub(super) fn account<P: Packet>(
     {
         return peers::count_slot(REFUSED, stage, segments, bytes);
     }
-    let class = flows::count(skb, inner.key, stage, segments, outer_remote);
-    peers::count(class, stage, segments, bytes, !inner.expires());
+    let address = remote.map(|end| end.address);
+    let class = flows::count(skb, inner.key, stage, segments, address);
+    let mac = remote.map_or((0, 0), |end| end.mac);
+    peers::count(class, stage, segments, bytes, !inner.expires(), mac);
 }

@@ -7,7 +7,10 @@ use tracer_common::{
 };
 use tracer_ebpf::parse::{self, Packet, Stop, Wire};
 
-use super::{Observer, account::account};
+use super::{
+    Observer,
+    account::{TunnelEnd, account},
+};
 use crate::{
     config,
     packet::{Copied, Linear, Skb},
@@ -54,7 +57,8 @@ fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     match parse::wire(packet, at, config.vxlan_port())? {
         Wire::Vxlan(vxlan) if vxlan.vni == config.vni() => {
             if let Some(inner) = vxlan.inner {
-                account(skb, packet, WIRE_OUT, &inner, Some(vxlan.outer.destination));
+                let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
+                account(skb, packet, WIRE_OUT, &inner, Some(end));
             }
         }
         Wire::Plain(ipv4) if config.is_pod(ipv4.destination) => {
@@ -79,7 +83,8 @@ fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
             if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.destination) =>
         {
             if let Some(inner) = vxlan.inner {
-                account(skb, packet, WIRE_IN, &inner, Some(vxlan.outer.source));
+                let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
+                account(skb, packet, WIRE_IN, &inner, Some(end));
             }
         }
         Wire::Vxlan(_) | Wire::Plain(_) => {}

@@ -33,7 +33,7 @@ fn judge(case: &Case<'_>) -> Ruling {
         if case.topology.overlay_fdb().any(|entry| entry.mac == mac) {
             continue;
         }
-        if orphans_elsewhere || mac_is_right(case, peer, mac) {
+        if orphans_elsewhere || mac_is_right(peer, mac) {
             ruling.judged.push(judged(case, peer, neighbour, mac));
         } else {
             ruling.unseen.push(format!(
@@ -58,13 +58,10 @@ fn floods_or_learns(tables: &Tables, overlay: &Link) -> bool {
 }
 
 /// A peers file names the neighbour's MAC, or the peer's own packets carry it.
-fn mac_is_right(case: &Case<'_>, peer: &Peer<'_>, mac: MacAddress) -> bool {
-    let flows = case.evidence.traffic.as_ref().map_or(&[][..], |traffic| &traffic.flows);
+fn mac_is_right(peer: &Peer<'_>, mac: MacAddress) -> bool {
     let intended = peer.intent.and_then(|intent| intent.vtep_mac);
-    intended == Some(mac)
-        || flows
-            .iter()
-            .any(|flow| peer.cidr.contains(&flow.source) && flow.inner_source_mac == Some(mac))
+    let seen = peer.traffic.and_then(|traffic| traffic.inner_source_mac);
+    intended == Some(mac) || seen == Some(mac)
 }
 
 /// Every FDB entry that no neighbour uses is an old one of a peer with a newer. Else the entry

@@ -90,7 +90,6 @@ mod tests {
             leaked: 0,
             born_in_window: false,
             outer_source: None,
-            inner_source_mac: None,
         };
         let at_bridge = Flow {
             source: second.parse().unwrap(),

@@ -278,6 +278,7 @@ impl Plan {
                 lost_early: Losses::default(),
                 asking_out: 30,
                 outer_source: Some(self.node_ip(node)),
+                inner_source_mac: Some(mac(node)),
             });
             traffic.flows.push(self.flow(node, true));
             traffic.flows.push(self.flow(node, false));
@@ -315,7 +316,6 @@ impl Plan {
             leaked: 0,
             born_in_window: false,
             outer_source: (!outward).then(|| self.node_ip(node)),
-            inner_source_mac: (!outward).then(|| mac(node)),
         }
     }
 }

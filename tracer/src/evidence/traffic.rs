@@ -82,6 +82,8 @@ pub struct PeerTraffic {
     pub asking_out: u64,
     /// Outer source address of VXLAN received from it.
     pub outer_source: Option<IpAddr>,
+    /// Inner Ethernet source of VXLAN received from it: its VTEP MAC.
+    pub inner_source_mac: Option<MacAddress>,
 }
 
 /// Packets that died between two stages, counted so that packets in flight at the moment of a
@@ -118,7 +120,7 @@ pub struct Flow {
     pub destination: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
-    /// Source port; for ICMP its type.
+    /// Source port; for ICMP the message's type.
     pub source_port: u16,
     /// Destination port; for ICMP echo its identifier.
     pub destination_port: u16,
@@ -130,8 +132,6 @@ pub struct Flow {
     pub born_in_window: bool,
     /// Outer source of its packets at wire_in.
     pub outer_source: Option<IpAddr>,
-    /// Inner Ethernet source of its packets at wire_in.
-    pub inner_source_mac: Option<MacAddress>,
 }
 
 /// Parse errors of one kind at one stage.

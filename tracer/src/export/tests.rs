@@ -194,7 +194,6 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
         leaked: 0,
         born_in_window: false,
         outer_source: None,
-        inner_source_mac: None,
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));

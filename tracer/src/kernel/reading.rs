@@ -37,6 +37,8 @@ pub struct SlotReading {
     pub packets: [u64; PEER_COUNTS],
     /// Bytes.
     pub bytes: [u64; SIZED_COUNTS],
+    /// The inner Ethernet source of what was received from the peer of this slot.
+    pub vtep_mac: Option<[u8; 6]>,
 }
 
 /// One flow's counters, summed over the CPUs.
@@ -124,6 +126,7 @@ fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<Slot
     for value in values.iter() {
         add(&mut reading.packets, value.packets());
         add(&mut reading.bytes, value.bytes());
+        reading.vtep_mac = value.vtep_mac().or(reading.vtep_mac);
     }
     Ok(reading)
 }

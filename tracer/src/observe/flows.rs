@@ -160,7 +160,6 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
         leaked: packets[LEAK],
         born_in_window,
         outer_source: reading.outer_remote.filter(|_| received).map(IpAddr::V4),
-        inner_source_mac: None,
     }
 }
 

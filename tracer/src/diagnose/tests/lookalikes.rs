@@ -317,7 +317,6 @@ fn flows_born_in_the_window_and_flows_to_the_outside() {
             leaked: 0,
             born_in_window: true,
             outer_source: None,
-            inner_source_mac: None,
         });
     });
 }
