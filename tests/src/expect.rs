@@ -1,5 +1,10 @@
 //! What a tracer must say on a node of a lab, held against what it said. Pure.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
@@ -25,7 +30,18 @@ pub struct Injected<'a> {
     pub site: Site,
 }
 
-/// Nothing is wrong, and everything was looked at.
+/// What an answer was right to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// The fault itself.
+    Itself,
+    /// A lesser code about the node that has the fault.
+    Lesser,
+    /// Nothing.
+    Nothing,
+}
+
+/// Nothing is wrong, and the exit status says so.
 ///
 /// # Errors
 /// What was said instead.
@@ -63,23 +79,42 @@ pub fn observed(answer: &CheckOutput) -> Result<()> {
     Ok(())
 }
 
+// === impl Said ===
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Itself => "itself",
+            Self::Lesser => "lesser",
+            Self::Nothing => "nothing",
+        })
+    }
+}
+
 // === impl Injected ===
 
 impl Injected<'_> {
-    /// Holds an answer from one of the nodes against the fault.
+    /// Holds an answer from one of the nodes against the fault. A node that talks to the victim
+    /// must say a lesser code, except where only the pods of the victim are cut off: the node
+    /// itself still answers then, and nothing may be said.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn judge(&self, node: usize, intent: Intent, answer: &CheckOutput) -> Result<()> {
+    pub fn judge(&self, node: usize, intent: Intent, answer: &CheckOutput) -> Result<Said> {
         if node == self.site.victim {
-            return self.judge_victim(intent, answer);
+            self.judge_victim(intent, answer)?;
+            return Ok(Said::Itself);
         }
-        if self.fault.affected(self.plan, self.site).contains(&node) {
-            return self.judge_affected(node, answer);
+        observed(answer)?;
+        let affected = self.fault.affected(self.plan, self.site).contains(&node);
+        let may_be_heard = matches!(self.fault.subject, Subject::Bridge | Subject::BridgeGone);
+        if affected && !(may_be_heard && answer.findings().is_empty()) {
+            self.judge_affected(answer)?;
+            return Ok(Said::Lesser);
         }
         no_finding(answer)?;
-        observed(answer)?;
-        peers_are_ok(self.plan, &self.plan.others(node), answer)
+        peers_are_ok(self.plan, &self.plan.others(node), answer)?;
+        Ok(Said::Nothing)
     }
 
     /// The node that has the fault: its finding and no other.
@@ -127,16 +162,9 @@ impl Injected<'_> {
         Ok(())
     }
 
-    /// A node that talks to the victim: a lesser code about it. When the victim itself still
-    /// answers, so that some packets come back, also nothing.
-    fn judge_affected(&self, node: usize, answer: &CheckOutput) -> Result<()> {
-        observed(answer)?;
+    /// A node that talks to the victim: a lesser code about it.
+    fn judge_affected(&self, answer: &CheckOutput) -> Result<()> {
         let victim = self.site.victim;
-        let cuts_pods_only = matches!(self.fault.subject, Subject::Bridge | Subject::BridgeGone);
-        if answer.findings().is_empty() && cuts_pods_only {
-            no_finding(answer)?;
-            return peers_are_ok(self.plan, &self.plan.others(node), answer);
-        }
         let finding = only_finding(answer)?;
         let code = text(finding, "code")?;
         ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);

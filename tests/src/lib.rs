@@ -15,6 +15,8 @@
 //!                         fltr-n1-p1  -p2        fltr-n2-p1  -p2  -dns    pods
 //! ```
 
+pub mod attached;
+pub mod bpf;
 pub mod counters;
 pub mod drawing;
 pub mod expect;

@@ -1,4 +1,5 @@
-//! One fault, one finding: several faults stay apart, and what a fault causes is told with it.
+//! One fault, one finding: several faults stay apart, what a fault causes is told with it, and a
+//! loss whose cause no table shows is told with its stage alone.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -6,7 +7,9 @@ use tracer_tests::{
     expect::{only_finding, peer_states},
     fault::{self, Injection},
     lab::{LOCK_WAIT, Lab},
+    matrix::in_parallel,
     plan::{Plan, Site},
+    script::{Script, Tool},
     seed::Shape,
     tracer::{CheckOutput, Intent},
 };
@@ -29,8 +32,23 @@ fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
     lab.inject(&fault::named(name).unwrap(), Site { victim, peer }).unwrap()
 }
 
-fn check_victim(lab: &Lab, intent: Intent) -> CheckOutput {
-    lab.check(lab.plan().site.victim, intent, &WINDOW).unwrap()
+/// Lets the victim's packet filter drop something, until dropped.
+fn drop_by_nft(lab: &Lab, hook: &str, matches: &str) -> Injection {
+    let namespace = Some(lab.plan().victim().namespace.as_str());
+    let nft = |lines: &[String]| Script::new(Tool::Nft, namespace, lines.iter().cloned());
+    let rules = [
+        "add table inet fltr_drop".to_owned(),
+        format!("add chain inet fltr_drop here {{ type filter hook {hook} priority 0; }}"),
+        format!("add rule inet fltr_drop here {matches} drop"),
+    ];
+    let undo = vec![nft(&["delete table inet fltr_drop".to_owned()])];
+    Injection::apply(&[nft(&rules)], undo).unwrap()
+}
+
+/// The answers of the victim's tracer with every intent.
+fn check_victim(lab: &Lab) -> Vec<CheckOutput> {
+    let check = |intent: &Intent| lab.check(lab.plan().site.victim, *intent, &WINDOW);
+    in_parallel(&Intent::ALL, Intent::ALL.len(), check).into_iter().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -47,8 +65,7 @@ fn two_faults_of_two_peers_are_two_findings() {
     ] {
         let _first = inject(&lab, first, one);
         let _second = inject(&lab, second, other);
-        for intent in Intent::ALL {
-            let answer = check_victim(&lab, intent);
+        for answer in check_victim(&lab) {
             let mut found: Vec<(String, String)> = answer
                 .findings()
                 .iter()
@@ -57,7 +74,7 @@ fn two_faults_of_two_peers_are_two_findings() {
             found.sort();
             let mut expected = [(first.into(), subnet(one)), (second.into(), subnet(other))];
             expected.sort();
-            assert_eq!(found, expected, "{first} and {second}, {intent:?}");
+            assert_eq!(found, expected, "{first} and {second}");
             assert_eq!(answer.status, 1);
             let broken = |(_, state): &(String, String)| state == "broken";
             assert!(peer_states(&answer).unwrap().iter().all(broken), "{answer:?}");
@@ -73,8 +90,7 @@ fn what_a_fault_causes_is_told_with_it() {
     let _traffic = lab.traffic_all_pairs();
     for name in ["fdb-entry-missing", "neigh-entry-missing", "pod-route-blackholed"] {
         let _injection = inject(&lab, name, peer);
-        for intent in Intent::ALL {
-            let answer = check_victim(&lab, intent);
+        for answer in check_victim(&lab) {
             let finding = only_finding(&answer).unwrap();
             assert_eq!(finding["code"], name);
             let breaks = finding["breaks"].as_array().unwrap();
@@ -94,4 +110,39 @@ fn a_device_that_is_gone_has_the_name_that_was_given() {
     let extra = [&WINDOW[..], &["--overlay", &overlay]].concat();
     let answer = lab.check(lab.plan().site.victim, Intent::SubnetEnv, &extra).unwrap();
     assert_eq!(answer.findings(), [("flannel-link-missing", overlay.as_str())]);
+}
+
+#[test]
+fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
+    let lab = lab(412);
+    let plan = lab.plan();
+    let (peer, port) = (plan.peer(), plan.port);
+    let cidr = peer.subnet.to_string();
+    let _traffic = lab.traffic_all_pairs();
+    // The node's own packets do not pass the hook forward: there the peer is still heard.
+    for (hook, matches, last_stage, state) in [
+        ("forward", format!("ip daddr {cidr}"), "pod_out", "ok"),
+        ("output", format!("ip daddr {} udp dport {port}", peer.ip), "overlay_out", "one-way-in"),
+        ("input", format!("ip saddr {} udp dport {port}", peer.ip), "wire_in", "one-way-out"),
+        ("forward", format!("ip saddr {cidr}"), "overlay_in", "ok"),
+    ] {
+        let _drop = drop_by_nft(&lab, hook, &matches);
+        for answer in check_victim(&lab) {
+            let finding = only_finding(&answer).unwrap();
+            let told = (&finding["code"], &finding["subject"]["key"], &finding["severity"]);
+            assert_eq!(
+                told,
+                (&"unexplained-loss".into(), &cidr.as_str().into(), &"warning".into())
+            );
+            let title = finding["title"].as_str().unwrap();
+            assert!(title.ends_with(&format!("lost after {last_stage}")), "{hook}: {title}");
+            assert_eq!(answer.status, 1);
+            for (key, told) in peer_states(&answer).unwrap() {
+                assert_eq!(told, if key == cidr { state } else { "ok" }, "{last_stage}: {key}");
+            }
+        }
+        let extra = [&WINDOW[..], &["--fail-on", "critical"]].concat();
+        let lenient = lab.check(plan.site.victim, Intent::SubnetEnv, &extra).unwrap();
+        assert_eq!((lenient.findings().len(), lenient.status), (1, 0), "{last_stage}");
+    }
 }

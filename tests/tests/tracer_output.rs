@@ -157,8 +157,8 @@ fn the_json_of_a_healthy_and_of_a_broken_node_keeps_the_contract() {
     }
     let tables_only = lab.check(site.victim, Intent::Nothing, &["--duration", "0"]).unwrap();
     assert_keeps_contract(&tables_only.json, &["interfaces", "capabilities", "peers", "unseen"]);
-    for fault in fault::all() {
-        let injection = lab.inject(&fault, site).unwrap();
+    for name in ["pod-route-missing", "flannel-link-missing", "cni0-down"] {
+        let injection = lab.inject(&fault::named(name).unwrap(), site).unwrap();
         let broken = lab.check(site.victim, Intent::SubnetEnv, &["--duration", "1s"]).unwrap();
         assert_keeps_contract(&broken.json, &["findings", "unseen"]);
         injection.heal().unwrap();
@@ -206,11 +206,11 @@ fn the_text_of_the_demo_fits_a_terminal_has_no_colour_and_is_the_same_again() {
     assert_eq!(status, Some(1), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     assert!(!text.contains('\x1b'), "{text:?}");
-    let start = |line: usize| text.lines().nth(line).unwrap();
-    assert!(start(0).starts_with(&format!("node {}  {}", plan.victim().name, plan.victim().ip)));
-    let subnet = plan.peer().subnet;
-    assert!(start(1).contains(&format!("CRITICAL  pod-route-missing  No route to {subnet}")));
-    for label in ["  since ", "  impact ", "  evidence ", "  repair ", "peers ", "not seen "] {
+    let (victim, peer) = (plan.victim(), plan.peer());
+    assert!(text.starts_with(&format!("node {}  {}  ", victim.name, victim.ip)), "{text}");
+    let headline = format!("CRITICAL  pod-route-missing  No route to {}", peer.subnet);
+    let labels = ["  since ", "  impact ", "  evidence ", "  repair ", "peers ", "not seen "];
+    for label in [&[headline.as_str()], &labels[..]].concat() {
         assert!(text.lines().any(|line| line.starts_with(label)), "no {label} in\n{text}");
     }
     let last = text.lines().last().unwrap();

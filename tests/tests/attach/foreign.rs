@@ -1,37 +1,34 @@
-//! Somebody else's program on a hook, and what is on the hooks at all, by bpf(2) itself: nothing
-//! here goes through the tracer's code but the netlink request that adds a clsact filter.
+//! Somebody else's program on a hook, by bpf(2) itself: nothing here goes through the tracer's code
+//! but the netlink request that adds a clsact filter.
 
 use std::{
-    io,
     num::NonZeroU32,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result};
-use nix::net::if_::{if_nameindex, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 use tracer::{
     evidence::HookDirection,
     netlink::traffic_control::{add_filter, ensure_clsact},
 };
-use tracer_tests::netns;
+use tracer_tests::{
+    bpf::{self, TCX},
+    netns,
+};
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const MAP_CREATE: i64 = 0;
 const MAP_LOOKUP_ELEM: i64 = 1;
 const PROG_LOAD: i64 = 5;
-const PROG_QUERY: i64 = 16;
 const LINK_CREATE: i64 = 28;
 /// BPF_MAP_TYPE_ARRAY
 const ARRAY: u32 = 2;
 /// BPF_PROG_TYPE_SCHED_CLS
 const SCHED_CLS: u32 = 3;
-/// BPF_TCX_INGRESS, BPF_TCX_EGRESS (6.6)
-const TCX: [u32; 2] = [46, 47];
 /// Between the tracer's priorities, which are the first at ingress and the last at egress.
 const PRIORITY: u16 = 700;
 const HANDLE: NonZeroU32 = NonZeroU32::MIN;
-/// Most programs that a hook of the lab ever has.
-const PROGRAMS: usize = 16;
 
 /// How a foreign program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,18 +83,6 @@ struct CreateLink {
     tcx: [u64; 2],
 }
 
-#[repr(C)]
-struct Query {
-    ifindex: u32,
-    attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
-    programs: u64,
-    count: u32,
-    _pad: u32,
-    unused: [u64; 4],
-}
-
 // === impl Foreign ===
 
 impl Foreign {
@@ -110,10 +95,9 @@ impl Foreign {
     ) -> Result<Self> {
         netns::run_in(namespace, || {
             let ifindex = if_nametoindex(device).context("device")?;
-            let counter = bpf(
-                MAP_CREATE,
-                &mut CreateMap { kind: ARRAY, key_size: 4, value_size: 8, entries: 1 },
-            )?;
+            let mut attributes = CreateMap { kind: ARRAY, key_size: 4, value_size: 8, entries: 1 };
+            // SAFETY: these are the attributes of the command, without addresses.
+            let counter = unsafe { bpf::descriptor(MAP_CREATE, &mut attributes) }?;
             let program = load(&counter)?;
             let link = match way {
                 Way::Tcx => {
@@ -121,7 +105,8 @@ impl Foreign {
                     let attach_type = TCX[direction as usize];
                     let mut attributes =
                         CreateLink { program, ifindex, attach_type, flags: 0, tcx: [0; 2] };
-                    Some(bpf(LINK_CREATE, &mut attributes)?)
+                    // SAFETY: these are the attributes of the command, without addresses.
+                    Some(unsafe { bpf::descriptor(LINK_CREATE, &mut attributes) }?)
                 }
                 Way::Clsact => {
                     ensure_clsact(ifindex)?;
@@ -143,43 +128,10 @@ impl Foreign {
             value: &raw mut value as u64,
             flags: 0,
         };
-        call(MAP_LOOKUP_ELEM, &mut attributes)?;
+        // SAFETY: these are the attributes of the command; key and value outlive the call.
+        unsafe { bpf::call(MAP_LOOKUP_ELEM, &mut attributes) }?;
         Ok(value)
     }
-}
-
-/// Every TCX program of a namespace: a line for each hook that has any, with the programs' numbers
-/// in the order in which they run.
-pub(crate) fn tcx_programs(namespace: &str) -> Result<Vec<String>> {
-    netns::run_in(namespace, || {
-        let mut lines = Vec::new();
-        for interface in &if_nameindex().context("devices")? {
-            for attach_type in TCX {
-                let programs = query(interface.index(), attach_type)?;
-                if !programs.is_empty() {
-                    let name = interface.name().to_string_lossy();
-                    lines.push(format!("{name} {attach_type} {programs:?}"));
-                }
-            }
-        }
-        Ok(lines)
-    })
-}
-
-fn query(ifindex: u32, attach_type: u32) -> Result<Vec<u32>> {
-    let mut programs = [0_u32; PROGRAMS];
-    let mut attributes = Query {
-        ifindex,
-        attach_type,
-        query_flags: 0,
-        attach_flags: 0,
-        programs: programs.as_mut_ptr() as u64,
-        count: PROGRAMS as u32,
-        _pad: 0,
-        unused: [0; 4],
-    };
-    call(PROG_QUERY, &mut attributes).context("the programs of a hook (TCX: Linux 6.6)")?;
-    Ok(programs[..attributes.count as usize].to_vec())
 }
 
 /// `counter += 1; return -1`, in which -1 is TC_ACT_UNSPEC and TCX_NEXT.
@@ -205,27 +157,10 @@ fn load(counter: &OwnedFd) -> Result<OwnedFd> {
         licence: c"GPL".as_ptr() as u64,
         log: [0; 2],
     };
-    bpf(PROG_LOAD, &mut attributes).context("a foreign program")
+    // SAFETY: these are the attributes of the command; code and licence outlive the call.
+    unsafe { bpf::descriptor(PROG_LOAD, &mut attributes) }.context("a foreign program")
 }
 
 fn raw(fd: &OwnedFd) -> u32 {
     u32::try_from(fd.as_raw_fd()).unwrap_or_default()
-}
-
-/// A command that makes a descriptor.
-fn bpf<T>(command: i64, attributes: &mut T) -> Result<OwnedFd> {
-    let fd = call(command, attributes)?;
-    // SAFETY: the call has just made this descriptor and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn call<T>(command: i64, attributes: &mut T) -> Result<i32> {
-    let size = size_of::<T>();
-    // SAFETY: the attributes are the beginning of bpf_attr for the command, and they and what they
-    // point to live until the call returns; the kernel reads and writes no more than their size.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size) };
-    if result < 0 {
-        return Err(io::Error::last_os_error()).with_context(|| format!("bpf command {command}"));
-    }
-    i32::try_from(result).context("a descriptor")
 }

@@ -19,6 +19,7 @@ use tracer::{
     topology::{Topology, detect_roles},
 };
 use tracer_tests::{
+    attached::Attached,
     lab::{LOCK_WAIT, Lab},
     netns,
     plan::{Plan, SYSLOG_PORT},
@@ -30,7 +31,7 @@ use tracer_tests::{
     watch::{Watch, Watched},
 };
 
-use self::foreign::{Foreign, Way, tcx_programs};
+use self::foreign::{Foreign, Way};
 
 const MODES: [&str; 2] = ["tcx", "clsact"];
 /// Hooks of a node: both sides of bridge, overlay device and uplink.
@@ -39,46 +40,18 @@ const HOOKS: usize = 6;
 const RELEASE: Duration = Duration::from_secs(5);
 const DATAGRAMS: u64 = 500;
 
-/// What is attached on a node: every qdisc, filter and TCX program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Attached {
-    qdiscs: String,
-    filters: Vec<String>,
-    tcx: Vec<String>,
-}
-
-// === impl Attached ===
-
-impl Attached {
-    fn on(lab: &Lab, node: usize) -> Self {
-        let node = &lab.plan().nodes[node];
-        let overlay = lab.plan().overlay();
-        let mut filters = Vec::new();
-        for device in [&node.bridge, &overlay, &node.uplink] {
-            for side in ["ingress", "egress"] {
-                let shown = tc(&node.namespace, &["filter", "show", "dev", device, side]);
-                filters.extend(shown.lines().map(|line| format!("{device} {side}: {line}")));
-            }
-        }
-        let qdiscs = tc(&node.namespace, &["qdisc", "show"]);
-        Self { qdiscs, filters, tcx: tcx_programs(&node.namespace).unwrap() }
-    }
-
-    /// Filters that carry the tracer's name.
-    fn our_filters(&self) -> usize {
-        self.filters.iter().filter(|line| line.contains(" flannel_tracer ")).count()
-    }
-}
-
-fn tc(namespace: &str, arguments: &[&str]) -> String {
-    let output = netns::command_in(namespace, "tc").args(arguments).output().unwrap();
-    assert!(output.status.success(), "tc {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn lab(seed: u64) -> Lab {
     let shape = Shape { nodes: Some(2), ..Shape::default() };
     Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
+}
+
+fn attached(lab: &Lab) -> Attached {
+    Attached::on(lab.plan(), &lab.plan().nodes[0]).unwrap()
+}
+
+fn tc(namespace: &str, arguments: &[&str]) {
+    let output = netns::command_in(namespace, "tc").args(arguments).output().unwrap();
+    assert!(output.status.success(), "tc {arguments:?}: {output:?}");
 }
 
 fn watch(lab: &Lab, mode: &str) -> Watch {
@@ -86,7 +59,7 @@ fn watch(lab: &Lab, mode: &str) -> Watch {
 }
 
 fn assert_attached(lab: &Lab, before: &Attached, mode: &str) {
-    let now = Attached::on(lab, 0);
+    let now = attached(lab);
     let (tcx, clsact) = if mode == "tcx" { (HOOKS, 0) } else { (0, HOOKS) };
     assert_eq!(now.tcx.len(), before.tcx.len() + tcx, "{mode}: {now:?}");
     assert_eq!(now.our_filters(), before.our_filters() + clsact, "{mode}: {now:?}");
@@ -95,7 +68,7 @@ fn assert_attached(lab: &Lab, before: &Attached, mode: &str) {
 /// Waits for it: the kernel releases the links of a killed process a little later.
 fn assert_as_before(lab: &Lab, before: &Attached, what: &str) {
     poll_until(&format!("{what}: as before"), RELEASE, || {
-        let now = Attached::on(lab, 0);
+        let now = attached(lab);
         anyhow::ensure!(now == *before, "{now:#?} instead of {before:#?}");
         Ok(())
     })
@@ -126,14 +99,13 @@ fn send(lab: &Lab) {
 fn counted(watched: &Watched) -> [u64; 3] {
     assert_eq!(watched.check.findings(), []);
     let stages = &watched.evidence["traffic"]["stages"];
-    ["pod_out", "overlay_out", "wire_out"]
-        .map(|stage| stages[stage]["packets"].as_u64().unwrap())
+    ["pod_out", "overlay_out", "wire_out"].map(|stage| stages[stage]["packets"].as_u64().unwrap())
 }
 
 #[test]
 fn nothing_is_attached_after_any_end() {
     let lab = lab(111);
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     assert_eq!((before.our_filters(), before.tcx.len()), (0, 0));
     for mode in MODES {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -141,11 +113,11 @@ fn nothing_is_attached_after_any_end() {
             assert_attached(&lab, &before, mode);
             let watched = watch.end_by(signal).unwrap();
             assert_eq!(watched.check.status, 0, "a signal ends the window, not the answer");
-            assert_eq!(Attached::on(&lab, 0), before, "{mode}, {signal}");
+            assert_eq!(attached(&lab), before, "{mode}, {signal}");
         }
         let own_end = lab.check(0, Intent::SubnetEnv, &["--attach", mode, "--duration", "1s"]);
         assert_eq!(own_end.unwrap().status, 0);
-        assert_eq!(Attached::on(&lab, 0), before, "{mode}, its own end");
+        assert_eq!(attached(&lab), before, "{mode}, its own end");
     }
 }
 
@@ -153,7 +125,7 @@ fn nothing_is_attached_after_any_end() {
 #[test]
 fn nothing_is_attached_after_a_panic() {
     let lab = lab(112);
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     for (name, mode) in MODES.into_iter().zip([AttachMode::Tcx, AttachMode::Clsact]) {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             netns::run_in(&lab.plan().nodes[0].namespace, || {
@@ -179,7 +151,7 @@ fn session(mode: AttachMode) -> Session {
 #[test]
 fn a_killed_tracer_leaves_nothing_by_tcx() {
     let lab = lab(113);
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     let watch = watch(&lab, "tcx");
     assert_attached(&lab, &before, "tcx");
     watch.kill().unwrap();
@@ -193,19 +165,19 @@ fn what_a_killed_tracer_leaves_by_clsact_is_removed_and_foreign_filters_stay() {
     // The uplink has a clsact qdisc and a filter of somebody else; the others have none.
     let foreign = [HookDirection::Ingress, HookDirection::Egress]
         .map(|it| Foreign::attach(&node.namespace, &node.uplink, it, Way::Clsact).unwrap());
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     assert!(before.filters.iter().any(|line| line.contains(" foreign ")), "{before:?}");
 
     let leave = || {
         let watch = watch(&lab, "clsact");
         assert_attached(&lab, &before, "clsact");
         watch.kill().unwrap();
-        assert_eq!(Attached::on(&lab, 0).our_filters(), HOOKS, "the kernel keeps them");
+        assert_eq!(attached(&lab).our_filters(), HOOKS, "the kernel keeps them");
     };
     leave();
     let (status, said) = tracer(&lab, &["cleanup"]);
     assert_eq!((status, said.matches("removed the").count()), (Some(0), HOOKS), "{said}");
-    assert_eq!(Attached::on(&lab, 0), before, "cleanup");
+    assert_eq!(attached(&lab), before, "cleanup");
     let (status, said) = tracer(&lab, &["cleanup"]);
     assert!(status == Some(0) && said.starts_with("nothing to remove"), "{said}");
 
@@ -215,7 +187,7 @@ fn what_a_killed_tracer_leaves_by_clsact_is_removed_and_foreign_filters_stay() {
         assert_attached(&lab, &before, next);
         send(&lab);
         assert_eq!(counted(&watch.end().unwrap()), [DATAGRAMS; 3], "{next}");
-        assert_eq!(Attached::on(&lab, 0), before, "the next start, by {next}");
+        assert_eq!(attached(&lab), before, "the next start, by {next}");
     }
     assert!(foreign[1].seen().unwrap() >= 2 * DATAGRAMS);
 }
@@ -223,20 +195,20 @@ fn what_a_killed_tracer_leaves_by_clsact_is_removed_and_foreign_filters_stay() {
 #[test]
 fn cleanup_leaves_a_living_tracer_alone() {
     let lab = lab(115);
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     let watch = watch(&lab, "clsact");
     let (status, said) = tracer(&lab, &["cleanup"]);
     assert!(status == Some(0) && said.starts_with("nothing to remove"), "{said}");
     assert_attached(&lab, &before, "clsact");
     send(&lab);
     assert_eq!(counted(&watch.end().unwrap()), [DATAGRAMS; 3]);
-    assert_eq!(Attached::on(&lab, 0), before);
+    assert_eq!(attached(&lab), before);
 }
 
 #[test]
 fn two_tracers_on_a_node_do_not_disturb_each_other() {
     let lab = lab(116);
-    let before = Attached::on(&lab, 0);
+    let before = attached(&lab);
     for (one, other) in [("tcx", "tcx"), ("clsact", "clsact"), ("tcx", "clsact")] {
         let first = watch(&lab, one);
         let second = watch(&lab, other);
@@ -245,7 +217,7 @@ fn two_tracers_on_a_node_do_not_disturb_each_other() {
         assert_attached(&lab, &before, other);
         send(&lab);
         assert_eq!(counted(&second.end().unwrap()), [2 * DATAGRAMS; 3], "{other} after {one}");
-        assert_eq!(Attached::on(&lab, 0), before, "{one} and {other}");
+        assert_eq!(attached(&lab), before, "{one} and {other}");
     }
 }
 

@@ -92,15 +92,20 @@ pub fn detect_roles(tables: &Tables, intent: &Intent) -> Result<Roles, RoleProbl
 }
 
 fn find_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProblem> {
+    let candidates = overlay_candidates(tables, intent);
     if let Some(name) = &intent.overlay_option {
         return match tables.link_named(name) {
             Some(link) if link.vxlan.is_none() => {
                 Err(RoleProblem::NotVxlan { name: name.clone(), kind: kind_of(link) })
             }
+            // Beside flannel's device the name is a slip of the pen; without one it says which
+            // device is missing.
+            None if candidates.iter().any(|link| link.name.starts_with("flannel")) => {
+                Err(unknown(tables, "--overlay", name))
+            }
             found => Ok(found.map(|link| link.index)),
         };
     }
-    let candidates = overlay_candidates(tables, intent);
     match candidates.as_slice() {
         [only] => Ok(Some(only.index)),
         [] => no_overlay(tables, intent),
@@ -290,11 +295,12 @@ fn named<'a>(
     option: &'static str,
     name: &str,
 ) -> Result<&'a Link, RoleProblem> {
-    tables.link_named(name).ok_or_else(|| RoleProblem::UnknownInterface {
-        option,
-        name: name.to_owned(),
-        known: tables.links.iter().map(|link| link.name.clone()).collect(),
-    })
+    tables.link_named(name).ok_or_else(|| unknown(tables, option, name))
+}
+
+fn unknown(tables: &Tables, option: &'static str, name: &str) -> RoleProblem {
+    let known = tables.links.iter().map(|link| link.name.clone()).collect();
+    RoleProblem::UnknownInterface { option, name: name.to_owned(), known }
 }
 
 fn is_bridge(link: &Link) -> bool {

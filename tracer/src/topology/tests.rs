@@ -119,10 +119,17 @@ fn options_that_name_no_such_interface_are_wrong_usage() {
 }
 
 #[test]
-fn a_named_overlay_that_does_not_exist_is_missing() {
+fn a_named_overlay_that_does_not_exist_is_a_slip_beside_flannels_and_else_missing() {
     let plan = Plan::of(2, Pass::Tables);
     let mut evidence = plan.evidence();
     evidence.intent.overlay_option = Some("flannel.7".to_owned());
+    let unknown = roles_of(&evidence).unwrap_err();
+    assert_eq!(unknown.exit_status(), 3);
+    assert!(
+        unknown.to_string().starts_with("--overlay flannel.7: no such interface; this node has")
+    );
+    tables(&mut evidence).links.iter_mut().find(|it| it.name == "flannel.1").unwrap().name =
+        "vxlan0".to_owned();
     let diagnosis = crate::diagnose::testing::judge(&mut evidence);
     assert_eq!(told(&diagnosis), ["flannel-link-missing flannel.7"]);
 }

@@ -1,0 +1,109 @@
+//! Right answers are right, and every mistake is seen.
+
+use serde_json::json;
+
+use super::*;
+use crate::{fault, seed::Shape};
+
+/// A change of an answer, and a part of what is said about it.
+type Mistake = (&'static str, fn(&mut CheckOutput));
+
+fn plan() -> Plan {
+    Plan::draw(5, &Shape { nodes: Some(3), ..Shape::default() })
+}
+
+fn answer(plan: &Plan, node: usize, status: i32, findings: Value) -> CheckOutput {
+    let broken = findings[0]["subject"]["key"].clone();
+    let peers: Vec<Value> = plan
+        .others(node)
+        .into_iter()
+        .map(|other| {
+            let key = subnet(plan, other);
+            let state = if broken == key { "broken" } else { "ok" };
+            json!({"key": key, "state": state})
+        })
+        .collect();
+    let coverage = json!({"tables": true, "stages": true});
+    let json = json!({"findings": findings, "peers": peers, "coverage": coverage, "unseen": []});
+    CheckOutput { status, json, stderr: String::new() }
+}
+
+fn about(plan: &Plan, peer: usize, code: &str, confidence: &str) -> Value {
+    let node = &plan.nodes[peer];
+    json!([{
+        "code": code, "severity": "critical", "confidence": confidence, "title": "title",
+        "subject": {"kind": "peer", "key": node.subnet.to_string(), "peer": node.ip.to_string(),
+            "cidr": node.subnet.to_string(), "vtep_mac": null, "interface": plan.overlay()},
+        "impact": {"packets": 9, "flows": 1}, "evidence": ["why"], "remedy": ["what"],
+    }])
+}
+
+fn judge(plan: &Plan, node: usize, answer: &CheckOutput) -> Result<Said> {
+    let fault = fault::named("pod-route-missing").unwrap();
+    let injected = Injected { plan, fault: &fault, site: plan.site };
+    injected.judge(node, Intent::PeersFile, answer)
+}
+
+/// The victim, the peer that the fault concerns, and the third node, each with a right answer.
+fn right(plan: &Plan) -> [(usize, CheckOutput); 3] {
+    let Site { victim, peer } = plan.site;
+    let third = 3 - victim - peer;
+    let cause = about(plan, peer, "pod-route-missing", "certain");
+    let lesser = about(plan, victim, "tunnel-one-way", "likely");
+    [
+        (victim, answer(plan, victim, 1, cause)),
+        (peer, answer(plan, peer, 1, lesser)),
+        (third, answer(plan, third, 0, json!([]))),
+    ]
+}
+
+#[test]
+fn right_answers_are_right() {
+    let plan = plan();
+    let said = right(&plan).map(|(node, answer)| judge(&plan, node, &answer).unwrap());
+    assert_eq!(said, [Said::Itself, Said::Lesser, Said::Nothing]);
+}
+
+#[test]
+fn every_mistake_of_the_victim_is_seen() {
+    let plan = plan();
+    let mistakes: [Mistake; 11] = [
+        ("finds nothing", |it| it.json["findings"] = json!([])),
+        ("finds [", |it| {
+            let twice = json!([it.json["findings"][0], it.json["findings"][0]]);
+            it.json["findings"] = twice;
+        }),
+        ("finds fdb", |it| it.json["findings"][0]["code"] = json!("fdb-entry-missing")),
+        ("severity", |it| it.json["findings"][0]["severity"] = json!("warning")),
+        ("subject.cidr", |it| it.json["findings"][0]["subject"]["cidr"] = json!("10.0.0.0/8")),
+        ("subject.peer", |it| it.json["findings"][0]["subject"]["peer"] = json!(null)),
+        ("interface", |it| it.json["findings"][0]["subject"]["interface"] = json!(null)),
+        ("evidence is empty", |it| it.json["findings"][0]["evidence"] = json!([])),
+        ("no packet", |it| it.json["findings"][0]["impact"]["packets"] = json!(0)),
+        ("exit status", |it| it.status = 0),
+        ("says that peer", |it| it.json["peers"][0]["state"] = json!("unverified")),
+    ];
+    for (complaint, make) in mistakes {
+        let [(victim, mut answer), ..] = right(&plan);
+        make(&mut answer);
+        let error = judge(&plan, victim, &answer).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{complaint}: {error}");
+    }
+}
+
+#[test]
+fn a_finding_where_nothing_is_wrong_is_seen_and_so_is_silence_of_a_node_that_is_cut_off() {
+    let plan = plan();
+    let [_, (peer, lesser), (third, nothing)] = right(&plan);
+    let silent = CheckOutput { json: nothing.json.clone(), ..nothing };
+    assert!(judge(&plan, peer, &silent).unwrap_err().to_string().contains("finds nothing"));
+    assert!(judge(&plan, third, &lesser).unwrap_err().to_string().contains("tunnel-one-way"));
+}
+
+#[test]
+fn what_was_not_looked_at_is_not_taken_for_healthy() {
+    let plan = plan();
+    let [.., (third, mut nothing)] = right(&plan);
+    nothing.json["coverage"]["stages"] = json!(false);
+    assert!(judge(&plan, third, &nothing).unwrap_err().to_string().contains("stages"));
+}
