@@ -7,9 +7,8 @@ use tracer_common::config::Config;
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config::new(0, 0, 0);
 
-/// What userspace has set. The black box hides the initial value from the compiler, which would
-/// otherwise fold it into the programs.
+/// What userspace has set.
 #[inline(always)]
 pub(crate) fn get() -> &'static Config {
-    core::hint::black_box(&CONFIG)
+    &CONFIG
 }

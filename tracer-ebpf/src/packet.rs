@@ -1,17 +1,13 @@
 //! The two kinds of bytes that the parser runs over in the kernel, and what the kernel says of a
 //! packet beside its bytes.
 
-use aya_ebpf::{
-    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
-    programs::TcContext,
-};
-use tracer_ebpf::parse::{HEADERS, Inner, Packet};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use tracer_ebpf::parse::{Inner, Packet};
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
-
-#[map]
-static SCRATCH: PerCpuArray<[u8; HEADERS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// A packet at a tc hook.
 #[derive(Clone, Copy)]
@@ -23,11 +19,9 @@ pub(crate) struct Linear {
     data_end: usize,
 }
 
-/// A copy of its first bytes.
-pub(crate) struct Copied {
-    bytes: *const u8,
-    length: usize,
-}
+/// The whole packet, wherever the kernel keeps it: every read is a copy of its own. Never
+/// `bpf_skb_pull_data`: that would change the packet's layout for everybody after us.
+pub(crate) struct Copied(Skb);
 
 impl Skb {
     /// The context as aya has it.
@@ -106,26 +100,10 @@ impl Skb {
         Linear { data, data_end }
     }
 
-    /// Whether bytes follow the linear part.
+    /// The whole packet, read by copy.
     #[inline(always)]
-    pub(crate) fn is_longer_than_linear(self) -> bool {
-        let linear = self.linear();
-        (linear.data_end - linear.data) < self.length() as usize
-    }
-
-    /// A copy of the first bytes, wherever the kernel keeps them. Never `bpf_skb_pull_data`: that
-    /// would change the packet's layout for everybody after us.
-    #[inline(always)]
-    pub(crate) fn copied(self) -> Option<Copied> {
-        let scratch = SCRATCH.get_ptr_mut(0)?;
-        let length = (self.length() as usize).min(HEADERS);
-        if length == 0 {
-            return None;
-        }
-        // SAFETY: the destination holds HEADERS bytes, of which at most `length` are written; it
-        // is this CPU's, and nothing else on this CPU touches it while we run.
-        let status = unsafe { bpf_skb_load_bytes(self.0.cast(), 0, scratch.cast(), length as u32) };
-        (status == 0).then_some(Copied { bytes: scratch.cast(), length })
+    pub(crate) fn copied(self) -> Copied {
+        Copied(self)
     }
 }
 
@@ -148,15 +126,20 @@ impl Linear {
 impl Copied {
     #[inline(always)]
     fn read<T>(&self, at: usize) -> Option<T> {
-        // The first bound is for the verifier, the second for us.
-        if at > HEADERS - size_of::<T>() || at + size_of::<T>() > self.length {
-            return None;
-        }
-        // SAFETY: the bytes lie inside the copy's HEADERS bytes.
-        let start = unsafe { self.bytes.add(at) };
-        // SAFETY: `length` bytes of the copy were written, and T is an integer or an array of
-        // them, for which every pattern is a value. Alignment as above.
-        Some(unsafe { core::ptr::read(start.cast()) })
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is as long as the length says, and the kernel checks the offset
+        // against the packet.
+        let status = unsafe {
+            bpf_skb_load_bytes(
+                self.0.0.cast(),
+                at as u32,
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        // SAFETY: the helper has written all of it, and T is an integer or an array of them, for
+        // which every pattern is a value.
+        (status == 0).then(|| unsafe { value.assume_init() })
     }
 }
 

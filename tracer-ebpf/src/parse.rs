@@ -17,10 +17,6 @@ pub use self::{
     wire::{Vxlan, Wire, wire},
 };
 
-/// Bytes that hold every header that the parser can ask for: outer Ethernet with two VLAN tags,
-/// IPv4 with options, UDP, VXLAN, inner Ethernet with two VLAN tags, IPv4 with options, TCP.
-pub const HEADERS: usize = 22 + 60 + 8 + 8 + 22 + 60 + 20;
-
 /// Bytes of a packet that can be read, in words as they lie in memory: the value of
 /// `u32::from_ne_bytes` over network byte order. Reading words instead of bytes is what keeps the
 /// parser cheap in the kernel.

@@ -7,7 +7,7 @@ mod uplink;
 
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use tracer_common::{
-    counter::{Counter, ParseError},
+    counter::Counter,
     stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT},
 };
 
@@ -80,9 +80,7 @@ fn run<O: Observer>(context: &TcContext) -> i32 {
     match O::linear(skb, &skb.linear()) {
         Ok(()) => {}
         Err(Stop::Layout) => from_copy::<O>(skb),
-        Err(Stop::Malformed(error)) if error.is_truncation() && skb.is_longer_than_linear() => {
-            from_copy::<O>(skb);
-        }
+        Err(Stop::Malformed(error)) if error.is_truncation() => from_copy::<O>(skb),
         Err(Stop::Malformed(error)) => counters::add_parse_error(O::STAGE, error),
     }
     NEXT
@@ -90,14 +88,12 @@ fn run<O: Observer>(context: &TcContext) -> i32 {
 
 /// The linear part ended inside a header (seen on TUN devices with offloads: it ends after the
 /// outer UDP header), or the headers lie elsewhere than usual: the same parser runs over a copy.
+/// A packet that really ends there ends there in the copy too.
 #[inline(always)]
 fn from_copy<O: Observer>(skb: Skb) {
     counters::add(Counter::SlowParse);
-    let Some(packet) = skb.copied() else {
-        return counters::add_parse_error(O::STAGE, ParseError::TruncatedEthernet);
-    };
     // A copy knows no other layout, so that arm is never taken.
-    if let Err(Stop::Malformed(error)) = O::copied(skb, &packet) {
+    if let Err(Stop::Malformed(error)) = O::copied(skb, &skb.copied()) {
         counters::add_parse_error(O::STAGE, error);
     }
 }

@@ -32,8 +32,8 @@ pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<Peeled, Stop> {
     }
     let ethernet_at = at + UDP_HEADER + VXLAN_HEADER;
     let inner_at = ethernet::ipv4_offset(packet, ethernet_at).map_err(|stop| match stop {
-        Stop::Malformed(_) => ParseError::TruncatedInnerEthernet.into(),
-        Stop::Layout => Stop::Layout,
+        Stop::Malformed(ParseError::TruncatedEthernet) => ParseError::TruncatedInnerEthernet.into(),
+        other => other,
     })?;
     let high = packet.half(ethernet_at + 6).ok_or(ParseError::TruncatedInnerEthernet)?;
     let [low] = packet.words(ethernet_at + 8).ok_or(ParseError::TruncatedInnerEthernet)?;

@@ -1,7 +1,7 @@
 //! From a parsed packet to counters.
 
 use tracer_common::{
-    peer::{FRAGMENTS, REFUSED},
+    peer::{FIRST_PEER, FRAGMENTS, REFUSED},
     stage::POD_OUT,
 };
 use tracer_ebpf::parse::{Inner, Packet};
@@ -31,13 +31,18 @@ pub(super) fn account<P: Packet>(
     if inner.ipv4.later_fragment {
         return peers::count_slot(FRAGMENTS, stage, segments, bytes);
     }
-    if stage == POD_OUT
-        && (inner.expires() || skb.exceeds_mtu(packet, inner, config::get().overlay_mtu()))
-    {
+    if stage == POD_OUT && is_refused(skb, packet, inner) {
         return peers::count_slot(REFUSED, stage, segments, bytes);
     }
     let address = remote.map(|end| end.address);
     let class = flows::count(skb, inner.key, stage, segments, address);
     let mac = remote.map_or((0, 0), |end| end.mac);
     peers::count(class, stage, segments, bytes, !inner.expires(), mac);
+}
+
+/// Whether the node will answer a pod's packet to a peer by ICMP instead of sending it on.
+#[inline(always)]
+fn is_refused<P: Packet>(skb: Skb, packet: &P, inner: &Inner) -> bool {
+    let refusable = inner.expires() || skb.exceeds_mtu(packet, inner, config::get().overlay_mtu());
+    refusable && peers::slot_of(inner.key.destination()) >= FIRST_PEER
 }

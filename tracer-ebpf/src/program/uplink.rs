@@ -55,7 +55,9 @@ fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
     let config = config::get();
     match parse::wire(packet, at, config.vxlan_port())? {
-        Wire::Vxlan(vxlan) if vxlan.vni == config.vni() => {
+        Wire::Vxlan(vxlan)
+            if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
+        {
             if let Some(inner) = vxlan.inner {
                 let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
                 account(skb, packet, WIRE_OUT, &inner, Some(end));
