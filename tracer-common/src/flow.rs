@@ -2,7 +2,7 @@
 
 use crate::stage::{FLOW_COUNTS, leaves};
 
-/// Entries of the flow table.
+/// Entries of the flow table on a machine of few CPUs; every CPU adds its own values.
 pub const FLOWS: u32 = 65_536;
 
 /// An IPv4 flow: the inner 5-tuple. Words hold network byte order as it lies in memory.

@@ -4,7 +4,11 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use tracer::{diagnose::Severity, evidence::Platform, kernel::AttachMode};
+use tracer::{
+    diagnose::{Ignored, Severity},
+    evidence::Platform,
+    kernel::AttachMode,
+};
 
 /// Says why pods on one node cannot reach pods on another, in a flannel VXLAN cluster.
 #[derive(Debug, Parser)]
@@ -61,14 +65,17 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
     /// Judge saved evidence instead of this node; needs no privileges.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "duration", "attach", "overlay", "bridge", "uplink", "cluster_cidr", "service_cidr",
+        "subnet_env", "peers", "platform",
+    ])]
     pub(crate) from: Vec<PathBuf>,
     /// Severity from which a finding makes the exit status 1.
     #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = fail_on)]
     pub(crate) fail_on: Severity,
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
-    pub(crate) ignore: Vec<String>,
+    pub(crate) ignore: Vec<Ignored>,
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach: AttachMode,

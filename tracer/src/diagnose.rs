@@ -11,6 +11,7 @@ mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flow;
+mod ignore;
 mod impact;
 mod merge;
 mod neigh_entry_missing;
@@ -19,6 +20,7 @@ mod pod_route_blackholed;
 mod pod_route_missing;
 mod remedy;
 mod rule;
+mod steady;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -32,12 +34,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use self::{case::Case, rule::Rule};
+use self::{
+    case::Case,
+    rule::{Rule, Ruling},
+};
 use crate::evidence::Evidence;
 
 pub use self::{
     finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
     flow::lost_after,
+    ignore::{Ignored, UnknownCode},
     peers::{PeerState, PeerVerdict},
     verdict::{Coverage, exit_status},
 };
@@ -76,15 +82,19 @@ pub struct Diagnosis {
 /// Judges the evidence of one node.
 #[must_use]
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+    diagnose_but(evidence, &[])
+}
+
+/// Judges the evidence of one node, but for findings that are to be ignored: what only these
+/// explain is not explained then.
+#[must_use]
+pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
     let case = Case::of(evidence);
-    let mut judged = Vec::new();
-    let mut unseen = Vec::new();
-    for rule in &RULES {
-        let ruling = (rule.judge)(&case);
-        judged.extend(ruling.judged);
-        unseen.extend(ruling.unseen);
-    }
-    let causes = merge::merge(judged);
+    let Ruling { judged, mut unseen } = rule_on(&case);
+    let (judged, passing) = steady::steady(judged, evidence);
+    unseen.extend(passing);
+    let mut causes = merge::merge(judged);
+    unseen.extend(ignore::take_out(&mut causes, ignored));
     let peers = peers::verdicts(&case, &causes);
     let coverage = Coverage::of(evidence, &peers);
     let unseen = unseen::lines(&case, &causes, unseen);
@@ -96,4 +106,15 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         coverage,
         unseen,
     }
+}
+
+/// What all rules say.
+fn rule_on(case: &Case<'_>) -> Ruling {
+    let mut all = Ruling::default();
+    for rule in &RULES {
+        let ruling = (rule.judge)(case);
+        all.judged.extend(ruling.judged);
+        all.unseen.extend(ruling.unseen);
+    }
+    all
 }

@@ -25,7 +25,8 @@ pub use self::{
         RouteKind, RouteOutcome, Rule, Tables, Vxlan,
     },
     traffic::{
-        Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger, Traffic,
+        Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
+        Traffic, Undelivered,
     },
 };
 
@@ -49,6 +50,10 @@ pub struct Evidence {
     pub roles: Roles,
     /// What the kernel has now; `None` when it could not be read.
     pub tables: Option<Tables>,
+    /// The same once more, after the window: what does not hold in both was in flux, and no rule
+    /// speaks of it. `None` when they were read once.
+    #[serde(default)]
+    pub tables_after: Option<Tables>,
     /// What the stages counted in the window; `None` when they were not observed.
     pub traffic: Option<Traffic>,
     /// The places where programs were to be attached, and whether they are.

@@ -16,4 +16,9 @@ mod socket;
 mod tables;
 pub mod traffic_control;
 
-pub use self::{ask::ask, netfilter::flannel_signs, socket::NetlinkError, tables::dump_tables};
+pub use self::{
+    ask::ask,
+    netfilter::{NetfilterSigns, netfilter_signs},
+    socket::NetlinkError,
+    tables::dump_tables,
+};

@@ -39,6 +39,8 @@ pub struct Moment {
 pub struct Observation {
     /// Pod CIDRs of the peers in the order of their slots.
     pub peers: Vec<IpNet>,
+    /// Pod CIDRs of this node.
+    pub own: Vec<IpNet>,
     /// When the window began, after the last hook was attached.
     pub start: Moment,
     /// In its middle.
@@ -54,19 +56,17 @@ pub struct Observation {
 /// What was seen in the window.
 #[must_use]
 pub fn traffic(observation: &Observation) -> Traffic {
-    let Flows { mut listed, left_out, packets_in_flows, strangers, by_peer } =
-        summarise(observation);
+    let Flows { mut listed, left_out, strangers, by_peer } = summarise(observation);
     let whole = slots_between(&observation.start.early, &observation.end.late);
     let stages = totals(&whole);
-    let mut other = StageCounts::default();
-    for (index, stage) in Stage::ALL.into_iter().enumerate() {
-        *other.at_mut(stage) = stages.at(stage).packets.saturating_sub(packets_in_flows[index]);
-    }
+    let other = other(observation);
     let peers = observation.peers.iter().enumerate().zip(by_peer);
     let peers = peers
         .map(|((index, cidr), seen)| PeerTraffic {
             cidr: *cidr,
             asking_out: seen.asking_out,
+            addresses_asked: seen.addresses_asked.len() as u64,
+            undelivered: seen.undelivered(),
             outer_source: seen.outer_source,
             ..peer(observation, FIRST_PEER as usize + index)
         })
@@ -84,6 +84,18 @@ pub fn traffic(observation: &Observation) -> Traffic {
     }
 }
 
+/// Exact total minus the sum of all flows, both since the programs were loaded: the start of the
+/// window cannot be read in one instant, the birth of the maps is one.
+fn other(observation: &Observation) -> StageCounts {
+    let mut other = StageCounts::default();
+    for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        let total: u64 = observation.end.late.slots.iter().map(|slot| slot.packets[index]).sum();
+        let in_flows: u64 = observation.flows_end.iter().map(|flow| flow.packets[index]).sum();
+        *other.at_mut(stage) = total.saturating_sub(in_flows);
+    }
+    other
+}
+
 /// Everything exact of one peer; what only flows tell is filled in by the caller.
 fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
     let at = |reading: &Reading| reading.slots.get(slot).copied().unwrap_or_default();
@@ -99,6 +111,8 @@ fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
         lost: losses::lost(start, end, slot),
         lost_early: losses::lost(start, middle, slot),
         asking_out: 0,
+        addresses_asked: 0,
+        undelivered: Vec::new(),
         outer_source: None,
         inner_source_mac: at(&end.late).vtep_mac.map(MacAddress),
     }

@@ -12,6 +12,7 @@ const TTL: u8 = 64;
 #[must_use]
 pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     let mut senders = pods_to_pods(plan, among);
+    senders.extend(pods_to_second_pods(plan, among));
     senders.extend(hosts_to_pods(plan, among));
     senders.extend(pods_to_dns(plan, among));
     senders
@@ -55,6 +56,15 @@ pub fn pods_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
             ]
             .map(|(flow, rate)| sender(&from.namespace, flow, rate))
         })
+        .collect()
+}
+
+/// From the first pod of each node to the second of each other node: ping. A peer of which one
+/// address alone keeps silent may have reasons that are no fault of the tunnel.
+fn pods_to_second_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    pairs(plan, among)
+        .filter_map(|(from, to)| Some((from.first_pod()?, to.pods.get(1)?)))
+        .map(|(from, to)| sender(&from.namespace, Flow::Ping { to: to.ip, ttl: TTL }, 5.0))
         .collect()
 }
 

@@ -1,10 +1,14 @@
 //! `check`: look at this node, or at saved evidence, and say what is wrong.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write as _},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use tracer::{
-    diagnose::{Diagnosis, diagnose, exit_status},
+    diagnose::{Diagnosis, diagnose_but, exit_status},
     evidence::{Evidence, SCHEMA},
     export::{json, text},
     topology::{RoleProblem, detect_roles},
@@ -17,6 +21,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     if let Some(option) = args.later.first() {
         return Err(not_built(option));
     }
+    let saved = args.save.as_deref().map(create).transpose()?;
     let evidence = match args.from.as_slice() {
         [] => collect(args)?,
         [one] => load(one)?,
@@ -24,11 +29,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
             return Err(not_built("judging the evidence of several nodes together (--from twice)"));
         }
     };
-    if let Some(path) = &args.save {
-        save(&evidence, path)?;
+    if let Some(file) = saved {
+        save(&evidence, file)?;
     }
-    let mut diagnosis = diagnose(&evidence);
-    leave_out(&mut diagnosis, &args.ignore);
+    let mut diagnosis = diagnose_but(&evidence, &args.ignore);
     let mut status = exit_status(&diagnosis, &evidence, args.fail_on);
     if let Some(problem) = no_vxlan(&evidence) {
         diagnosis.unseen.insert(0, problem.to_string());
@@ -62,27 +66,16 @@ fn load(path: &Path) -> Result<Evidence, Failure> {
     read().map_err(usage)
 }
 
-fn save(evidence: &Evidence, path: &Path) -> Result<(), Failure> {
-    let text = serde_json::to_string(evidence).context("writing the evidence").map_err(usage)?;
-    fs::write(path, text).with_context(|| format!("writing {}", path.display())).map_err(usage)
+/// The file for the evidence, made before the node is looked at: a verdict must not be lost to a
+/// path that cannot be written.
+fn create(path: &Path) -> Result<File, Failure> {
+    File::create(path).with_context(|| format!("writing {}", path.display())).map_err(usage)
 }
 
-/// Takes out the findings that `--ignore` names, and says so.
-fn leave_out(diagnosis: &mut Diagnosis, ignored: &[String]) {
-    for rule in ignored {
-        let (code, subject) = match rule.split_once('=') {
-            Some((code, subject)) => (code, Some(subject)),
-            None => (rule.as_str(), None),
-        };
-        let before = diagnosis.findings.len();
-        diagnosis.findings.retain(|finding| {
-            finding.code != code || subject.is_some_and(|subject| finding.subject.key != subject)
-        });
-        let taken = before - diagnosis.findings.len();
-        if taken > 0 {
-            diagnosis.unseen.push(format!("{taken} findings left out by --ignore {rule}"));
-        }
-    }
+fn save(evidence: &Evidence, file: File) -> Result<(), Failure> {
+    let mut file = BufWriter::new(file);
+    serde_json::to_writer(&mut file, evidence).context("writing the evidence").map_err(usage)?;
+    file.flush().context("writing the evidence").map_err(usage)
 }
 
 /// Why this node has no tunnel to look at: for saved evidence as for this node.

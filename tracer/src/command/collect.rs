@@ -1,6 +1,6 @@
 //! Evidence of this node: every collector in turn.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, thread, time::Duration};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -18,6 +18,10 @@ use tracer::{
 use super::{Failure, observe, unobserved, usage};
 use crate::cli::{CheckArgs, NodeArgs};
 
+/// Between two readings of the tables when nothing else is waited for: longer than flannel needs
+/// to write the entries of one peer.
+const APART: Duration = Duration::from_millis(50);
+
 /// Collects everything that `args` ask for.
 pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
     let mut evidence = tables_and_intent(&args.node)?;
@@ -26,6 +30,8 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         evidence.tables_only = true;
         evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
+        thread::sleep(APART);
+        read_again(&mut evidence)?;
         return Ok(evidence);
     }
     if let Some(problem) = problem {
@@ -34,17 +40,33 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         return Ok(evidence);
     }
     let plan = plan(&evidence);
-    observe::observe(&mut evidence, &plan, args.duration, args.attach)?;
+    observe::observe(&mut evidence, &plan, args.duration, args.attach);
     ask_for_strangers(&mut evidence)?;
+    read_again(&mut evidence)?;
     Ok(evidence)
+}
+
+/// Reads the tables once more: what is being changed just now is no fault.
+fn read_again(evidence: &mut Evidence) -> Result<(), Failure> {
+    let mut tables = dump()?;
+    let roles = topology::detect_roles(&tables, &evidence.intent);
+    let roles = roles.unwrap_or_else(|_| evidence.roles.clone());
+    let traffic = evidence.traffic.as_ref();
+    let questions =
+        Topology::from_parts(Some(&tables), &evidence.intent, &roles, traffic).questions();
+    tables.answers = ask(&questions)?;
+    evidence.tables_after = Some(tables);
+    Ok(())
+}
+
+fn dump() -> Result<Tables, Failure> {
+    netlink::dump_tables().context("reading the kernel's tables by netlink").map_err(unobserved)
 }
 
 fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     let mut unseen = Vec::new();
     let intent = read_intent(args, &mut unseen)?;
-    let tables = netlink::dump_tables()
-        .context("reading the kernel's tables by netlink")
-        .map_err(unobserved)?;
+    let tables = dump()?;
     let platform = args.platform.unwrap_or_else(process::platform);
     let node = Node { name: process::node_name(), kernel: process::kernel_release(), platform };
     Ok(Evidence {
@@ -55,6 +77,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         intent,
         roles: Roles::default(),
         tables: Some(tables),
+        tables_after: None,
         traffic: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),
@@ -72,10 +95,11 @@ fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Fail
         Some(path) => peers_file::read(path).map_err(usage)?,
         None => Vec::new(),
     };
-    let flannel_netfilter = netlink::flannel_signs().unwrap_or_else(|error| {
-        unseen.push(format!("flannel's firewall rules: {error:#}"));
-        Vec::new()
+    let signs = netlink::netfilter_signs().unwrap_or_else(|error| {
+        unseen.push(format!("firewall rules of flannel and of network policies: {error:#}"));
+        Default::default()
     });
+    let (flannel_netfilter, policy_netfilter) = (signs.flannel, signs.policy);
     let intent = Intent {
         subnet_env,
         peers,
@@ -84,6 +108,7 @@ fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Fail
         overlay_option: args.overlay.clone(),
         bridge_option: args.bridge.clone(),
         uplink_options: args.uplink.clone(),
+        policy_netfilter,
         flannel_netfilter,
     };
     intent::require_consistent(&intent).map_err(usage)?;

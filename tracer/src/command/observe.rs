@@ -12,49 +12,47 @@ use tracer::{
     observe::{Moment, Observation, traffic},
 };
 
-use super::{Failure, unobserved};
-
 /// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
 /// delays on a busy node included.
 const APART: Duration = Duration::from_millis(100);
 
-/// Watches the node for `duration` and fills in what was seen. Without privileges the evidence
-/// says so and is judged by its tables. SIGINT and SIGTERM end the window early.
-pub(super) fn observe(
+/// Watches the node for `duration` and fills in what was seen. Whatever goes wrong is said in the
+/// evidence, whose tables are judged all the same. SIGINT, SIGTERM and SIGHUP end the window early.
+pub(super) fn observe(evidence: &mut Evidence, plan: &Plan, duration: Duration, mode: AttachMode) {
+    evidence.unseen.extend(plan.unseen.iter().cloned());
+    let seen = kernel::require_kernel(&evidence.node.kernel)
+        .map_err(|error| StartError::Other(error.into()))
+        .and_then(|()| watch(evidence, plan, duration, mode));
+    if let Err(error) = seen {
+        if let StartError::Verifier { program, log } = &error {
+            tracing::warn!("the verifier's log of {program}:\n{log}");
+        }
+        evidence.capabilities = kernel::capabilities(Err(&error));
+        evidence.unseen.push(format!("packets: {error}"));
+    }
+}
+
+fn watch(
     evidence: &mut Evidence,
     plan: &Plan,
     duration: Duration,
     mode: AttachMode,
-) -> Result<(), Failure> {
-    kernel::require_kernel(&evidence.node.kernel).map_err(unobserved)?;
-    remove_leftovers(evidence);
-    let session = match Session::start(plan, mode) {
-        Ok(session) => session,
-        Err(error) => {
-            evidence.capabilities = kernel::capabilities(Err(&error));
-            evidence.unseen.push(format!("packets: {error}"));
-            return match error {
-                StartError::Privileges(_) => Ok(()),
-                error => Err(unobserved(error)),
-            };
-        }
-    };
-    evidence.hooks = session.hooks().to_vec();
-    evidence.capabilities = kernel::capabilities(Ok(session.hooks()));
-    evidence.unseen.extend(plan.unseen.iter().cloned());
+) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("starting the clock")
-        .map_err(unobserved)?;
+        .context("starting the clock")?;
+    // Before anything is attached: from here on a signal cannot leave a filter behind.
+    let stop = runtime.block_on(async { Stop::new() }).context("listening for signals")?;
+    remove_leftovers(evidence);
+    let session = Session::start(plan, mode)?;
+    evidence.hooks = session.hooks().to_vec();
+    evidence.capabilities = kernel::capabilities(Ok(session.hooks()));
     evidence.window.start = Timestamp::now();
     let started = Instant::now();
-    let observation = runtime
-        .block_on(window(session, plan, duration))
-        .context("reading the programs' counters")
-        .map_err(unobserved)?;
+    let observation = runtime.block_on(window(session, stop, plan, duration));
     evidence.window.seconds = started.elapsed().as_secs_f64();
-    evidence.traffic = Some(traffic(&observation));
+    evidence.traffic = Some(traffic(&observation.context("reading the programs' counters")?));
     Ok(())
 }
 
@@ -69,10 +67,10 @@ fn remove_leftovers(evidence: &mut Evidence) {
 
 async fn window(
     mut session: Session,
+    mut stop: Stop,
     plan: &Plan,
     duration: Duration,
 ) -> anyhow::Result<Observation> {
-    let mut stop = Stop::new()?;
     let start = moment(&mut session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
@@ -81,8 +79,8 @@ async fn window(
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
     let end = moment(&mut session).await?;
     let flows_end = session.read_flows()?;
-    let peers = plan.peers.clone();
-    Ok(Observation { peers, start, middle, end, flows_start, flows_end })
+    let (peers, own) = (plan.peers.clone(), plan.own.clone());
+    Ok(Observation { peers, own, start, middle, end, flows_start, flows_end })
 }
 
 async fn moment(session: &mut Session) -> anyhow::Result<Moment> {
@@ -95,6 +93,7 @@ async fn moment(session: &mut Session) -> anyhow::Result<Moment> {
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
     stopped: bool,
 }
 
@@ -103,6 +102,7 @@ impl Stop {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
             stopped: false,
         })
     }
@@ -116,6 +116,7 @@ impl Stop {
             () = tokio::time::sleep(time) => {}
             _ = self.interrupt.recv() => self.stopped = true,
             _ = self.terminate.recv() => self.stopped = true,
+            _ = self.hangup.recv() => self.stopped = true,
         }
     }
 }

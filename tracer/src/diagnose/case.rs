@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
-    evidence::{Evidence, HookDirection, Link, Route, RouteOutcome, Stage, Tables},
+    evidence::{Evidence, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables},
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
 };
 
@@ -41,25 +41,27 @@ impl<'a> Case<'a> {
         self.topology.overlay.map(|link| link.name.as_str()).or(named).unwrap_or("flannel.1")
     }
 
-    /// Whether a program was attached on that side of device `index`.
-    pub(super) fn is_hooked(&self, index: u32, direction: HookDirection) -> bool {
-        let mut hooks = self.evidence.hooks.iter();
-        hooks.any(|hook| hook.ifindex == index && hook.direction == direction && hook.attached)
-    }
-
     /// Whether `stage` was observed: packets that did not come could have been seen there.
     pub(super) fn observed(&self, stage: Stage) -> bool {
-        let (devices, direction) = match stage {
-            Stage::PodOut => (Vec::from_iter(self.topology.bridge), HookDirection::Ingress),
-            Stage::PodIn => (Vec::from_iter(self.topology.bridge), HookDirection::Egress),
-            Stage::OverlayOut => (Vec::from_iter(self.topology.overlay), HookDirection::Egress),
-            Stage::OverlayIn => (Vec::from_iter(self.topology.overlay), HookDirection::Ingress),
-            Stage::WireOut => (self.topology.uplinks.clone(), HookDirection::Egress),
-            Stage::WireIn => (self.topology.uplinks.clone(), HookDirection::Ingress),
-        };
-        self.evidence.traffic.is_some()
-            && !devices.is_empty()
-            && devices.iter().all(|link| self.is_hooked(link.index, direction))
+        observed(self.evidence, &self.topology, stage)
+    }
+
+    /// Whether both ends of a pair were observed, as far as they lie on this node.
+    pub(super) fn observed_pair(&self, pair: StagePair) -> bool {
+        self.observed(pair.last_seen()) && pair.next().is_none_or(|next| self.observed(next))
+    }
+
+    /// Whether an address of this node's pod network is a pod, as far as the node knows: its
+    /// neighbour on the bridge is resolved, before the window or after it.
+    pub(super) fn is_live_pod(&self, address: IpAddr) -> bool {
+        let Some(bridge) = self.topology.bridge else { return true };
+        let tables = self.topology.tables.into_iter().chain(&self.evidence.tables_after);
+        let mut neighbours = tables.flat_map(|tables| &tables.neighbours);
+        neighbours.any(|neighbour| {
+            neighbour.ifindex == bridge.index
+                && neighbour.address == address
+                && neighbour.state.is_valid()
+        })
     }
 
     /// Since some time before the observation.
@@ -162,4 +164,23 @@ pub(super) fn table_name(table: u32) -> String {
         TABLE_LOCAL => "local".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// Whether `stage` was observed: it has devices, and a program was attached on that side of each.
+pub(super) fn observed(evidence: &Evidence, topology: &Topology<'_>, stage: Stage) -> bool {
+    let (devices, direction) = match stage {
+        Stage::PodOut => (Vec::from_iter(topology.bridge), HookDirection::Ingress),
+        Stage::PodIn => (Vec::from_iter(topology.bridge), HookDirection::Egress),
+        Stage::OverlayOut => (Vec::from_iter(topology.overlay), HookDirection::Egress),
+        Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
+        Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
+        Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
+    };
+    let is_hooked = |index: u32| {
+        let mut hooks = evidence.hooks.iter();
+        hooks.any(|hook| hook.ifindex == index && hook.direction == direction && hook.attached)
+    };
+    evidence.traffic.is_some()
+        && !devices.is_empty()
+        && devices.iter().all(|link| is_hooked(link.index))
 }

@@ -1,7 +1,8 @@
 //! After which stage a flow's packets were lost.
 
+use super::case::observed;
 use crate::{
-    evidence::{Flow, Stage, StagePair},
+    evidence::{Evidence, Flow, Stage, StagePair},
     topology::Topology,
 };
 
@@ -11,12 +12,16 @@ const ENOUGH: u64 = 3;
 /// The last stage that saw the packets of `flow` that were lost on this node; `None` when none
 /// were. Only flows to a peer's or to the own pods are compared: others take other ways.
 #[must_use]
-pub fn lost_after(topology: &Topology<'_>, flow: &Flow) -> Option<Stage> {
+pub fn lost_after(evidence: &Evidence, topology: &Topology<'_>, flow: &Flow) -> Option<Stage> {
+    let is_seen = |pair: &StagePair| {
+        observed(evidence, topology, pair.last_seen())
+            && pair.next().is_none_or(|next| observed(evidence, topology, next))
+    };
     let died = |pair: &StagePair| {
         is_lossy(flow, *pair)
             && !(*pair == StagePair::OverlayToPod && is_translated(topology, flow))
     };
-    pairs_of(topology, flow).into_iter().find(died).map(StagePair::last_seen)
+    pairs_of(topology, flow).into_iter().filter(is_seen).find(died).map(StagePair::last_seen)
 }
 
 fn pairs_of(topology: &Topology<'_>, flow: &Flow) -> Vec<StagePair> {
@@ -105,7 +110,7 @@ mod tests {
     fn told(evidence: &Evidence) -> Vec<Option<Stage>> {
         let topology = Topology::of(evidence);
         let flows = &evidence.traffic.as_ref().unwrap().flows;
-        flows.iter().map(|flow| lost_after(&topology, flow)).collect()
+        flows.iter().map(|flow| lost_after(evidence, &topology, flow)).collect()
     }
 
     #[test]

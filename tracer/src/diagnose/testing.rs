@@ -144,6 +144,7 @@ impl Plan {
             capabilities: Vec::new(),
             flannel: Flannel { process: FlannelProcess::Flanneld, pid: Some(812), since: None },
             unseen: Vec::new(),
+            tables_after: None,
             tables_only: self.seconds == 0.0,
         };
         observe(&mut evidence);
@@ -277,6 +278,8 @@ impl Plan {
                 lost: Losses::default(),
                 lost_early: Losses::default(),
                 asking_out: 30,
+                addresses_asked: 2,
+                undelivered: Vec::new(),
                 outer_source: Some(self.node_ip(node)),
                 inner_source_mac: Some(mac(node)),
             });

@@ -22,17 +22,27 @@ pub(super) const RULE: Rule = Rule {
 
 /// How many packets must have asked before silence means something.
 const ENOUGH: u64 = 3;
+/// How many addresses must keep silent: a single one may have reasons of its own.
+const SEVERAL: u64 = 2;
 
 fn judge(case: &Case<'_>) -> Ruling {
     if !case.observed(Stage::WireIn) || !case.observed(Stage::OverlayIn) {
         return Ruling::default();
     }
-    let silent = case.topology.peers.iter().filter(|peer| peer.is_known());
-    let judged = silent.filter_map(|peer| {
-        let traffic = peer.traffic.filter(|traffic| is_one_way(traffic))?;
-        Some(judged(case, peer, traffic))
-    });
-    Ruling::from(judged.collect::<Vec<_>>())
+    let mut ruling = Ruling::default();
+    for peer in case.topology.peers.iter().filter(|peer| peer.is_known()) {
+        let Some(traffic) = peer.traffic.filter(|traffic| is_one_way(traffic)) else { continue };
+        if traffic.addresses_asked < SEVERAL {
+            ruling.unseen.push(format!(
+                "whether {} answers at all: one address there was asked and did not, which a \
+                 policy, a firewall or the pod itself can cause",
+                peer.label()
+            ));
+        } else {
+            ruling.judged.push(judged(case, peer, traffic));
+        }
+    }
+    ruling
 }
 
 /// Both reads saw packets leave, and no read saw one come.

@@ -22,31 +22,71 @@ pub(super) const RULE: Rule = Rule {
 
 /// How many packets must be lost before it means something.
 const ENOUGH: u64 = 3;
+/// One in so many of a peer's packets must be lost at least.
+const LEAST_SHARE: u64 = 100;
 
 fn judge(case: &Case<'_>) -> Ruling {
-    let mut judged = Vec::new();
+    let (mut judged, mut unseen) = (Vec::new(), Vec::new());
     for peer in case.topology.peers.iter().filter(|peer| peer.is_known()) {
         let Some(traffic) = peer.traffic else { continue };
         for pair in StagePair::LOCAL {
             let by_design = pair == StagePair::PodToOverlay && peer.direct.is_some();
-            if is_lossy(traffic, pair) && !by_design {
-                judged.push(loss(case, peer, traffic, pair));
+            if by_design || !case.observed_pair(pair) {
+                continue;
+            }
+            let lost = unaccounted(case, traffic, pair);
+            if !is_lossy(traffic, pair, lost) {
+                continue;
+            }
+            match policy_of(case, pair) {
+                Some(policy) => unseen.push(format!(
+                    "why {lost} packets of {} ended after {}: {policy} may forbid them",
+                    peer.label(),
+                    pair.last_seen().name()
+                )),
+                None => judged.push(loss(case, peer, traffic, pair, lost)),
             }
         }
     }
-    Ruling::from(judged)
+    Ruling { judged, unseen }
 }
 
-/// Packets were lost until the read in the middle, and more after it.
-const fn is_lossy(traffic: &PeerTraffic, pair: StagePair) -> bool {
-    let (lost, early) = (traffic.lost.at(pair), traffic.lost_early.at(pair));
-    lost >= ENOUGH && early >= 1 && lost > early
+/// Lost packets less those whose end is known: sent to nobody, or seen to leave un-encapsulated.
+fn unaccounted(case: &Case<'_>, traffic: &PeerTraffic, pair: StagePair) -> u64 {
+    let known = match pair {
+        StagePair::PodToOverlay => traffic.leaked,
+        StagePair::OverlayToPod => {
+            let to_nobody = traffic.undelivered.iter().filter(|it| !case.is_live_pod(it.address));
+            to_nobody.map(|it| it.packets).sum()
+        }
+        _ => 0,
+    };
+    traffic.lost.at(pair).saturating_sub(known)
 }
 
-fn loss(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic, pair: StagePair) -> Judged {
+/// Packets were lost until the read in the middle, and more after it; and not just a few of very
+/// many, as firewalls drop on every busy node (packets that conntrack calls invalid).
+fn is_lossy(traffic: &PeerTraffic, pair: StagePair, lost: u64) -> bool {
+    let (total, early) = (traffic.lost.at(pair), traffic.lost_early.at(pair));
+    let seen = traffic.packets.at(pair.last_seen());
+    lost >= ENOUGH && early >= 1 && total > early && lost * LEAST_SHARE >= seen
+}
+
+/// Network policies, where this node has them and they can be the end of a packet here.
+fn policy_of<'a>(case: &Case<'a>, pair: StagePair) -> Option<&'a str> {
+    let forwarded = matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod);
+    case.evidence.intent.policy_netfilter.first().filter(|_| forwarded).map(String::as_str)
+}
+
+fn loss(
+    case: &Case<'_>,
+    peer: &Peer<'_>,
+    traffic: &PeerTraffic,
+    pair: StagePair,
+    lost: u64,
+) -> Judged {
     let cidr = peer.cidr;
     let last = pair.last_seen().name();
-    let lost = traffic.lost.at(pair);
     let seen = traffic.packets.at(pair.last_seen());
     let next = pair.next().map_or("the peer", |stage| stage.name());
     Judged {

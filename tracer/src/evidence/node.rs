@@ -68,6 +68,9 @@ pub struct Intent {
     pub bridge_option: Option<String>,
     /// Devices named by `--uplink`.
     pub uplink_options: Vec<String>,
+    /// Chains that carry network policies on this node (kube-router's, Calico's).
+    #[serde(default)]
+    pub policy_netfilter: Vec<String>,
     /// FLANNEL-* chains and flannel's nft tables on this node, e.g. `chain FLANNEL-FWD`.
     pub flannel_netfilter: Vec<String>,
 }

@@ -78,12 +78,26 @@ pub struct PeerTraffic {
     pub lost: Losses,
     /// Packets that certainly died between two stages until the read in the middle.
     pub lost_early: Losses,
-    /// Of `packets.wire_out` those that ask for an answer: TCP, echo requests, DNS queries.
+    /// Of `packets.wire_out` those of pods of this node that ask for an answer: TCP, echo requests,
+    /// DNS queries.
     pub asking_out: u64,
+    /// How many of its addresses were asked.
+    pub addresses_asked: u64,
+    /// Addresses of this node for which more came out of the tunnel than went to a pod.
+    pub undelivered: Vec<Undelivered>,
     /// Outer source address of VXLAN received from it.
     pub outer_source: Option<IpAddr>,
     /// Inner Ethernet source of VXLAN received from it: its VTEP MAC.
     pub inner_source_mac: Option<MacAddress>,
+}
+
+/// An address of this node that packets of a peer did not reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undelivered {
+    /// The inner destination.
+    pub address: IpAddr,
+    /// Packets at overlay_in that are missing at pod_in, by the flow table.
+    pub packets: u64,
 }
 
 /// Packets that died between two stages, counted so that packets in flight at the moment of a

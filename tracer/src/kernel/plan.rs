@@ -21,6 +21,8 @@ pub struct Plan {
     pub config: Config,
     /// Pod CIDRs of peers in the order of their slots, the first at [`FIRST_PEER`].
     pub peers: Vec<IpNet>,
+    /// Pod CIDRs of this node.
+    pub own: Vec<IpNet>,
     /// Where programs go.
     pub hooks: Vec<PlannedHook>,
     /// What does not fit, in whole sentences.
@@ -66,7 +68,8 @@ pub fn plan(topology: &Topology<'_>, tables: &Tables) -> Plan {
         };
         hooks.extend(both(uplink, out, into, HookDirection::Egress));
     }
-    Plan { config, peers, hooks, unseen }
+    let own = topology.own_cidrs.clone();
+    Plan { config, peers, own, hooks, unseen }
 }
 
 /// Both hooks of a device; `out_at` is its side on which packets on their way out are seen.

@@ -84,8 +84,8 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize) -> Result<Reading> {
     })
 }
 
-/// Reads the flow table. Entries evicted meanwhile are left out; the walk ends after as many
-/// steps as the table has entries, even when eviction keeps sending it back to the start.
+/// Reads the flow table. Entries evicted meanwhile are left out. Eviction can send the walk back
+/// to its start, so it ends after twice as many steps as the table has entries at most.
 ///
 /// # Errors
 /// When the map is missing or cannot be read.

@@ -9,7 +9,11 @@ use aya::{
     programs::{ProgramError, SchedClassifier},
 };
 use ipnet::IpNet;
-use tracer_common::{names, peer::FIRST_PEER};
+use tracer_common::{
+    flow::{FLOWS, FlowValue},
+    names,
+    peer::FIRST_PEER,
+};
 
 use super::{
     AttachMode, FlowReading, Plan, Reading,
@@ -18,6 +22,11 @@ use super::{
     reading,
 };
 use crate::evidence::Hook;
+
+/// Bytes that the flow table may take of the kernel's memory.
+const FLOW_MEMORY: u32 = 48 << 20;
+/// Bytes of an entry beside its values: key, hash element, list node (kernel/bpf/hashtab.c).
+const ENTRY_OVERHEAD: u32 = 88;
 
 /// The object, built by build.rs.
 static OBJECT: &[u8] =
@@ -65,6 +74,8 @@ impl Session {
     pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
+            .map_max_entries(names::FLOWS4, flow_entries(possible_cpus()))
+            .map_max_entries(names::PEERS, FIRST_PEER + plan.peers.len() as u32)
             .load(OBJECT)
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
@@ -120,6 +131,17 @@ impl Session {
     }
 }
 
+/// CPUs that per-CPU maps have values for, present or not.
+fn possible_cpus() -> u32 {
+    aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1)
+}
+
+/// Entries of the flow table such that it stays below [`FLOW_MEMORY`] on any number of CPUs.
+fn flow_entries(cpus: u32) -> u32 {
+    let value = size_of::<FlowValue>() as u32;
+    (FLOW_MEMORY / (ENTRY_OVERHEAD + cpus * value)).min(FLOWS)
+}
+
 /// A program of the object, loaded on first use: several devices may share it.
 fn load_program<'a>(
     ebpf: &'a mut Ebpf,
@@ -169,4 +191,19 @@ fn load_error(error: EbpfError) -> StartError {
 
 fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_table_stays_within_its_memory_on_any_number_of_cpus() {
+        assert_eq!(flow_entries(4), FLOWS);
+        for cpus in [8, 64, 256, 1024] {
+            let bytes = flow_entries(cpus) * (ENTRY_OVERHEAD + cpus * 40);
+            assert!(bytes <= FLOW_MEMORY, "{cpus} CPUs: {bytes}");
+            assert!(flow_entries(cpus) > 1000, "{cpus} CPUs");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! flannel's traces in netfilter: signs that this is a flannel node.
+//! Whose rules are in netfilter: flannel's are a sign that this is a flannel node, those of network
+//! policies may be the end of a packet.
 //!
 //! Looking changes nothing: no kernel module is loaded and no table made by it.
 
@@ -8,23 +9,37 @@ mod nft;
 use std::collections::BTreeSet;
 
 /// What flannel's chains begin with, in iptables mode.
-const CHAIN_PREFIX: &str = "FLANNEL-";
+const FLANNEL_PREFIX: &str = "FLANNEL-";
+/// What the chains of network policies begin with: kube-router's (k3s has it built in), Calico's.
+const POLICY_PREFIXES: [&str; 3] = ["KUBE-NWPLCY", "KUBE-POD-FW", "cali-"];
 
-/// flannel's chains and tables of this thread's network namespace, e.g. `chain FLANNEL-FWD` or
-/// `nft table ip flannel-ipv4`, each once. Needs the capability NET_ADMIN.
+/// Who has rules in this thread's network namespace.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct NetfilterSigns {
+    /// flannel's chains and tables, e.g. `chain FLANNEL-FWD` or `nft table ip flannel-ipv4`.
+    pub flannel: Vec<String>,
+    /// Chains that carry network policies.
+    pub policy: Vec<String>,
+}
+
+/// The signs, each once. Needs the capability NET_ADMIN.
 ///
 /// # Errors
 /// When nftables or the legacy tables cannot be read.
-pub fn flannel_signs() -> anyhow::Result<Vec<String>> {
+pub fn netfilter_signs() -> anyhow::Result<NetfilterSigns> {
     let nft = nft::names()?;
-    let chains = nft.chains.into_iter().chain(legacy::chains()?);
-    let chains = chains.filter(|chain| chain.starts_with(CHAIN_PREFIX));
+    let chains: BTreeSet<String> = nft.chains.into_iter().chain(legacy::chains()?).collect();
     let tables = nft.tables.into_iter().filter(|(_, name)| is_flannel_table(name));
-    let signs: BTreeSet<String> = chains
-        .map(|chain| format!("chain {chain}"))
+    let starting = |prefix: &str| {
+        let chains = chains.iter().filter(move |chain| chain.starts_with(prefix));
+        chains.map(|chain| format!("chain {chain}")).collect::<Vec<_>>()
+    };
+    let flannel: BTreeSet<String> = starting(FLANNEL_PREFIX)
+        .into_iter()
         .chain(tables.map(|(family, name)| format!("nft table {family} {name}")))
         .collect();
-    Ok(signs.into_iter().collect())
+    let policy = POLICY_PREFIXES.iter().flat_map(|prefix| starting(prefix)).collect();
+    Ok(NetfilterSigns { flannel: flannel.into_iter().collect(), policy })
 }
 
 /// flannel's tables in nftables mode; it makes both even on an IPv4-only node.

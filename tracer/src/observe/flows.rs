@@ -1,14 +1,14 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
-use ipnet::IpNet;
-use tracer_common::stage::{FLOW_COUNTS, LEAK, OVERLAY_OUT, STAGES, WIRE_IN, WIRE_OUT};
+use ipnet::{IpNet, Ipv4Net};
+use tracer_common::stage::{FLOW_COUNTS, LEAK, OVERLAY_IN, OVERLAY_OUT, POD_IN, WIRE_IN, WIRE_OUT};
 
 use super::Observation;
 use crate::{
-    evidence::{Flow, Stage, StageCounts, Stranger},
+    evidence::{Flow, Stage, StageCounts, Stranger, Undelivered},
     kernel::FlowReading,
 };
 
@@ -27,8 +27,6 @@ pub(super) struct Flows {
     pub(super) listed: Vec<Flow>,
     /// Flows beyond [`LISTED`].
     pub(super) left_out: u64,
-    /// Packets of all flows by stage.
-    pub(super) packets_in_flows: [u64; STAGES],
     /// Senders that no peer's CIDR holds.
     pub(super) strangers: Vec<Stranger>,
     /// For each peer of the observation.
@@ -39,7 +37,23 @@ pub(super) struct Flows {
 #[derive(Default, Clone)]
 pub(super) struct SeenInFlows {
     pub(super) asking_out: u64,
+    pub(super) addresses_asked: BTreeSet<Ipv4Addr>,
     pub(super) outer_source: Option<IpAddr>,
+    /// By inner destination: packets at overlay_in and at pod_in.
+    arrived: BTreeMap<Ipv4Addr, (u64, u64)>,
+}
+
+impl SeenInFlows {
+    /// Destinations for which more came out of the tunnel than went to a pod.
+    pub(super) fn undelivered(&self) -> Vec<Undelivered> {
+        let missing = self.arrived.iter().filter(|(_, (came, went))| came > went);
+        missing
+            .map(|(address, (came, went))| Undelivered {
+                address: IpAddr::V4(*address),
+                packets: came - went,
+            })
+            .collect()
+    }
 }
 
 /// Compares the flow table at the two ends of the window.
@@ -49,7 +63,6 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
     let mut flows = Flows {
         listed: Vec::new(),
         left_out: 0,
-        packets_in_flows: [0; STAGES],
         strangers: Vec::new(),
         by_peer: vec![SeenInFlows::default(); observation.peers.len()],
     };
@@ -59,9 +72,6 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
         let packets = difference(start.copied(), end);
         if packets == [0; FLOW_COUNTS] {
             continue;
-        }
-        for (sum, packets) in flows.packets_in_flows.iter_mut().zip(packets) {
-            *sum += packets;
         }
         note_remote(observation, end, &packets, &mut flows.by_peer, &mut strangers);
         flows.listed.push(flow(end, &packets, start.is_none()));
@@ -106,28 +116,50 @@ fn note_remote(
     flow: &FlowReading,
     packets: &[u64; FLOW_COUNTS],
     by_peer: &mut [SeenInFlows],
-    strangers: &mut BTreeMap<Ipv4Addr, Stranger>,
+    strangers: &mut BTreeMap<(Ipv4Addr, Ipv4Addr), Stranger>,
 ) {
-    let peer_of = |address: Ipv4Addr| {
-        observation.peers.iter().position(|cidr: &IpNet| cidr.contains(&IpAddr::V4(address)))
-    };
-    if packets[WIRE_OUT] > 0
+    // What passes through this node, or is somebody's tunnel in the tunnel, asks nothing of us.
+    let asked = packets[WIRE_OUT].min(packets[OVERLAY_OUT]);
+    if asked > 0
         && asks_for_an_answer(flow)
-        && let Some(peer) = peer_of(flow.destination)
+        && holds(&observation.own, flow.source)
+        && let Some(peer) = peer_of(observation, flow.destination)
     {
-        by_peer[peer].asking_out += packets[WIRE_OUT];
+        by_peer[peer].asking_out += asked;
+        by_peer[peer].addresses_asked.insert(flow.destination);
+    }
+    let sender = peer_of(observation, flow.source);
+    if let Some(peer) = sender {
+        let (came, went) = by_peer[peer].arrived.entry(flow.destination).or_default();
+        *came += packets[OVERLAY_IN];
+        *went += packets[POD_IN];
     }
     let Some(outer) = flow.outer_remote.filter(|_| packets[WIRE_IN] > 0) else { return };
-    if let Some(peer) = peer_of(flow.source) {
+    if let Some(peer) = sender {
         by_peer[peer].outer_source = Some(IpAddr::V4(outer));
     } else {
-        let stranger = strangers.entry(outer).or_insert_with(|| Stranger {
+        let network = pod_network(observation, flow.source);
+        let stranger = strangers.entry((outer, network)).or_insert_with(|| Stranger {
             inner_source: IpAddr::V4(flow.source),
             outer_source: IpAddr::V4(outer),
             packets: 0,
         });
         stranger.packets += packets[WIRE_IN];
     }
+}
+
+fn holds(networks: &[IpNet], address: Ipv4Addr) -> bool {
+    networks.iter().any(|network| network.contains(&IpAddr::V4(address)))
+}
+
+fn peer_of(observation: &Observation, address: Ipv4Addr) -> Option<usize> {
+    observation.peers.iter().position(|cidr| cidr.contains(&IpAddr::V4(address)))
+}
+
+/// The network of an unknown sender's pod, by the size of our own.
+fn pod_network(observation: &Observation, address: Ipv4Addr) -> Ipv4Addr {
+    let length = observation.own.first().map_or(24, IpNet::prefix_len).min(32);
+    Ipv4Net::new(address, length).map_or(address, |network| network.network())
 }
 
 /// Whether a healthy far end would answer: TCP, an echo, a DNS query. UDP in general may not.
@@ -193,6 +225,7 @@ mod tests {
     fn observation(start: Vec<FlowReading>, end: Vec<FlowReading>) -> Observation {
         Observation {
             peers: vec!["10.244.2.0/24".parse().unwrap()],
+            own: vec!["10.244.1.0/24".parse().unwrap()],
             flows_start: start,
             flows_end: end,
             ..Observation::default()
@@ -210,7 +243,6 @@ mod tests {
             let flows = summarise(&observation(vec![with(flow, WIRE_OUT, 20)], vec![end]));
             assert_eq!(flows.listed[0].packets.wire_out, packets);
             assert_eq!(flows.listed[0].born_in_window, born);
-            assert_eq!(flows.packets_in_flows[WIRE_OUT], packets);
         }
     }
 
@@ -231,9 +263,30 @@ mod tests {
             (17, (40000, 53), 7),
             (17, (40000, 514), 0),
         ] {
-            let end = with(reading(POD, PEER_POD, protocol, ports), WIRE_OUT, 7);
+            let end = out(reading(POD, PEER_POD, protocol, ports), 7);
             assert_eq!(summarise(&observation(vec![], vec![end])).by_peer[0].asking_out, asking);
         }
+    }
+
+    fn out(flow: FlowReading, packets: u64) -> FlowReading {
+        with(with(flow, OVERLAY_OUT, packets), WIRE_OUT, packets)
+    }
+
+    #[test]
+    fn what_passes_through_or_was_tunnelled_by_a_pod_asks_nothing_of_us() {
+        let through = out(reading([192, 0, 2, 9], PEER_POD, TCP, (1, 2)), 7);
+        let nested = with(reading(POD, PEER_POD, TCP, (3, 4)), WIRE_OUT, 7);
+        let seen = &summarise(&observation(vec![], vec![through, nested])).by_peer[0];
+        assert_eq!((seen.asking_out, seen.addresses_asked.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_address_that_gets_less_than_came_is_undelivered() {
+        let dead = with(reading(PEER_POD, [10, 244, 1, 77], TCP, (1, 2)), OVERLAY_IN, 9);
+        let live = with(with(reading(PEER_POD, POD, TCP, (1, 2)), OVERLAY_IN, 9), POD_IN, 9);
+        let seen = &summarise(&observation(vec![], vec![dead, live])).by_peer[0];
+        let address = IpAddr::from([10, 244, 1, 77]);
+        assert_eq!(seen.undelivered(), [Undelivered { address, packets: 9 }]);
     }
 
     #[test]

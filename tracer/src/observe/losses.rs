@@ -1,6 +1,6 @@
 use tracer_common::{
     peer::OTHER,
-    stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT, TO_POD, WIRE_IN, WIRE_OUT},
+    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT, TO_POD, WIRE_IN, WIRE_OUT},
 };
 
 use super::Moment;
@@ -18,8 +18,11 @@ pub(super) fn lost(start: &Moment, end: &Moment, slot: usize) -> Losses {
     };
     let pair = |upstream, downstream| came(upstream).saturating_sub(went(slot, downstream));
     let translated = went(OTHER as usize, POD_IN);
+    // What the node itself sent was never at pod_out; counted at its least, as losses are.
+    let of_host = count(&end.early, slot, HOST).saturating_sub(count(&start.late, slot, HOST));
+    let of_pods = went(slot, OVERLAY_OUT).saturating_sub(of_host);
     Losses {
-        pod_to_overlay: pair(POD_OUT, OVERLAY_OUT),
+        pod_to_overlay: came(POD_OUT).saturating_sub(of_pods),
         overlay_to_wire: pair(OVERLAY_OUT, WIRE_OUT),
         wire_to_overlay: pair(WIRE_IN, OVERLAY_IN),
         overlay_to_pod: pair(TO_POD, POD_IN).saturating_sub(translated),

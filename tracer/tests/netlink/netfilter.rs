@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use tracer::netlink::flannel_signs;
+use tracer::netlink::netfilter_signs;
 
 use crate::namespace::Namespace;
 
 fn signs(namespace: &Namespace) -> Vec<String> {
-    namespace.run(|| flannel_signs().unwrap())
+    namespace.run(|| netfilter_signs().unwrap().flannel)
 }
 
 #[test]
