@@ -93,7 +93,12 @@ fn find_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RolePro
             Some(link) if link.vxlan.is_none() => {
                 Err(RoleProblem::NotVxlan { name: name.clone(), kind: kind_of(link) })
             }
-            found => Ok(found.map(|link| link.index)),
+            Some(link) => Ok(Some(link.index)),
+            // A misspelt name must not become the finding that the device is gone.
+            None if !overlay_candidates(tables, intent).is_empty() => {
+                Err(unknown(tables, "--overlay", name))
+            }
+            None => Ok(None),
         };
     }
     let candidates = overlay_candidates(tables, intent);
@@ -230,11 +235,15 @@ pub(super) fn named<'a>(
     option: &'static str,
     name: &str,
 ) -> Result<&'a Link, RoleProblem> {
-    tables.link_named(name).ok_or_else(|| RoleProblem::UnknownInterface {
+    tables.link_named(name).ok_or_else(|| unknown(tables, option, name))
+}
+
+fn unknown(tables: &Tables, option: &'static str, name: &str) -> RoleProblem {
+    RoleProblem::UnknownInterface {
         option,
         name: name.to_owned(),
         known: tables.links.iter().map(|link| link.name.clone()).collect(),
-    })
+    }
 }
 
 fn is_bridge(link: &Link) -> bool {

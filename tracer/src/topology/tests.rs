@@ -119,9 +119,19 @@ fn options_that_name_no_such_interface_are_wrong_usage() {
 }
 
 #[test]
+fn a_misspelt_overlay_beside_a_real_one_is_wrong_usage() {
+    let mut evidence = Plan::of(2, Pass::Tables).evidence();
+    evidence.intent.overlay_option = Some("flanel.1".to_owned());
+    let unknown = roles_of(&evidence).unwrap_err();
+    assert!(matches!(unknown, RoleProblem::UnknownInterface { option: "--overlay", .. }));
+    assert_eq!(unknown.exit_status(), 3);
+}
+
+#[test]
 fn a_named_overlay_that_does_not_exist_is_missing() {
     let plan = Plan::of(2, Pass::Tables);
     let mut evidence = plan.evidence();
+    tables(&mut evidence).links.retain(|link| link.index != OVERLAY);
     evidence.intent.overlay_option = Some("flannel.7".to_owned());
     let diagnosis = crate::diagnose::testing::judge(&mut evidence);
     assert_eq!(told(&diagnosis), ["flannel-link-missing flannel.7"]);
