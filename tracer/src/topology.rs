@@ -11,6 +11,7 @@ mod roles;
 mod signs;
 #[cfg(test)]
 mod tests;
+mod uplinks;
 
 use std::net::IpAddr;
 

@@ -1,13 +1,9 @@
 //! Which device is the overlay, the bridge, an uplink.
 
-use std::{collections::BTreeSet, net::IpAddr};
-
 use ipnet::IpNet;
 
-use super::{cidrs, signs};
-use crate::evidence::{
-    Address, Intent, Link, Origin, Roles, RouteOutcome, SubnetEnv, Tables, Vxlan,
-};
+use super::{cidrs, signs, uplinks};
+use crate::evidence::{Address, Intent, Link, Roles, SubnetEnv, Tables, Vxlan};
 
 /// VXLAN devices of other network plugins, which look like flannel's but for the name.
 const FOREIGN_OVERLAYS: [&str; 3] = ["vxlan.calico", "vxlan-v6.calico", "cilium_vxlan"];
@@ -87,7 +83,7 @@ impl RoleProblem {
 pub fn detect_roles(tables: &Tables, intent: &Intent) -> Result<Roles, RoleProblem> {
     let overlay = find_overlay(tables, intent)?;
     let bridge = find_bridge(tables, intent, overlay)?;
-    let uplinks = find_uplinks(tables, intent, overlay, bridge)?;
+    let uplinks = uplinks::find(tables, intent, overlay, bridge)?;
     Ok(Roles { overlay, bridge, uplinks })
 }
 
@@ -234,63 +230,7 @@ fn is_pod_gateway(
     })
 }
 
-fn find_uplinks(
-    tables: &Tables,
-    intent: &Intent,
-    overlay: Option<u32>,
-    bridge: Option<u32>,
-) -> Result<Vec<u32>, RoleProblem> {
-    if !intent.uplink_options.is_empty() {
-        let named = |name: &String| Ok(named(tables, "--uplink", name)?.index);
-        return intent.uplink_options.iter().map(named).collect();
-    }
-    let usable = |index: &u32| {
-        Some(*index) != overlay
-            && Some(*index) != bridge
-            && tables.link(*index).is_some_and(|link| link.name != "lo")
-    };
-    let vxlan = overlay.and_then(|index| tables.link(index)?.vxlan.as_ref());
-    let mut uplinks: BTreeSet<u32> = devices_towards_peers(tables, intent, overlay).collect();
-    uplinks.extend(vxlan.and_then(|vxlan| vxlan.link));
-    uplinks.retain(usable);
-    if uplinks.is_empty() {
-        let local = vxlan.and_then(|vxlan| vxlan.local);
-        uplinks.extend(local.and_then(|local| device_of(tables, local)).filter(usable));
-    }
-    if uplinks.is_empty() {
-        uplinks.extend(signs::default_devices(tables).iter().map(|link| link.index).filter(usable));
-    }
-    Ok(uplinks.into_iter().collect())
-}
-
-/// The devices by which the kernel would send to the peers' node addresses.
-fn devices_towards_peers(
-    tables: &Tables,
-    intent: &Intent,
-    overlay: Option<u32>,
-) -> impl Iterator<Item = u32> {
-    let on_overlay = tables.fdb.iter().filter(move |entry| Some(entry.ifindex) == overlay);
-    let nodes: BTreeSet<IpAddr> = on_overlay
-        .filter_map(|entry| entry.destination)
-        .chain(intent.peers.iter().map(|peer| peer.node_ip))
-        .collect();
-    tables
-        .answers
-        .iter()
-        .filter(move |answer| answer.origin == Origin::Node && nodes.contains(&answer.destination))
-        .filter_map(|answer| match &answer.outcome {
-            RouteOutcome::Route(route) => Some(&route.next_hops),
-            RouteOutcome::Refused(_) => None,
-        })
-        .flatten()
-        .filter_map(|hop| hop.ifindex)
-}
-
-fn device_of(tables: &Tables, address: IpAddr) -> Option<u32> {
-    tables.addresses.iter().find(|own| own.address == address).map(|own| own.ifindex)
-}
-
-fn named<'a>(
+pub(super) fn named<'a>(
     tables: &'a Tables,
     option: &'static str,
     name: &str,
