@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{cidrs, signs};
+use super::{cidrs, overlay, signs};
 use crate::evidence::{
     Address, Intent, Link, Origin, Roles, RouteOutcome, SubnetEnv, Tables, Vxlan,
 };
@@ -135,15 +135,19 @@ fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> 
         .collect();
     let env = intent.subnet_env.as_ref();
     let flannels_way = |link: &Link, vxlan: &Vxlan| {
-        !vxlan.learning && !vxlan.external && !contradicts(tables, link, env)
+        !vxlan.learning
+            && !vxlan.external
+            && !contradicts(tables, link, env)
+            && overlay::is_used_as_flannels(tables, link)
     };
-    let criteria: [&Criterion<'_>; 7] = [
+    let criteria: [&Criterion<'_>; 6] = [
         &|link, _| has_network_address(tables, link, env, true),
         &|link, _| has_network_address(tables, link, env, false),
         &|link, _| link.name.starts_with("flannel") && !link.name.starts_with(IPV6_TWIN_PREFIX),
         &|link, _| link.name.starts_with("flannel"),
-        &|link, vxlan| flannels_way(link, vxlan) && has_peer_entries(tables, link),
-        &|link, vxlan| flannels_way(link, vxlan) && has_host_address(tables, link),
+        &|link, vxlan| {
+            flannels_way(link, vxlan) && overlay::peer_entries(tables, link).next().is_some()
+        },
         &|link, vxlan| flannels_way(link, vxlan),
     ];
     criteria
@@ -173,23 +177,6 @@ fn contradicts(tables: &Tables, link: &Link, env: Option<&SubnetEnv>) -> bool {
         && cidrs::global_addresses(tables, link.index).next().is_some()
         && !has_network_address(tables, link, env, true)
         && !has_network_address(tables, link, env, false)
-}
-
-fn has_peer_entries(tables: &Tables, link: &Link) -> bool {
-    tables.fdb.iter().any(|entry| {
-        entry.ifindex == link.index
-            && entry.permanent
-            && entry.destination.is_some()
-            && signs::is_unicast_mac(entry.mac)
-    })
-}
-
-/// flannel gives its device a single host address, 10.244.1.0/32.
-fn has_host_address(tables: &Tables, link: &Link) -> bool {
-    let is_host = |address: &Address| {
-        address.prefix_length == if address.address.is_ipv4() { 32 } else { 128 }
-    };
-    cidrs::global_addresses(tables, link.index).any(is_host)
 }
 
 fn find_bridge(
