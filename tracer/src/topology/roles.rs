@@ -198,9 +198,22 @@ fn find_bridge(
             .any(|address| is_pod_gateway(tables, intent, overlay, address))
     };
     let bridges = || tables.links.iter().filter(|link| is_bridge(link));
-    let found =
-        bridges().find(holds_pods).or_else(|| bridges().find(|link| link.name == DEFAULT_BRIDGE));
-    Ok(found.map(|link| link.index))
+    let by_name = || {
+        bridges()
+            .find(|link| link.name == DEFAULT_BRIDGE && is_in_use(tables, intent, overlay, link))
+    };
+    Ok(bridges().find(holds_pods).or_else(by_name).map(|link| link.index))
+}
+
+/// Whether a bridge has ports, or an address that no known pod CIDR of this node contradicts; a
+/// left-over of another plugin has neither.
+fn is_in_use(tables: &Tables, intent: &Intent, overlay: Option<u32>, bridge: &Link) -> bool {
+    let own = cidrs::own(Some(tables), intent, overlay, None);
+    let is_ours = |address: &Address| {
+        own.is_empty() || own.iter().any(|cidr| cidr.contains(&address.address))
+    };
+    tables.links.iter().any(|link| link.master == Some(bridge.index))
+        || cidrs::global_addresses(tables, bridge.index).any(is_ours)
 }
 
 /// Whether a bridge's address says that the bridge holds the pods of this node: it lies in the
