@@ -5,6 +5,7 @@
 
 mod candidates;
 mod cidrs;
+mod overlay;
 mod peer;
 mod question;
 mod roles;

@@ -1,4 +1,7 @@
 //! `cni0-down`: the bridge of the pods is down, or was deleted while pods were on it.
+//!
+//! A bridge that no pod uses is healthy in any state: flannel's CNI plugin creates it and sets it
+//! up with the next pod.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +11,12 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, StagePair, Tables},
+    evidence::{Link, RouteKind, StagePair, Tables},
     topology::leaves_by,
 };
+
+/// Names that CNI plugins which route to each pod, without a bridge, give the pods' veths.
+const BRIDGELESS_VETHS: [&str; 2] = ["cali", "lxc"];
 
 pub(super) const RULE: Rule = Rule {
     code: "cni0-down",
@@ -22,34 +28,36 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(case: &Case<'_>) -> Ruling {
     let Some(tables) = case.topology.tables else { return Ruling::default() };
-    match case.topology.bridge {
-        Some(bridge) if bridge.up => Ruling::default(),
-        Some(bridge) => Ruling::from(vec![down(case, tables, bridge)]),
-        None => Ruling::from(deleted(case, tables)),
-    }
+    Ruling::from(match case.topology.bridge {
+        Some(bridge) if bridge.up => None,
+        Some(bridge) => down(case, tables, bridge),
+        None => deleted(case, tables),
+    })
 }
 
-fn down(case: &Case<'_>, tables: &Tables, bridge: &Link) -> Judged {
+fn down(case: &Case<'_>, tables: &Tables, bridge: &Link) -> Option<Judged> {
     let name = &bridge.name;
     let ports = tables.links.iter().filter(|link| link.master == Some(bridge.index)).count();
-    judged(
+    let orphans = orphans(case, tables);
+    if ports == 0 && orphans.is_empty() {
+        return None;
+    }
+    let mut evidence =
+        vec![format!("the bridge {name} exists, has {ports} ports, and its IFF_UP flag is clear")];
+    evidence.extend(orphans.first().map(|first| without_bridge(&orphans, first)));
+    Some(judged(
         case,
         name,
         format!("{name} is administratively down: the pods of this node reach nothing"),
-        vec![format!("the bridge {name} exists, has {ports} ports, and its IFF_UP flag is clear")],
+        evidence,
         vec![format!("ip link set {name} up")],
-    )
+    ))
 }
 
 /// The bridge is gone and the pods' veths are left. Without pods no bridge is needed.
 fn deleted(case: &Case<'_>, tables: &Tables) -> Option<Judged> {
     let own = case.topology.own_cidrs.first()?;
-    let orphans: Vec<&str> = tables
-        .links
-        .iter()
-        .filter(|link| is_orphan(case, tables, link))
-        .map(|link| link.name.as_str())
-        .collect();
+    let orphans = orphans(case, tables);
     let first = orphans.first()?;
     let name = case.evidence.intent.bridge_option.as_deref().unwrap_or("cni0");
     let node = &case.evidence.node.name;
@@ -57,10 +65,7 @@ fn deleted(case: &Case<'_>, tables: &Tables) -> Option<Judged> {
         case,
         name,
         format!("{name} was deleted: the running pods of this node reach nothing"),
-        vec![
-            format!("no bridge holds {own}"),
-            format!("{} veths of pods have no bridge ({first} among them)", orphans.len()),
-        ],
+        vec![format!("no bridge holds {own}"), without_bridge(&orphans, first)],
         vec![
             format!("kubectl drain {node} --ignore-daemonsets --delete-emptydir-data"),
             format!("kubectl uncordon {node}"),
@@ -69,21 +74,52 @@ fn deleted(case: &Case<'_>, tables: &Tables) -> Option<Judged> {
     ))
 }
 
-/// A veth whose other end is in another namespace and that leads nowhere: no master, no address,
-/// no route.
-fn is_orphan(case: &Case<'_>, tables: &Tables, link: &Link) -> bool {
-    let is_uplink = || case.topology.uplinks.iter().any(|uplink| uplink.index == link.index);
+fn without_bridge(orphans: &[&Link], first: &Link) -> String {
+    format!("{} veths of pods have no bridge ({} among them)", orphans.len(), first.name)
+}
+
+/// Veths that lost their bridge; none where pods are routed to without one (Canal, Cilium).
+fn orphans<'a>(case: &Case<'_>, tables: &'a Tables) -> Vec<&'a Link> {
+    let veths = || veths_of_pods(case, tables);
+    if veths().any(|link| is_of_bridgeless_plugin(tables, link)) {
+        return Vec::new();
+    }
+    veths().filter(|link| is_orphan(tables, link)).collect()
+}
+
+/// Veths whose other end is in another namespace, without the uplinks of a node that is a
+/// container itself.
+fn veths_of_pods<'a>(case: &Case<'_>, tables: &'a Tables) -> impl Iterator<Item = &'a Link> {
+    let uplinks: BTreeSet<u32> = case.topology.uplinks.iter().map(|link| link.index).collect();
+    tables.links.iter().filter(move |link| {
+        link.kind.as_deref() == Some("veth")
+            && link.lower_elsewhere
+            && !uplinks.contains(&link.index)
+    })
+}
+
+/// A plugin without a bridge routes each pod's address to its veth.
+fn is_of_bridgeless_plugin(tables: &Tables, link: &Link) -> bool {
+    let is_named = BRIDGELESS_VETHS.iter().any(|prefix| link.name.starts_with(prefix));
+    let has_pod_route = || {
+        tables.routes.iter().any(|route| {
+            route.kind == RouteKind::Unicast
+                && route.destination.prefix_len() == route.destination.max_prefix_len()
+                && leaves_by(route, link.index)
+        })
+    };
+    link.master.is_none() && (is_named || has_pod_route())
+}
+
+/// A veth that leads nowhere: no master, no address, no route. Link-local ones are on every
+/// device that is up.
+fn is_orphan(tables: &Tables, link: &Link) -> bool {
     let has_address = || tables.addresses_of(link.index).any(|it| it.address.is_ipv4());
     let is_routed = || {
         let routes = &mut tables.routes.iter();
         routes.any(|it| it.destination.addr().is_ipv4() && leaves_by(it, link.index))
     };
-    link.kind.as_deref() == Some("veth")
-        && link.lower_elsewhere
-        && link.master.is_none()
-        && !is_uplink()
-        && !has_address()
-        && !is_routed()
+    link.master.is_none() && !has_address() && !is_routed()
 }
 
 fn judged(
@@ -108,5 +144,61 @@ fn judged(
         supports: BTreeSet::new(),
         explains,
         as_break: format!("bridge {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        diagnose::testing::{BRIDGE, Pass, Plan, UPLINK, VETH, judge, link, tables, told, via},
+        evidence::Evidence,
+        topology::detect_roles,
+    };
+
+    #[test]
+    fn a_bridge_down_whose_ports_were_taken_is_told_by_the_orphans() {
+        let plan = Plan::of(2, Pass::Tables);
+        let mut evidence = plan.evidence();
+        for link in &mut tables(&mut evidence).links {
+            link.master = None;
+            link.up = link.index != BRIDGE;
+        }
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), ["cni0-down cni0"]);
+        assert!(diagnosis.findings[0].evidence[1].starts_with("2 veths of pods"));
+    }
+
+    #[test]
+    fn a_deleted_bridge_is_told_on_a_node_whose_uplink_is_a_veth_with_host_routes() {
+        let plan = Plan::of(2, Pass::SubnetEnv);
+        let mut evidence = plan.evidence();
+        let tables = tables(&mut evidence);
+        tables.links.retain(|link| link.index != BRIDGE);
+        tables.addresses.retain(|it| it.ifindex != BRIDGE);
+        tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(BRIDGE)));
+        tables.routes.push(via(plan.gateway().into(), None, UPLINK));
+        for link in &mut tables.links {
+            link.master = None;
+            if link.index == UPLINK {
+                link.kind = Some("veth".to_owned());
+                link.lower_elsewhere = true;
+            }
+        }
+        assert_eq!(told(&judge(&mut evidence)), ["cni0-down cni0"]);
+    }
+
+    #[test]
+    fn the_name_alone_makes_no_bridge_of_pods() {
+        let plan = Plan { pods: 0, ..Plan::of(2, Pass::SubnetEnv) };
+        let mut evidence = plan.evidence();
+        let role = |evidence: &Evidence| {
+            detect_roles(evidence.tables.as_ref().unwrap(), &evidence.intent).unwrap().bridge
+        };
+        tables(&mut evidence).links.push(link(BRIDGE, "cni0", Some("bridge")));
+        assert_eq!(role(&evidence), None);
+        let mut port = link(VETH, "veth0", Some("veth"));
+        port.master = Some(BRIDGE);
+        tables(&mut evidence).links.push(port);
+        assert_eq!(role(&evidence), Some(BRIDGE));
     }
 }

@@ -77,6 +77,9 @@ impl Plan {
         )
             .prop_map(|((nodes, network, length, lan), overlay, bridge, rest)| {
                 let (pods, pass, seconds, own) = rest;
+                // Nothing but its name tells flannel's device on a lone node without pods.
+                let alone = nodes == 1 && pods == 0;
+                let overlay = if alone { "flannel.1" } else { overlay };
                 Self {
                     nodes,
                     own: own % nodes,

@@ -18,7 +18,7 @@ pub struct Question {
     pub origin: Origin,
     /// The device by which a forwarded packet comes in (an ifindex).
     pub iif: Option<u32>,
-    /// The source address of a forwarded packet.
+    /// The source address of a forwarded packet, or of the tunnel's outer packets.
     pub source: Option<IpAddr>,
 }
 
@@ -40,10 +40,19 @@ impl Topology<'_> {
             questions.extend(self.of_pods(pod));
             questions.push(of_node(pod));
         }
-        for node_ip in self.node_addresses() {
-            questions.push(of_node(node_ip));
-        }
+        questions.extend(self.node_addresses().into_iter().map(|node| self.of_tunnel(node)));
         questions
+    }
+
+    /// Outer packets leave with the overlay device's local address, by which rules may choose
+    /// another route. The kernel refuses to answer for a source that is not its own.
+    fn of_tunnel(&self, destination: IpAddr) -> Question {
+        let local = self.overlay.and_then(|overlay| overlay.vxlan.as_ref()?.local);
+        let is_usable = |local: &IpAddr| {
+            local.is_ipv4() == destination.is_ipv4()
+                && self.tables.is_some_and(|tables| tables.is_local(*local))
+        };
+        Question { source: local.filter(is_usable), ..of_node(destination) }
     }
 
     /// Without a working bridge no pod can send, and the kernel refuses to answer for it.
@@ -68,4 +77,30 @@ impl Topology<'_> {
 
 const fn of_node(destination: IpAddr) -> Question {
     Question { destination, origin: Origin::Node, iif: None, source: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use crate::{
+        diagnose::testing::{Pass, Plan, UPLINK, tables},
+        evidence::Evidence,
+        topology::Topology,
+    };
+
+    fn sources(evidence: &Evidence, destination: IpAddr) -> Vec<Option<IpAddr>> {
+        let questions = Topology::of(evidence).questions();
+        questions.iter().filter(|it| it.destination == destination).map(|it| it.source).collect()
+    }
+
+    #[test]
+    fn nodes_are_asked_for_with_the_tunnels_own_address() {
+        let plan = Plan::of(2, Pass::Tables);
+        let mut evidence = plan.evidence();
+        let node = plan.node_ip(plan.hit());
+        assert_eq!(sources(&evidence, node), [Some(plan.node_ip(plan.own))]);
+        tables(&mut evidence).addresses.retain(|it| it.ifindex != UPLINK);
+        assert_eq!(sources(&evidence, node), [None], "an address that this node lost");
+    }
 }

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{cidrs, signs, uplinks};
+use super::{cidrs, overlay, signs, uplinks};
 use crate::evidence::{Address, Intent, Link, Roles, SubnetEnv, Tables, Vxlan};
 
 /// VXLAN devices of other network plugins, which look like flannel's but for the name.
@@ -131,15 +131,19 @@ fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> 
         .collect();
     let env = intent.subnet_env.as_ref();
     let flannels_way = |link: &Link, vxlan: &Vxlan| {
-        !vxlan.learning && !vxlan.external && !contradicts(tables, link, env)
+        !vxlan.learning
+            && !vxlan.external
+            && !contradicts(tables, link, env)
+            && overlay::is_used_as_flannels(tables, link)
     };
-    let criteria: [&Criterion<'_>; 7] = [
+    let criteria: [&Criterion<'_>; 6] = [
         &|link, _| has_network_address(tables, link, env, true),
         &|link, _| has_network_address(tables, link, env, false),
         &|link, _| link.name.starts_with("flannel") && !link.name.starts_with(IPV6_TWIN_PREFIX),
         &|link, _| link.name.starts_with("flannel"),
-        &|link, vxlan| flannels_way(link, vxlan) && has_peer_entries(tables, link),
-        &|link, vxlan| flannels_way(link, vxlan) && has_host_address(tables, link),
+        &|link, vxlan| {
+            flannels_way(link, vxlan) && overlay::peer_entries(tables, link).next().is_some()
+        },
         &|link, vxlan| flannels_way(link, vxlan),
     ];
     criteria
@@ -171,23 +175,6 @@ fn contradicts(tables: &Tables, link: &Link, env: Option<&SubnetEnv>) -> bool {
         && !has_network_address(tables, link, env, false)
 }
 
-fn has_peer_entries(tables: &Tables, link: &Link) -> bool {
-    tables.fdb.iter().any(|entry| {
-        entry.ifindex == link.index
-            && entry.permanent
-            && entry.destination.is_some()
-            && signs::is_unicast_mac(entry.mac)
-    })
-}
-
-/// flannel gives its device a single host address, 10.244.1.0/32.
-fn has_host_address(tables: &Tables, link: &Link) -> bool {
-    let is_host = |address: &Address| {
-        address.prefix_length == if address.address.is_ipv4() { 32 } else { 128 }
-    };
-    cidrs::global_addresses(tables, link.index).any(is_host)
-}
-
 fn find_bridge(
     tables: &Tables,
     intent: &Intent,
@@ -207,9 +194,22 @@ fn find_bridge(
             .any(|address| is_pod_gateway(tables, intent, overlay, address))
     };
     let bridges = || tables.links.iter().filter(|link| is_bridge(link));
-    let found =
-        bridges().find(holds_pods).or_else(|| bridges().find(|link| link.name == DEFAULT_BRIDGE));
-    Ok(found.map(|link| link.index))
+    let by_name = || {
+        bridges()
+            .find(|link| link.name == DEFAULT_BRIDGE && is_in_use(tables, intent, overlay, link))
+    };
+    Ok(bridges().find(holds_pods).or_else(by_name).map(|link| link.index))
+}
+
+/// Whether a bridge has ports, or an address that no known pod CIDR of this node contradicts; a
+/// left-over of another plugin has neither.
+fn is_in_use(tables: &Tables, intent: &Intent, overlay: Option<u32>, bridge: &Link) -> bool {
+    let own = cidrs::own(Some(tables), intent, overlay, None);
+    let is_ours = |address: &Address| {
+        own.is_empty() || own.iter().any(|cidr| cidr.contains(&address.address))
+    };
+    tables.links.iter().any(|link| link.master == Some(bridge.index))
+        || cidrs::global_addresses(tables, bridge.index).any(is_ours)
 }
 
 /// Whether a bridge's address says that the bridge holds the pods of this node: it lies in the

@@ -11,6 +11,8 @@ use crate::evidence::{Intent, Link, MacAddress, RouteKind, Tables};
 const WIREGUARD_PREFIX: &str = "flannel-wg";
 /// Name of the device of flannel's ipip backend.
 const IPIP_NAME: &str = "flannel.ipip";
+/// Name of the TUN device of flannel's udp backend, before its number.
+const UDP_PREFIX: &str = "flannel";
 
 /// Every sign that flannel runs or ran on this node, in words; empty when there is none.
 #[must_use]
@@ -42,6 +44,9 @@ pub fn other_backend(tables: &Tables, intent: &Intent) -> Option<&'static str> {
     if named(IPIP_NAME) || routes_by_ipip(tables, intent) {
         return Some("ipip");
     }
+    if tables.links.iter().any(is_udp_tunnel) {
+        return Some("udp");
+    }
     is_host_gateway(tables, intent).then_some("host-gw")
 }
 
@@ -60,6 +65,13 @@ fn device_in_use(tables: &Tables) -> Option<String> {
     Some(format!("{} is in use", link.name))
 }
 
+/// `flannel0`, a TUN device through which flannel itself carries each packet.
+fn is_udp_tunnel(link: &Link) -> bool {
+    let number = link.name.strip_prefix(UDP_PREFIX);
+    link.kind.as_deref() == Some("tun")
+        && number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn routes_by_ipip(tables: &Tables, intent: &Intent) -> bool {
     let networks = pod_networks(tables, intent);
     let ipip: Vec<u32> = tables
@@ -75,12 +87,16 @@ fn routes_by_ipip(tables: &Tables, intent: &Intent) -> bool {
 }
 
 /// flannel's VXLAN leaves 50 bytes for the outer headers and host-gw none, so the MTU decides
-/// where it is known; with DirectRouting the routes of VXLAN look like those of host-gw.
+/// where it is known; with DirectRouting the routes of VXLAN look like those of host-gw. flannel's
+/// interface is that of the routes to the nodes, which need not be that of the default route.
 fn is_host_gateway(tables: &Tables, intent: &Intent) -> bool {
+    let by_nodes: Vec<&Link> = routes_by_node_addresses(tables, intent).collect();
     let defaults = default_devices(tables);
     match intent.subnet_env.as_ref().and_then(|env| env.mtu) {
-        Some(mtu) if !defaults.is_empty() => defaults.iter().any(|link| link.mtu == mtu),
-        _ => routes_by_node_addresses(tables, intent),
+        Some(mtu) if !(by_nodes.is_empty() && defaults.is_empty()) => {
+            by_nodes.iter().chain(&defaults).any(|link| link.mtu == mtu)
+        }
+        _ => !by_nodes.is_empty(),
     }
 }
 
@@ -96,22 +112,27 @@ pub(super) fn default_devices(tables: &Tables) -> Vec<&Link> {
         .collect()
 }
 
-fn routes_by_node_addresses(tables: &Tables, intent: &Intent) -> bool {
+/// The devices of routes that lead to other nodes' pod CIDRs by a node address.
+fn routes_by_node_addresses<'a>(
+    tables: &'a Tables,
+    intent: &Intent,
+) -> impl Iterator<Item = &'a Link> {
     let networks = pod_networks(tables, intent);
-    let inside = |cidr: IpNet| networks.iter().any(|network| network.contains(&cidr));
-    let is_pod_address =
-        |address: &IpAddr| networks.iter().any(|network| network.contains(address));
-    tables.routes.iter().any(|route| {
-        let own = tables.addresses.iter().any(|own| route.destination.contains(&own.address));
-        route.table == TABLE_MAIN
-            && route.kind == RouteKind::Unicast
-            && !own
-            && inside(route.destination)
-            && route
-                .next_hops
-                .iter()
-                .any(|hop| hop.gateway.as_ref().is_some_and(|gateway| !is_pod_address(gateway)))
-    })
+    tables
+        .routes
+        .iter()
+        .filter(|route| route.table == TABLE_MAIN && route.kind == RouteKind::Unicast)
+        .filter(|route| {
+            !tables.addresses.iter().any(|own| route.destination.contains(&own.address))
+        })
+        .flat_map(|route| route.next_hops.iter().map(|hop| (route.destination, hop)))
+        .filter(move |(cidr, hop)| {
+            let inside = networks.iter().any(|network| network.contains(cidr));
+            let by_a_pod =
+                |gateway: &IpAddr| networks.iter().any(|network| network.contains(gateway));
+            inside && hop.gateway.as_ref().is_some_and(|gateway| !by_a_pod(gateway))
+        })
+        .filter_map(|(_, hop)| tables.link(hop.ifindex?))
 }
 
 /// The cluster's pod networks as far as they can be told without an overlay device.
@@ -119,4 +140,64 @@ fn pod_networks(tables: &Tables, intent: &Intent) -> Vec<IpNet> {
     let bridge = tables.link_named("cni0").map(|link| link.index);
     let own = super::cidrs::own(Some(tables), intent, None, bridge);
     super::cidrs::cluster(intent, &own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::other_backend;
+    use crate::{
+        diagnose::testing::{UPLINK, link, via},
+        evidence::{Intent, SubnetEnv, Tables},
+    };
+
+    const STORAGE: u32 = 3;
+
+    fn env(mtu: u32) -> Intent {
+        Intent {
+            subnet_env: Some(SubnetEnv {
+                path: "/run/flannel/subnet.env".into(),
+                networks: vec!["10.244.0.0/16".parse().unwrap()],
+                subnets: vec!["10.244.1.1/24".parse().unwrap()],
+                mtu: Some(mtu),
+                ip_masq: None,
+            }),
+            ..Intent::default()
+        }
+    }
+
+    /// The default route by the first device, the peers behind a second one with jumbo frames.
+    fn two_devices() -> Tables {
+        let mut jumbo = link(STORAGE, "eth1", None);
+        jumbo.mtu = 9000;
+        Tables {
+            links: vec![link(UPLINK, "eth0", None), jumbo],
+            routes: vec![
+                via("0.0.0.0/0".parse().unwrap(), "192.168.1.1".parse().ok(), UPLINK),
+                via("10.244.2.0/24".parse().unwrap(), "10.0.0.12".parse().ok(), STORAGE),
+            ],
+            ..Tables::default()
+        }
+    }
+
+    #[test]
+    fn host_gateway_by_a_second_device_is_told_by_its_mtu() {
+        let mut tables = two_devices();
+        assert_eq!(other_backend(&tables, &env(9000)), Some("host-gw"));
+        assert_eq!(other_backend(&tables, &env(8950)), None, "DirectRouting of VXLAN");
+        tables.routes.remove(0);
+        assert_eq!(other_backend(&tables, &env(8950)), None, "without a default route too");
+    }
+
+    #[test]
+    fn the_udp_backend_is_told_by_its_tun_device() {
+        for (name, kind, backend) in [
+            ("flannel0", "tun", Some("udp")),
+            ("flannel", "tun", None),
+            ("flannel0", "dummy", None),
+        ] {
+            let mut tables = two_devices();
+            tables.links.push(link(30, name, Some(kind)));
+            assert_eq!(other_backend(&tables, &env(8950)), backend, "{name} {kind}");
+        }
+    }
 }

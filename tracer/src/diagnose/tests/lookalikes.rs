@@ -93,6 +93,34 @@ fn veths_of_others_without_a_bridge() {
 }
 
 #[test]
+fn a_bridge_that_no_pod_uses_may_be_down() {
+    assert_healthy(3, |evidence, _| {
+        let tables = tables(evidence);
+        tables.links.retain(|link| link.index < VETH);
+        tables.links.iter_mut().find(|link| link.index == BRIDGE).unwrap().up = false;
+        tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(BRIDGE)));
+    });
+}
+
+#[test]
+fn pods_of_a_plugin_without_a_bridge() {
+    for name in ["cali0ab1", "lxc_health", "veth7"] {
+        assert_healthy(3, |evidence, plan| {
+            let tables = tables(evidence);
+            tables.links.retain(|link| link.index != BRIDGE);
+            tables.addresses.retain(|address| address.ifindex != BRIDGE);
+            tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(BRIDGE)));
+            // One pod is routed to, the other's route is not there yet.
+            let first = tables.links.iter_mut().find(|link| link.index == VETH).unwrap();
+            first.name = name.to_owned();
+            tables.links.iter_mut().for_each(|link| link.master = None);
+            let pod = IpNet::from(nth_address(plan.own_cidr(), 9));
+            tables.routes.push(via(pod, None, VETH));
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_left_while_a_client_keeps_calling() {
     for pass in [Pass::Tables, Pass::SubnetEnv] {
         let plan = Plan::of(3, pass);
