@@ -52,7 +52,7 @@ fn both_nodes_count_the_same_segments(seed: u64, mode: &str) {
         assert!(sent > DATAGRAMS + BULK / per_segment, "{sent} are fewer than the segments sent");
     }
     let total = one.traffic.unwrap().stages.overlay_out.packets;
-    println!("seed {seed}, {mode}: {total} segments one way, equal at all eight hooks");
+    println!("seed {seed}, {mode}: {total} segments one way, equal at all six hooks");
 }
 
 fn watch(lab: &Lab, node: usize, mode: &str) -> Watch {

@@ -8,6 +8,8 @@ use tracer_ebpf::parse::{Inner, Packet};
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
+/// The number of a VLAN in a tag (VLAN_VID_MASK, include/linux/if_vlan.h).
+const VLAN_NUMBER: u32 = 0xfff;
 
 /// A packet at a tc hook.
 #[derive(Clone, Copy)]
@@ -37,11 +39,24 @@ impl Skb {
         unsafe { (*self.0).len }
     }
 
-    /// Whether the frame is for another host: the IP stack will not take it.
+    /// Whether the IP stack will not take a received frame, because it is for another host, or of
+    /// a VLAN: on a VLAN's own device the tag is gone, and elsewhere the kernel makes it a
+    /// packet for another host after us (net/core/dev.c, __netif_receive_skb_core, Linux 6.18).
     #[inline(always)]
     pub(crate) fn is_for_another_host(self) -> bool {
         // SAFETY: valid context.
-        unsafe { (*self.0).pkt_type == OTHERHOST }
+        let kind = unsafe { (*self.0).pkt_type };
+        kind == OTHERHOST || self.has_vlan()
+    }
+
+    /// Whether its metadata has a tag with the number of a VLAN; 0 is a priority only.
+    #[inline(always)]
+    fn has_vlan(self) -> bool {
+        // SAFETY: valid context. Up to 6.0 a tag that was taken away leaves its number behind, so
+        // the number alone proves nothing.
+        let present = unsafe { (*self.0).vlan_present };
+        // SAFETY: valid context.
+        present != 0 && unsafe { (*self.0).vlan_tci } & VLAN_NUMBER != 0
     }
 
     #[inline(always)]

@@ -76,7 +76,7 @@ const OUT: &[Stage] = &[Stage::PodOut, Stage::OverlayOut, Stage::WireOut];
 pub(crate) fn all(plan: &Plan, bridge: &str) -> Vec<Case> {
     let mut mac = [0; 6];
     for (byte, text) in mac.iter_mut().zip(bridge.split(':')) {
-        *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+        *byte = u8::from_str_radix(text, 16).unwrap();
     }
     let (node, peer) = (&plan.nodes[NODE], &plan.nodes[PEER]);
     let mut maker = Maker { plan, node, peer, bridge: Mac(mac), cases: Vec::new() };
@@ -246,7 +246,7 @@ impl Maker<'_> {
 
         // The first one holds all headers; the kernel puts the two together before it unpacks.
         let whole = self.tunnelled(&self.inner_frame(&self.inner(other).bytes()));
-        let parts = whole.in_two(64).map(|part| self.to_node(&part.bytes())).concat();
+        let parts = whole.in_two(56).map(|part| self.to_node(&part.bytes())).concat();
         self.add("outer fragments", From::Lan, parts, row(self.port(), IN));
 
         let nested = vxlan(self.plan.vni, &self.inner_frame(&self.inner(other).bytes()));
