@@ -95,8 +95,7 @@ impl fmt::Display for Said {
 
 impl Injected<'_> {
     /// Holds an answer from one of the nodes against the fault. A node that talks to the victim
-    /// must say a lesser code, except where only the pods of the victim are cut off: the node
-    /// itself still answers then, and nothing may be said.
+    /// must say a lesser code.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -107,8 +106,7 @@ impl Injected<'_> {
         }
         observed(answer)?;
         let affected = self.fault.affected(self.plan, self.site).contains(&node);
-        let may_be_heard = matches!(self.fault.subject, Subject::Bridge | Subject::BridgeGone);
-        if affected && !(may_be_heard && answer.findings().is_empty()) {
+        if affected {
             self.judge_affected(answer)?;
             return Ok(Said::Lesser);
         }

@@ -8,7 +8,7 @@ use tracer_tests::{
     fault::{self, Injection},
     lab::{LOCK_WAIT, Lab},
     matrix::in_parallel,
-    plan::{Plan, Site},
+    plan::{Node, Plan, Site},
     script::{Script, Tool},
     seed::Shape,
     tracer::{CheckOutput, Intent},
@@ -32,9 +32,9 @@ fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
     lab.inject(&fault::named(name).unwrap(), Site { victim, peer }).unwrap()
 }
 
-/// Lets the victim's packet filter drop something, until dropped.
-fn drop_by_nft(lab: &Lab, hook: &str, matches: &str) -> Injection {
-    let namespace = Some(lab.plan().victim().namespace.as_str());
+/// Lets a node's packet filter drop something, until dropped.
+fn drop_by_nft(node: &Node, hook: &str, matches: &str) -> Injection {
+    let namespace = Some(node.namespace.as_str());
     let nft = |lines: &[String]| Script::new(Tool::Nft, namespace, lines.iter().cloned());
     let rules = [
         "add table inet fltr_drop".to_owned(),
@@ -126,7 +126,7 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
         ("input", format!("ip saddr {} udp dport {port}", peer.ip), "wire_in", "one-way-out"),
         ("forward", format!("ip saddr {cidr}"), "overlay_in", "ok"),
     ] {
-        let _drop = drop_by_nft(&lab, hook, &matches);
+        let _drop = drop_by_nft(plan.victim(), hook, &matches);
         for answer in check_victim(&lab) {
             let finding = only_finding(&answer).unwrap();
             let told = (&finding["code"], &finding["subject"]["key"], &finding["severity"]);
@@ -144,5 +144,22 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
         let extra = [&WINDOW[..], &["--fail-on", "critical"]].concat();
         let lenient = lab.check(plan.site.victim, Intent::SubnetEnv, &extra).unwrap();
         assert_eq!((lenient.findings().len(), lenient.status), (1, 0), "{last_stage}");
+    }
+}
+
+#[test]
+fn a_loss_on_the_peer_is_told_by_the_flows_that_get_no_answer() {
+    let lab = lab(413);
+    let plan = lab.plan();
+    let (victim, peer) = (plan.victim(), plan.peer());
+    let _traffic = lab.traffic_all_pairs();
+    let _drop = drop_by_nft(peer, "forward", &format!("ip saddr {}", victim.subnet));
+    for answer in check_victim(&lab) {
+        let finding = only_finding(&answer).unwrap();
+        assert_eq!(answer.findings(), [("unexplained-loss", peer.subnet.to_string().as_str())]);
+        assert!(finding["title"].as_str().unwrap().ends_with("lost after wire_out"), "{finding}");
+        assert_eq!(answer.status, 1);
+        let ok = |(_, state): &(String, String)| state == "ok";
+        assert!(peer_states(&answer).unwrap().iter().all(ok), "{answer:?}");
     }
 }

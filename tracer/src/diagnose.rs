@@ -20,6 +20,7 @@ mod pod_route_blackholed;
 mod pod_route_missing;
 mod remedy;
 mod rule;
+mod silence;
 mod steady;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,6 +7,7 @@
 
 mod flows;
 mod losses;
+mod unanswered;
 
 use ipnet::IpNet;
 use tracer_common::{
@@ -17,8 +18,8 @@ use tracer_common::{
 
 use crate::{
     evidence::{
-        Count, MacAddress, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts, StageTotals,
-        Traffic,
+        Count, Losses, MacAddress, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts,
+        StageTotals, Traffic,
     },
     kernel::{FlowReading, Reading, SlotReading},
 };
@@ -49,6 +50,8 @@ pub struct Observation {
     pub end: Moment,
     /// The flow table at the start.
     pub flows_start: Vec<FlowReading>,
+    /// The flow table in the middle.
+    pub flows_middle: Vec<FlowReading>,
     /// The flow table at the end.
     pub flows_end: Vec<FlowReading>,
 }
@@ -60,15 +63,21 @@ pub fn traffic(observation: &Observation) -> Traffic {
     let whole = slots_between(&observation.start.early, &observation.end.late);
     let stages = totals(&whole);
     let other = other(observation);
-    let peers = observation.peers.iter().enumerate().zip(by_peer);
+    let unanswered = unanswered::by_peer(observation);
+    let peers = observation.peers.iter().enumerate().zip(by_peer).zip(unanswered);
     let peers = peers
-        .map(|((index, cidr), seen)| PeerTraffic {
-            cidr: *cidr,
-            asking_out: seen.asking_out,
-            addresses_asked: seen.addresses_asked.len() as u64,
-            undelivered: seen.undelivered(),
-            outer_source: seen.outer_source,
-            ..peer(observation, FIRST_PEER as usize + index)
+        .map(|(((index, cidr), seen), unanswered)| {
+            let exact = peer(observation, FIRST_PEER as usize + index);
+            PeerTraffic {
+                cidr: *cidr,
+                asking_out: seen.asking_out,
+                addresses_asked: seen.addresses_asked.len() as u64,
+                undelivered: seen.undelivered(),
+                outer_source: seen.outer_source,
+                lost: Losses { wire_to_peer: unanswered.packets, ..exact.lost },
+                lost_early: Losses { wire_to_peer: unanswered.early, ..exact.lost_early },
+                ..exact
+            }
         })
         .collect();
     listed.truncate(flows::LISTED);
@@ -181,16 +190,19 @@ fn parse_errors(observation: &Observation) -> Vec<ParseErrors> {
 
 fn own(observation: &Observation) -> SelfCounters {
     let (start, end) = (&observation.start.early, &observation.end.late);
-    // Nothing is ever deleted, so what was inserted and is not there has been evicted. The table
-    // was empty when the object was loaded, and so was the counter.
-    let present = observation.flows_end.len() as u64;
     SelfCounters {
         parse_errors: parse_errors(observation).iter().map(|error| error.packets).sum(),
         slow_parse: end.slow_parse.saturating_sub(start.slow_parse),
         events_lost: 0,
-        flow_evictions: end.flow_inserts.saturating_sub(present),
+        flow_evictions: evicted(observation),
         map_insert_failures: end.flow_insert_failures.saturating_sub(start.flow_insert_failures),
     }
+}
+
+/// Flows that were pushed out of the table since it was loaded, when it and its counter were empty.
+/// Nothing is ever deleted, so what was inserted and is not there has been evicted.
+fn evicted(observation: &Observation) -> u64 {
+    observation.end.late.flow_inserts.saturating_sub(observation.flows_end.len() as u64)
 }
 
 /// A flow's own leak counter stands behind its stages.

@@ -76,11 +76,12 @@ async fn window(
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
     let middle = moment(&mut session).await?;
+    let flows_middle = session.read_flows()?;
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
     let end = moment(&mut session).await?;
     let flows_end = session.read_flows()?;
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
-    Ok(Observation { peers, own, start, middle, end, flows_start, flows_end })
+    Ok(Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end })
 }
 
 async fn moment(session: &mut Session) -> anyhow::Result<Moment> {

@@ -46,6 +46,7 @@ fn packets_of(traffic: &Traffic, effects: &BTreeSet<Effect>, cidr: IpNet) -> u64
         + lost(StagePair::OverlayToWire)
         + lost(StagePair::WireToOverlay)
         + lost(StagePair::OverlayToPod)
+        + lost(StagePair::WireToPeer)
         + unanswered
 }
 

@@ -6,6 +6,7 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    silence::is_silent,
 };
 use crate::{
     evidence::{PeerTraffic, Stage},
@@ -20,38 +21,16 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// How many packets must have asked before silence means something.
-const ENOUGH: u64 = 3;
-/// How many addresses must keep silent: a single one may have reasons of its own.
-const SEVERAL: u64 = 2;
-
 fn judge(case: &Case<'_>) -> Ruling {
     if !case.observed(Stage::WireIn) || !case.observed(Stage::OverlayIn) {
         return Ruling::default();
     }
-    let mut ruling = Ruling::default();
-    for peer in case.topology.peers.iter().filter(|peer| peer.is_known()) {
-        let Some(traffic) = peer.traffic.filter(|traffic| is_one_way(traffic)) else { continue };
-        if traffic.addresses_asked < SEVERAL {
-            ruling.unseen.push(format!(
-                "whether {} answers at all: one address there was asked and did not, which a \
-                 policy, a firewall or the pod itself can cause",
-                peer.label()
-            ));
-        } else {
-            ruling.judged.push(judged(case, peer, traffic));
-        }
-    }
-    ruling
-}
-
-/// Both reads saw packets leave, and no read saw one come.
-const fn is_one_way(traffic: &PeerTraffic) -> bool {
-    traffic.asking_out >= ENOUGH
-        && traffic.early.wire_out > 0
-        && traffic.packets.wire_out > traffic.early.wire_out
-        && traffic.packets.wire_in == 0
-        && traffic.packets.overlay_in == 0
+    let known = case.topology.peers.iter().filter(|peer| peer.is_known());
+    let judged = known.filter_map(|peer| {
+        let traffic = peer.traffic.filter(|traffic| is_silent(traffic))?;
+        Some(judged(case, peer, traffic))
+    });
+    Ruling::from(judged.collect::<Vec<_>>())
 }
 
 fn judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic) -> Judged {

@@ -1,4 +1,5 @@
-//! `unexplained-loss`: packets of a peer die between two stages of this node, by no known cause.
+//! `unexplained-loss`: packets of a peer die between two stages of this node, or beyond its uplink,
+//! by no known cause.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +7,10 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    silence::is_silent,
 };
 use crate::{
-    evidence::{PeerTraffic, StagePair},
+    evidence::{PeerTraffic, Stage, StagePair},
     topology::Peer,
 };
 
@@ -26,29 +28,40 @@ const ENOUGH: u64 = 3;
 const LEAST_SHARE: u64 = 100;
 
 fn judge(case: &Case<'_>) -> Ruling {
-    let (mut judged, mut unseen) = (Vec::new(), Vec::new());
+    let mut ruling = Ruling::default();
     for peer in case.topology.peers.iter().filter(|peer| peer.is_known()) {
         let Some(traffic) = peer.traffic else { continue };
-        for pair in StagePair::LOCAL {
-            let by_design = pair == StagePair::PodToOverlay && peer.direct.is_some();
-            if by_design || !case.observed_pair(pair) {
-                continue;
-            }
+        for pair in StagePair::LOCAL.into_iter().chain([StagePair::WireToPeer]) {
             let lost = unaccounted(case, traffic, pair);
-            if !is_lossy(traffic, pair, lost) {
+            if !is_judged(case, peer, traffic, pair) || !is_lossy(traffic, pair, lost) {
                 continue;
             }
             match policy_of(case, pair) {
-                Some(policy) => unseen.push(format!(
-                    "why {lost} packets of {} ended after {}: {policy} may forbid them",
+                Some(policy) => ruling.unseen.push(format!(
+                    "why {lost} packets of {} ended after {}: network policies, as {policy} here, \
+                     may forbid them",
                     peer.label(),
                     pair.last_seen().name()
                 )),
-                None => judged.push(loss(case, peer, traffic, pair, lost)),
+                None => ruling.judged.push(loss(case, peer, told(case, traffic, pair, lost), pair)),
             }
         }
     }
-    Ruling { judged, unseen }
+    ruling
+}
+
+/// Whether a pair can be judged: both ends were observed and packets of the peer go that way.
+/// When nothing at all comes from a peer, several of whose addresses were asked, that is
+/// `tunnel-one-way`.
+fn is_judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic, pair: StagePair) -> bool {
+    let goes_there = match pair {
+        StagePair::PodToOverlay => peer.direct.is_none(),
+        StagePair::WireToPeer => {
+            case.observed(Stage::WireIn) && (traffic.packets.wire_in > 0 || !is_silent(traffic))
+        }
+        _ => true,
+    };
+    goes_there && case.observed_pair(pair)
 }
 
 /// Lost packets less those whose end is known: sent to nobody, or seen to leave un-encapsulated.
@@ -72,34 +85,42 @@ fn is_lossy(traffic: &PeerTraffic, pair: StagePair, lost: u64) -> bool {
     lost >= ENOUGH && early >= 1 && total > early && lost * LEAST_SHARE >= seen
 }
 
-/// Network policies, where this node has them and they can be the end of a packet here.
+/// Network policies, where this cluster has them and they can be the end of a packet there.
 fn policy_of<'a>(case: &Case<'a>, pair: StagePair) -> Option<&'a str> {
-    let forwarded = matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod);
-    case.evidence.intent.policy_netfilter.first().filter(|_| forwarded).map(String::as_str)
+    let can_forbid =
+        matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod | StagePair::WireToPeer);
+    case.evidence.intent.policy_netfilter.first().filter(|_| can_forbid).map(String::as_str)
 }
 
-fn loss(
-    case: &Case<'_>,
-    peer: &Peer<'_>,
-    traffic: &PeerTraffic,
-    pair: StagePair,
-    lost: u64,
-) -> Judged {
+/// The numbers, in words.
+fn told(case: &Case<'_>, traffic: &PeerTraffic, pair: StagePair, lost: u64) -> String {
+    let seconds = case.evidence.window.seconds;
+    let seen = traffic.packets.at(pair.last_seen());
+    match pair.next() {
+        Some(next) => format!(
+            "{lost} of {seen} packets seen at {} did not reach {} in {seconds:.1} s; no table \
+             explains it",
+            pair.last_seen().name(),
+            next.name()
+        ),
+        None => format!(
+            "{lost} of {seen} packets that left encapsulated in {seconds:.1} s belong to flows that \
+             asked all the time and got no answer, while {} packets of other flows came from there",
+            traffic.packets.wire_in
+        ),
+    }
+}
+
+fn loss(case: &Case<'_>, peer: &Peer<'_>, evidence: String, pair: StagePair) -> Judged {
     let cidr = peer.cidr;
     let last = pair.last_seen().name();
-    let seen = traffic.packets.at(pair.last_seen());
-    let next = pair.next().map_or("the peer", |stage| stage.name());
     Judged {
         finding: RULE.finding(
             format!("Packets of {} are lost after {last}", peer.label()),
             case.about_peer(peer),
             case.in_window(),
-            vec![format!(
-                "{lost} of {seen} packets seen at {last} did not reach {next} in {:.1} s; no table \
-                 explains it",
-                case.evidence.window.seconds
-            )],
-            vec![to_check(case, pair)],
+            vec![evidence],
+            vec![to_check(case, peer, pair)],
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::Loss(cidr, pair)]),
@@ -109,7 +130,7 @@ fn loss(
 }
 
 /// Where to look next.
-fn to_check(case: &Case<'_>, pair: StagePair) -> String {
+fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
     let overlay = case.overlay_name();
     let uplinks: Vec<&str> = case.topology.uplinks.iter().map(|link| link.name.as_str()).collect();
     let uplinks = uplinks.join(" ");
@@ -127,9 +148,13 @@ fn to_check(case: &Case<'_>, pair: StagePair) -> String {
             "(check `nft list ruleset` (hook input), `ip -d link show {overlay}` (VNI, port) and \
              `nstat -az UdpInCsumErrors UdpNoPorts`)"
         ),
-        StagePair::OverlayToPod | StagePair::WireToPeer => format!(
+        StagePair::OverlayToPod => format!(
             "(check `nft list ruleset` (hook forward), the MAC that the peer uses for {overlay}, and \
              `sysctl net.ipv4.conf.all.rp_filter`)"
+        ),
+        StagePair::WireToPeer => format!(
+            "flannel-tracer check      (on {}: its pods, their bridge or a firewall there)",
+            peer.short_name()
         ),
     }
 }

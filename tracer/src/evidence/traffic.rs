@@ -112,6 +112,9 @@ pub struct Losses {
     pub wire_to_overlay: u64,
     /// See [`StagePair::OverlayToPod`]; only packets whose destination is a pod of this node.
     pub overlay_to_pod: u64,
+    /// See [`StagePair::WireToPeer`]: packets of flows that asked for an answer and got none.
+    #[serde(default)]
+    pub wire_to_peer: u64,
 }
 
 /// A VXLAN sender whose pod CIDR nothing knew.
@@ -190,7 +193,7 @@ impl StageTotals {
 }
 
 impl Losses {
-    /// Packets lost in `pair`; always 0 for a pair that ends on the peer.
+    /// Packets lost in `pair`.
     #[must_use]
     pub const fn at(&self, pair: StagePair) -> u64 {
         match pair {
@@ -198,7 +201,7 @@ impl Losses {
             StagePair::OverlayToWire => self.overlay_to_wire,
             StagePair::WireToOverlay => self.wire_to_overlay,
             StagePair::OverlayToPod => self.overlay_to_pod,
-            StagePair::WireToPeer => 0,
+            StagePair::WireToPeer => self.wire_to_peer,
         }
     }
 }

@@ -20,6 +20,8 @@ const TCP: u8 = 6;
 const DNS_PORT: u16 = 53;
 /// Type 8, code 0.
 const ECHO_REQUEST: u16 = 0x0800;
+/// Type 0, code 0.
+const ECHO_REPLY: u16 = 0;
 
 /// What the flow table tells.
 pub(super) struct Flows {
@@ -82,8 +84,25 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
     flows
 }
 
-fn name(flow: &FlowReading) -> (Ipv4Addr, Ipv4Addr, u8, u16, u16) {
+/// Addresses, protocol and ports of a flow.
+pub(super) type Name = (Ipv4Addr, Ipv4Addr, u8, u16, u16);
+
+pub(super) const fn name(flow: &FlowReading) -> Name {
     (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+}
+
+/// The name of the flow that answers: ports change places, an echo reply keeps the identifier.
+pub(super) const fn reverse(flow: &FlowReading) -> Name {
+    let (source, destination, protocol, source_port, destination_port) = name(flow);
+    if protocol == ICMP {
+        return (destination, source, protocol, ECHO_REPLY, destination_port);
+    }
+    (destination, source, protocol, destination_port, source_port)
+}
+
+/// Whether these are ICMP messages about other packets.
+pub(super) const fn is_icmp_error(flow: &FlowReading) -> bool {
+    flow.protocol == ICMP && flow.source_port != ECHO_REQUEST && flow.source_port != ECHO_REPLY
 }
 
 /// Order of flows in evidence: most packets first, then by their own name.
@@ -101,7 +120,7 @@ fn busiest_first(flow: &Flow) -> (std::cmp::Reverse<u64>, IpAddr, IpAddr, u8, u1
 
 /// Packets in the window. A reborn flow counts from its birth; a counter that wrapped meanwhile
 /// is below its start by a multiple of 2^32.
-fn difference(start: Option<&FlowReading>, end: &FlowReading) -> [u64; FLOW_COUNTS] {
+pub(super) fn difference(start: Option<&FlowReading>, end: &FlowReading) -> [u64; FLOW_COUNTS] {
     let Some(start) = start else { return end.packets };
     let mut packets = end.packets;
     for (count, before) in packets.iter_mut().zip(start.packets) {
@@ -148,11 +167,11 @@ fn note_remote(
     }
 }
 
-fn holds(networks: &[IpNet], address: Ipv4Addr) -> bool {
+pub(super) fn holds(networks: &[IpNet], address: Ipv4Addr) -> bool {
     networks.iter().any(|network| network.contains(&IpAddr::V4(address)))
 }
 
-fn peer_of(observation: &Observation, address: Ipv4Addr) -> Option<usize> {
+pub(super) fn peer_of(observation: &Observation, address: Ipv4Addr) -> Option<usize> {
     observation.peers.iter().position(|cidr| cidr.contains(&IpAddr::V4(address)))
 }
 
@@ -163,7 +182,7 @@ fn pod_network(observation: &Observation, address: Ipv4Addr) -> Ipv4Addr {
 }
 
 /// Whether a healthy far end would answer: TCP, an echo, a DNS query. UDP in general may not.
-const fn asks_for_an_answer(flow: &FlowReading) -> bool {
+pub(super) const fn asks_for_an_answer(flow: &FlowReading) -> bool {
     match flow.protocol {
         TCP => true,
         ICMP => flow.source_port == ECHO_REQUEST,

@@ -26,6 +26,8 @@ pub(super) fn lost(start: &Moment, end: &Moment, slot: usize) -> Losses {
         overlay_to_wire: pair(OVERLAY_OUT, WIRE_OUT),
         wire_to_overlay: pair(WIRE_IN, OVERLAY_IN),
         overlay_to_pod: pair(TO_POD, POD_IN).saturating_sub(translated),
+        // Only flows tell.
+        wire_to_peer: 0,
     }
 }
 

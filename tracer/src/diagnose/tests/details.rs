@@ -210,6 +210,27 @@ fn a_loss_without_a_cause_names_its_stage() {
     assert_eq!(finding.evidence.len(), 2);
 }
 
+/// Flows of a peer that is heard have no answer; `wire_in` packets of others came from it.
+fn unanswered(wire_in: u64) -> Vec<String> {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    traffic.packets.wire_in = wire_in;
+    traffic.packets.overlay_in = wire_in;
+    traffic.lost.wire_to_peer = 9;
+    traffic.lost_early.wire_to_peer = 4;
+    let findings = judge(&mut evidence).findings;
+    findings.iter().map(|it| format!("{} {}: {}", it.code, it.impact.packets, it.title)).collect()
+}
+
+#[test]
+fn a_flow_without_answer_is_told_when_its_peer_is_heard() {
+    let [told] = &unanswered(30)[..] else { panic!("one finding") };
+    assert!(told.starts_with("unexplained-loss 9: ") && told.ends_with("lost after wire_out"));
+    let [told] = &unanswered(0)[..] else { panic!("one finding") };
+    assert!(told.starts_with("tunnel-one-way"), "{told}");
+}
+
 #[test]
 fn a_cluster_wide_blackhole_under_a_missing_route_asks_for_a_restart() {
     let plan = Plan::of(3, Pass::SubnetEnv);

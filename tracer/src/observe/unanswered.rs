@@ -1,0 +1,175 @@
+//! Packets that left for a peer and asked for an answer that did not come.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+};
+
+use tracer_common::stage::{OVERLAY_OUT, WIRE_IN, WIRE_OUT};
+
+use super::{
+    Observation, evicted,
+    flows::{Name, asks_for_an_answer, difference, holds, is_icmp_error, name, peer_of, reverse},
+};
+use crate::kernel::FlowReading;
+
+/// How many packets of one flow must have asked before silence means something.
+const ENOUGH: u64 = 3;
+
+/// Packets of one peer's flows that asked in both halves of the window and got nothing back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    /// In the whole window.
+    pub(super) packets: u64,
+    /// Until its middle.
+    pub(super) early: u64,
+}
+
+/// For each peer of the observation. Where a flow was evicted or refused, an answer may have been
+/// in it: then nothing is told.
+pub(super) fn by_peer(observation: &Observation) -> Vec<Unanswered> {
+    let mut told = vec![Unanswered::default(); observation.peers.len()];
+    let refused = observation.end.late.flow_insert_failures;
+    if evicted(observation) > 0 || refused > 0 {
+        return told;
+    }
+    let start = by_name(&observation.flows_start);
+    let middle = by_name(&observation.flows_middle);
+    let answers = Answers::of(&observation.flows_end);
+    let ours = |flow: &&FlowReading| {
+        // What passes through this node may be answered by another way.
+        asks_for_an_answer(flow)
+            && holds(&observation.own, flow.source)
+            && flow.packets[OVERLAY_OUT] > 0
+    };
+    for end in observation.flows_end.iter().filter(ours) {
+        let sent = |now: &FlowReading| {
+            let before = start.get(&name(now)).filter(|start| start.birth == now.birth);
+            difference(before.copied(), now)[WIRE_OUT]
+        };
+        let packets = sent(end);
+        let early = middle.get(&name(end)).map_or(0, |flow| sent(flow));
+        if packets < ENOUGH || early == 0 || packets == early || answers.has_one_to(end) {
+            continue;
+        }
+        if let Some(peer) = peer_of(observation, end.destination) {
+            told[peer].packets += packets;
+            told[peer].early += early;
+        }
+    }
+    told
+}
+
+fn by_name(flows: &[FlowReading]) -> HashMap<Name, &FlowReading> {
+    flows.iter().map(|flow| (name(flow), flow)).collect()
+}
+
+/// What came back.
+struct Answers {
+    flows: HashSet<Name>,
+    /// Who was told by ICMP that something went wrong: that is an answer too.
+    told_by_icmp: HashSet<Ipv4Addr>,
+}
+
+impl Answers {
+    fn of(flows: &[FlowReading]) -> Self {
+        let came = || flows.iter().filter(|flow| flow.packets[WIRE_IN] > 0);
+        Self {
+            flows: came().map(name).collect(),
+            told_by_icmp: came().filter(|it| is_icmp_error(it)).map(|it| it.destination).collect(),
+        }
+    }
+
+    fn has_one_to(&self, flow: &FlowReading) -> bool {
+        self.flows.contains(&reverse(flow)) || self.told_by_icmp.contains(&flow.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::stage::FLOW_COUNTS;
+
+    use super::*;
+
+    const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 5);
+    const PEER_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 5);
+
+    fn flow(
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        protocol: u8,
+        ports: (u16, u16),
+    ) -> FlowReading {
+        FlowReading {
+            source,
+            destination,
+            protocol,
+            source_port: ports.0,
+            destination_port: ports.1,
+            packets: [0; FLOW_COUNTS],
+            birth: 1,
+            outer_remote: None,
+        }
+    }
+
+    fn out(packets: u64) -> FlowReading {
+        let mut ping = flow(POD, PEER_POD, 1, (0x0800, 7));
+        ping.packets[OVERLAY_OUT] = packets;
+        ping.packets[WIRE_OUT] = packets;
+        ping
+    }
+
+    fn came(mut flow: FlowReading) -> FlowReading {
+        flow.packets[WIRE_IN] = 1;
+        flow
+    }
+
+    /// A ping with so many packets until the middle and the end, and what else came.
+    fn told(middle: u64, end: u64, other: &[FlowReading]) -> Unanswered {
+        let mut observation = Observation {
+            peers: vec!["10.244.2.0/24".parse().unwrap()],
+            own: vec!["10.244.1.0/24".parse().unwrap()],
+            flows_middle: vec![out(middle)],
+            flows_end: [&[out(end)], other].concat(),
+            ..Observation::default()
+        };
+        observation.end.late.flow_inserts = observation.flows_end.len() as u64;
+        by_peer(&observation)[0]
+    }
+
+    #[test]
+    fn silence_in_both_halves_is_told() {
+        assert_eq!(told(4, 9, &[]), Unanswered { packets: 9, early: 4 });
+    }
+
+    #[test]
+    fn silence_in_one_half_or_after_two_packets_is_not() {
+        for (middle, end) in [(0, 9), (9, 9), (1, 2)] {
+            assert_eq!(told(middle, end, &[]), Unanswered::default(), "{middle} {end}");
+        }
+    }
+
+    #[test]
+    fn an_answer_or_an_icmp_error_is_an_answer() {
+        let reply = came(flow(PEER_POD, POD, 1, (0, 7)));
+        let expired = came(flow(Ipv4Addr::new(10, 244, 2, 0), POD, 1, (0x0b00, 0)));
+        for answer in [reply, expired] {
+            assert_eq!(told(4, 9, &[answer]), Unanswered::default());
+        }
+        let of_another_ping = came(flow(PEER_POD, POD, 1, (0, 8)));
+        assert_eq!(told(4, 9, &[of_another_ping]).packets, 9);
+    }
+
+    #[test]
+    fn nothing_is_told_where_an_answer_may_have_been_evicted() {
+        let mut observation = Observation {
+            peers: vec!["10.244.2.0/24".parse().unwrap()],
+            own: vec!["10.244.1.0/24".parse().unwrap()],
+            flows_middle: vec![out(4)],
+            flows_end: vec![out(9)],
+            ..Observation::default()
+        };
+        observation.end.late.flow_inserts = 2;
+        assert_eq!(by_peer(&observation), [Unanswered::default()]);
+    }
+}
