@@ -86,7 +86,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     }
     let causes = merge::merge(judged);
     let peers = peers::verdicts(&case, &causes);
-    let coverage = Coverage::of(evidence, &peers);
+    let coverage = Coverage::of(&case, &peers);
     let unseen = unseen::lines(&case, &causes, unseen);
     Diagnosis {
         node_ip: case.node_ip(),
