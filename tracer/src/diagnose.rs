@@ -97,7 +97,7 @@ pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
     let mut causes = merge::merge(judged);
     unseen.extend(ignore::take_out(&mut causes, ignored));
     let peers = peers::verdicts(&case, &causes);
-    let coverage = Coverage::of(evidence, &peers);
+    let coverage = Coverage::of(&case, &peers);
     let unseen = unseen::lines(&case, &causes, unseen);
     Diagnosis {
         node_ip: case.node_ip(),

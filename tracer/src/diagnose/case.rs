@@ -30,6 +30,35 @@ impl<'a> Case<'a> {
         Some((self.topology.tables?, overlay))
     }
 
+    /// A VXLAN device of another plugin that is up on the UDP port of an overlay device that is
+    /// down, and keeps it from coming up. flannel's own IPv6 twin has a socket of its own.
+    pub(super) fn port_holder(&self) -> Option<&'a Link> {
+        let overlay = self.topology.overlay.filter(|overlay| !overlay.up)?;
+        let port = overlay.vxlan.as_ref()?.port;
+        self.topology.tables?.links.iter().find(|other| {
+            other.index != overlay.index
+                && other.up
+                && other.vxlan.as_ref().is_some_and(|vxlan| vxlan.port == port)
+                && !other.name.starts_with("flannel")
+        })
+    }
+
+    /// Why the tables were read but cannot be judged: a fault of the overlay device that has no
+    /// rule, and without which no other rule speaks.
+    pub(super) fn not_judged(&self) -> Option<String> {
+        let overlay = self.topology.overlay?;
+        let name = &overlay.name;
+        let because = if let Some(holder) = self.port_holder() {
+            let port = overlay.vxlan.as_ref()?.port;
+            format!("{name} is down while {} holds its UDP port {port}", holder.name)
+        } else if overlay.up && self.topology.overlay_addresses().next().is_none() {
+            format!("{name} has no address; `ip address show dev {name}` shows what it has")
+        } else {
+            return None;
+        };
+        Some(format!("routes, neighbours and FDB entries were not judged: {because}"))
+    }
+
     /// The address of this node's tunnel end.
     pub(super) fn node_ip(&self) -> Option<IpAddr> {
         self.topology.overlay?.vxlan.as_ref()?.local

@@ -19,20 +19,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
-    let found = case.topology.tables.zip(case.topology.overlay).filter(|(tables, overlay)| {
-        !overlay.up && !tables.links.iter().any(|other| holds_port_of(overlay, other))
-    });
-    Ruling::from(found.map(|(tables, overlay)| judged(case, tables, overlay)))
-}
-
-/// A device of another plugin that is up on the same UDP port keeps flannel's from coming up.
-/// flannel's own IPv6 twin has a socket of its own.
-fn holds_port_of(overlay: &Link, other: &Link) -> bool {
-    let (Some(ours), Some(theirs)) = (&overlay.vxlan, &other.vxlan) else { return false };
-    other.index != overlay.index
-        && other.up
-        && theirs.port == ours.port
-        && !other.name.starts_with("flannel")
+    let found = case.topology.tables.zip(case.topology.overlay);
+    let down = found.filter(|(_, overlay)| !overlay.up && case.port_holder().is_none());
+    Ruling::from(down.map(|(tables, overlay)| judged(case, tables, overlay)))
 }
 
 fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link) -> Judged {

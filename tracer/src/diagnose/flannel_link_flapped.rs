@@ -28,6 +28,8 @@ const MARGIN: f64 = 0.05;
 /// By how much, in seconds, an address may look older than it is: the kernel stamps it in jiffies,
 /// which start later at boot than the clock that its age is reckoned by (0.25 s was seen).
 const CLOCK_SKEW: f64 = 1.0;
+/// How many nodes a line names.
+const SHOWN: usize = 5;
 
 /// What proves the flap.
 enum Proof {
@@ -51,13 +53,17 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let entries: Vec<&FdbEntry> =
         case.topology.overlay_fdb().filter(|entry| entry.permanent).collect();
-    if entries.is_empty() || case.topology.overlay_neighbours().next().is_some() || has_routes(case)
-    {
+    if case.topology.overlay_neighbours().next().is_some() || has_routes(case) {
+        return Ruling { judged: Vec::new(), unseen: Vec::from_iter(unclaimed(case, &entries)) };
+    }
+    if entries.is_empty() {
         return Ruling::default();
     }
     match ages(tables, overlay, &entries) {
         Ages::Flapped(age) => Ruling::from(vec![judged(case, overlay, &entries, Proof::Age(age))]),
-        Ages::Steady => Ruling::default(),
+        Ages::Steady => {
+            Ruling { judged: Vec::new(), unseen: Vec::from_iter(unclaimed(case, &entries)) }
+        }
         Ages::Unknown if a_peer_lives(case) => {
             Ruling::from(vec![judged(case, overlay, &entries, Proof::LivingPeer)])
         }
@@ -110,6 +116,38 @@ fn unsure(overlay: &Link, entries: &[&FdbEntry]) -> String {
     )
 }
 
+/// Nodes that FDB entries name, but neither a neighbour's entry nor any other sign of a peer. So
+/// leaves a node that left, and so does a flap after which somebody repaired some of the peers.
+fn unclaimed(case: &Case<'_>, entries: &[&FdbEntry]) -> Option<String> {
+    let claimed: BTreeSet<IpAddr> = case
+        .topology
+        .overlay_neighbours()
+        .flat_map(|neighbour| entries.iter().filter(|entry| Some(entry.mac) == neighbour.mac))
+        .filter_map(|entry| entry.destination)
+        .chain(case.topology.peers.iter().filter_map(|peer| peer.node_ip))
+        .collect();
+    let nodes = nodes_of(entries).into_iter().filter(|node| !claimed.contains(node));
+    let nodes: Vec<IpAddr> = nodes.collect();
+    (!nodes.is_empty()).then(|| {
+        format!(
+            "FDB entries for {} that no neighbour refers to: peers that left, or peers whose route \
+             and neighbour are missing; name the peers with --peers",
+            first_few(&nodes)
+        )
+    })
+}
+
+/// The nodes that these entries name, in order.
+fn nodes_of(entries: &[&FdbEntry]) -> BTreeSet<IpAddr> {
+    entries.iter().filter_map(|entry| entry.destination).collect()
+}
+
+fn first_few(nodes: &[IpAddr]) -> String {
+    let shown: Vec<String> = nodes.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if nodes.len() > shown.len() { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
 fn judged(case: &Case<'_>, overlay: &Link, entries: &[&FdbEntry], proof: Proof) -> Judged {
     let name = &overlay.name;
     let mut explains = BTreeSet::from([Effect::StrayLeak]);
@@ -149,11 +187,7 @@ fn since(case: &Case<'_>, entries: &[&FdbEntry], proof: &Proof) -> Since {
 }
 
 fn evidence(name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
-    let mut nodes: Vec<IpAddr> = entries.iter().filter_map(|entry| entry.destination).collect();
-    nodes.sort();
-    nodes.dedup();
-    let shown: Vec<String> = nodes.iter().take(5).map(ToString::to_string).collect();
-    let more = if nodes.len() > shown.len() { ", …" } else { "" };
+    let nodes = Vec::from_iter(nodes_of(entries));
     let proven_by = match proof {
         Proof::Age(_) => {
             "its link-local address, which the kernel creates when a link comes up, is younger than \
@@ -163,9 +197,9 @@ fn evidence(name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
     };
     vec![
         format!(
-            "{name} is up with its address and {} FDB entries ({}{more})",
+            "{name} is up with its address and {} FDB entries ({})",
             entries.len(),
-            shown.join(", ")
+            first_few(&nodes)
         ),
         format!("{name} has no neighbour entry and no route"),
         proven_by.to_owned(),

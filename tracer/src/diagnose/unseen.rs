@@ -10,6 +10,7 @@ pub(super) fn lines(case: &Case<'_>, causes: &[Cause], of_rules: Vec<String>) ->
     let evidence = case.evidence;
     let mut lines = evidence.unseen.clone();
     lines.extend(of_rules);
+    lines.extend(case.not_judged());
     if evidence.tables.is_none() {
         lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
     }

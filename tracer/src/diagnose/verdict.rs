@@ -2,6 +2,7 @@
 
 use super::{
     Diagnosis,
+    case::Case,
     finding::Severity,
     peers::{PeerState, PeerVerdict},
 };
@@ -9,7 +10,7 @@ use crate::evidence::Evidence;
 
 /// Something wrong was found.
 const FOUND: u8 = 1;
-/// Nothing wrong was found, but not everything was observed.
+/// Nothing wrong was found, but not everything was observed and judged.
 const NOT_OBSERVED: u8 = 2;
 
 /// How much was observed.
@@ -17,6 +18,8 @@ const NOT_OBSERVED: u8 = 2;
 pub struct Coverage {
     /// The tables were read.
     pub tables: bool,
+    /// The rules could judge them; `unseen` says why not.
+    pub judged: bool,
     /// Every hook whose device exists was attached, for a window that is not empty.
     pub stages: bool,
     /// All peers.
@@ -28,12 +31,14 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The coverage of `evidence`.
+    /// The coverage of the evidence of `case`.
     #[must_use]
-    pub(super) fn of(evidence: &Evidence, peers: &[PeerVerdict]) -> Self {
+    pub(super) fn of(case: &Case<'_>, peers: &[PeerVerdict]) -> Self {
+        let evidence = case.evidence;
         let in_state = |state| peers.iter().filter(|peer| peer.state == state).count();
         Self {
             tables: evidence.tables.is_some(),
+            judged: evidence.tables.is_some() && case.not_judged().is_none(),
             stages: stages_observed(evidence),
             peers_total: peers.len(),
             peers_verified: in_state(PeerState::Ok),
@@ -43,7 +48,7 @@ impl Coverage {
 }
 
 /// Exit status of `check`: 1 for findings at or above `fail_on`, whatever was observed; 2 when
-/// nothing was found but something that was asked for could not be observed; else 0.
+/// nothing was found but something that was asked for could not be observed or judged; else 0.
 #[must_use]
 pub fn exit_status(diagnosis: &Diagnosis, evidence: &Evidence, fail_on: Severity) -> u8 {
     // An info never changes the exit status.
@@ -51,7 +56,8 @@ pub fn exit_status(diagnosis: &Diagnosis, evidence: &Evidence, fail_on: Severity
     if diagnosis.findings.iter().any(|finding| finding.severity >= threshold) {
         return FOUND;
     }
-    let complete = diagnosis.coverage.tables && (diagnosis.coverage.stages || evidence.tables_only);
+    let coverage = &diagnosis.coverage;
+    let complete = coverage.judged && (coverage.stages || evidence.tables_only);
     if complete { 0 } else { NOT_OBSERVED }
 }
 

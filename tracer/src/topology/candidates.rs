@@ -12,11 +12,13 @@ use crate::evidence::{Route, RouteKind};
 pub(super) fn peer_cidrs(topology: &Topology<'_>) -> Vec<IpNet> {
     let intended: BTreeSet<IpNet> =
         topology.intent.peers.iter().map(|peer| peer.pod_cidr.trunc()).collect();
-    let mut found = BTreeSet::new();
-    found.extend(by_overlay_routes(topology));
-    found.extend(by_neighbours(topology));
-    found.extend(by_other_routes(topology));
-    found.extend(by_traffic(topology));
+    let routed: BTreeSet<IpNet> =
+        by_overlay_routes(topology).into_iter().chain(by_other_routes(topology)).collect();
+    // An address does not tell the length of its CIDR; a route does.
+    let guessed = by_neighbours(topology).into_iter().chain(by_traffic(topology));
+    let mut found: BTreeSet<IpNet> =
+        guessed.filter(|cidr| !routed.iter().any(|route| overlap(*cidr, *route))).collect();
+    found.extend(routed);
     found.retain(|cidr| {
         let intended_otherwise =
             intended.iter().any(|other| overlap(*cidr, *other) && cidr != other);
@@ -100,4 +102,37 @@ fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> {
 
 fn overlap(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+
+    use crate::{
+        diagnose::testing::{OVERLAY, Pass, Plan, fdb, judge, mac, neighbour, tables, told, via},
+        evidence::Stranger,
+    };
+
+    #[test]
+    fn pod_cidrs_of_another_length_are_those_of_their_routes() {
+        let plan = Plan::of(2, Pass::Tables);
+        let mut evidence = plan.evidence();
+        let others: [IpNet; 3] =
+            ["10.244.4.0/25", "10.244.4.128/25", "10.244.6.0/23"].map(|cidr| cidr.parse().unwrap());
+        for (number, cidr) in (50..).zip(others) {
+            let tables = tables(&mut evidence);
+            tables.routes.push(via(cidr, Some(cidr.network()), OVERLAY));
+            tables.neighbours.push(neighbour(OVERLAY, cidr.network(), mac(number)));
+            tables.fdb.push(fdb(mac(number), plan.node_ip(number)));
+        }
+        evidence.traffic.as_mut().unwrap().strangers.push(Stranger {
+            inner_source: "10.244.7.9".parse().unwrap(),
+            outer_source: plan.node_ip(52),
+            packets: 5,
+        });
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), [""; 0]);
+        let cidrs: Vec<IpNet> = diagnosis.peers.iter().map(|peer| peer.cidr).collect();
+        assert_eq!(cidrs, [[plan.hit_cidr()].as_slice(), &others].concat());
+    }
 }

@@ -281,3 +281,22 @@ fn the_remedy_speaks_the_words_of_the_platform() {
         assert_eq!(judge(&mut evidence).findings[0].remedy[0], command);
     }
 }
+
+#[test]
+fn entries_left_by_a_half_repaired_flap_are_told() {
+    for (pass, seconds, told_of) in
+        [(Pass::Tables, 0.0, true), (Pass::SubnetEnv, 0.0, true), (Pass::PeersFile, 0.0, false)]
+    {
+        let plan = Plan { seconds, ..Plan::of(3, pass) };
+        let mut evidence = plan.evidence();
+        let tables = tables(&mut evidence);
+        tables.routes.retain(|route| route.destination != plan.hit_cidr());
+        tables.neighbours.retain(|entry| entry.address != plan.hit_cidr().network());
+        tables.fdb.push(fdb(mac(91), plan.node_ip(0)));
+        let diagnosis = judge(&mut evidence);
+        let line = format!("FDB entries for {} that no neighbour", plan.node_ip(plan.hit()));
+        let found = diagnosis.unseen.iter().any(|it| it.starts_with(&line));
+        assert_eq!(found, told_of, "{:?}", diagnosis.unseen);
+        assert_eq!(diagnosis.findings.len(), usize::from(!told_of), "{diagnosis:?}");
+    }
+}

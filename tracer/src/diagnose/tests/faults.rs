@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Confidence, PeerState, Severity, diagnose,
+        Confidence, PeerState, Severity, diagnose, exit_status,
         testing::{
             BRIDGE, LO, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, tables, told, via,
         },
@@ -152,7 +152,39 @@ fn a_port_taken_by_another_plugin_is_not_a_device_set_down() {
         external: true,
     });
     tables(&mut evidence).links.push(other);
-    assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+    assert_not_judged(
+        &mut evidence,
+        "flannel.1 is down while cilium_vxlan holds its UDP port 8472",
+    );
+}
+
+#[test]
+fn a_device_without_an_address_is_not_judged_healthy() {
+    for pass in PASSES {
+        for seconds in [0.0, 5.0] {
+            let plan = Plan { seconds, ..Plan::of(3, pass) };
+            let mut evidence = plan.evidence();
+            lose_address(&mut evidence);
+            assert_not_judged(&mut evidence, "flannel.1 has no address");
+        }
+    }
+}
+
+/// Nothing is found, the reason is told, and the exit status is not that of a healthy node.
+fn assert_not_judged(evidence: &mut Evidence, because: &str) {
+    let diagnosis = judge(evidence);
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert_eq!(exit_status(&diagnosis, evidence, Severity::Warning), 2);
+    let line = format!("routes, neighbours and FDB entries were not judged: {because}");
+    assert!(diagnosis.unseen.iter().any(|it| it.starts_with(&line)), "{:?}", diagnosis.unseen);
+}
+
+/// The kernel takes the routes with the address.
+fn lose_address(evidence: &mut Evidence) {
+    let tables = tables(evidence);
+    tables.addresses.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
+    tables.routes.retain(|route| route.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY)));
+    evidence.traffic = evidence.traffic.take().map(|_| crate::evidence::Traffic::default());
 }
 
 #[test]
@@ -184,14 +216,7 @@ fn faults_that_have_no_rule_yet_give_nothing_wrong() {
             entry.destination = Some(own);
         }
     };
-    let no_address = |evidence: &mut Evidence| {
-        let tables = tables(evidence);
-        tables.addresses.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
-        tables
-            .routes
-            .retain(|route| route.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY)));
-    };
-    for fault in [&wrong_device as &dyn Fn(&mut Evidence), &points_to_self, &no_address] {
+    for fault in [&wrong_device as &dyn Fn(&mut Evidence), &points_to_self, &lose_address] {
         let mut evidence = plan.evidence();
         fault(&mut evidence);
         assert_eq!(told(&judge(&mut evidence)), [""; 0]);
