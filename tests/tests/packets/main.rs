@@ -143,7 +143,7 @@ fn assert_errors(seen: &Seen, cases: &[Case]) {
     assert_eq!(seen.own.parse_errors, all);
 }
 
-fn row<'a>(seen: &'a Seen, source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Option<&'a Row> {
+fn row(seen: &Seen, source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Option<&Row> {
     seen.flows.iter().find(|row| {
         (row.source, row.destination) == (source.into(), destination.into())
             && (row.protocol, row.destination_port) == (17, port)
