@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
-    evidence::{Evidence, HookDirection, Link, Route, RouteOutcome, Stage, Tables},
+    evidence::{Evidence, Hook, HookDirection, Link, Route, RouteOutcome, Stage, Tables},
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
 };
 
@@ -49,17 +49,16 @@ impl<'a> Case<'a> {
 
     /// Whether `stage` was observed: packets that did not come could have been seen there.
     pub(super) fn observed(&self, stage: Stage) -> bool {
-        let (devices, direction) = match stage {
-            Stage::PodOut => (Vec::from_iter(self.topology.bridge), HookDirection::Ingress),
-            Stage::PodIn => (Vec::from_iter(self.topology.bridge), HookDirection::Egress),
-            Stage::OverlayOut => (Vec::from_iter(self.topology.overlay), HookDirection::Egress),
-            Stage::OverlayIn => (Vec::from_iter(self.topology.overlay), HookDirection::Ingress),
-            Stage::WireOut => (self.topology.uplinks.clone(), HookDirection::Egress),
-            Stage::WireIn => (self.topology.uplinks.clone(), HookDirection::Ingress),
-        };
+        let (devices, direction) = place_of(&self.topology, stage);
         self.evidence.traffic.is_some()
             && !devices.is_empty()
             && devices.iter().all(|link| self.is_hooked(link.index, direction))
+    }
+
+    /// Whether a program of others may have ended the way of packets at `stage` before the
+    /// tracer's saw them: then their absence there proves no loss.
+    pub(super) fn may_be_hidden(&self, stage: Stage) -> bool {
+        may_be_hidden(&self.topology, &self.evidence.hooks, stage)
     }
 
     /// Since some time before the observation.
@@ -152,6 +151,27 @@ impl<'a> Case<'a> {
     fn name_of(&self, index: Option<u32>) -> &'a str {
         let link = index.zip(self.topology.tables).and_then(|(index, tables)| tables.link(index));
         link.map_or("an unknown device", |link| &link.name)
+    }
+}
+
+/// Whether a program of others runs before the tracer's where `stage` is counted.
+pub(super) fn may_be_hidden(topology: &Topology<'_>, hooks: &[Hook], stage: Stage) -> bool {
+    let (devices, direction) = place_of(topology, stage);
+    hooks
+        .iter()
+        .filter(|hook| hook.direction == direction && !hook.foreign.is_empty())
+        .any(|hook| devices.iter().any(|link| link.index == hook.ifindex))
+}
+
+/// The devices and their side at which `stage` is counted.
+fn place_of<'a>(topology: &Topology<'a>, stage: Stage) -> (Vec<&'a Link>, HookDirection) {
+    match stage {
+        Stage::PodOut => (Vec::from_iter(topology.bridge), HookDirection::Ingress),
+        Stage::PodIn => (Vec::from_iter(topology.bridge), HookDirection::Egress),
+        Stage::OverlayOut => (Vec::from_iter(topology.overlay), HookDirection::Egress),
+        Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
+        Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
+        Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
     }
 }
 

@@ -1,7 +1,8 @@
 //! After which stage a flow's packets were lost.
 
+use super::case::may_be_hidden;
 use crate::{
-    evidence::{Flow, Stage, StagePair},
+    evidence::{Flow, Hook, Stage, StagePair},
     topology::Topology,
 };
 
@@ -9,11 +10,13 @@ use crate::{
 const ENOUGH: u64 = 3;
 
 /// The last stage that saw the packets of `flow` that were lost on this node; `None` when none
-/// were. Only flows to a peer's or to the own pods are compared: others take other ways.
+/// were. Only flows to a peer's or to the own pods are compared: others take other ways. `hooks`
+/// tells where programs of others may have ended a packet's way unseen.
 #[must_use]
-pub fn lost_after(topology: &Topology<'_>, flow: &Flow) -> Option<Stage> {
+pub fn lost_after(topology: &Topology<'_>, hooks: &[Hook], flow: &Flow) -> Option<Stage> {
     let died = |pair: &StagePair| {
         is_lossy(flow, *pair)
+            && !pair.next().is_some_and(|next| may_be_hidden(topology, hooks, next))
             && !(*pair == StagePair::OverlayToPod && is_translated(topology, flow))
     };
     pairs_of(topology, flow).into_iter().find(died).map(StagePair::last_seen)
@@ -105,12 +108,19 @@ mod tests {
     fn told(evidence: &Evidence) -> Vec<Option<Stage>> {
         let topology = Topology::of(evidence);
         let flows = &evidence.traffic.as_ref().unwrap().flows;
-        flows.iter().map(|flow| lost_after(&topology, flow)).collect()
+        flows.iter().map(|flow| lost_after(&topology, &evidence.hooks, flow)).collect()
     }
 
     #[test]
     fn an_answer_that_arrives_with_the_address_of_its_service_is_not_lost() {
         assert_eq!(told(&received("10.96.0.10", 40_000)), [None, None]);
+    }
+
+    #[test]
+    fn what_a_foreign_program_may_have_taken_is_not_lost() {
+        let mut evidence = received("10.96.0.10", 40_001);
+        evidence.hooks.iter_mut().for_each(|hook| hook.foreign = vec!["other".to_owned()]);
+        assert_eq!(told(&evidence), [None, None]);
     }
 
     #[test]

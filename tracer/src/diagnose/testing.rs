@@ -348,6 +348,7 @@ pub(crate) fn observe(evidence: &mut Evidence) {
             direction,
             attached: true,
             because: "tcx".to_owned(),
+            foreign: Vec::new(),
         })
         .collect();
 }

@@ -29,7 +29,8 @@ fn judge(case: &Case<'_>) -> Ruling {
         let Some(traffic) = peer.traffic else { continue };
         for pair in StagePair::LOCAL {
             let by_design = pair == StagePair::PodToOverlay && peer.direct.is_some();
-            if is_lossy(traffic, pair) && !by_design {
+            let hidden = pair.next().is_some_and(|next| case.may_be_hidden(next));
+            if is_lossy(traffic, pair) && !by_design && !hidden {
                 judged.push(loss(case, peer, traffic, pair));
             }
         }

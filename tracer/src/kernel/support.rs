@@ -135,6 +135,7 @@ mod tests {
             direction: HookDirection::Ingress,
             attached,
             because: if attached { "tcx" } else { "no such device" }.to_owned(),
+            foreign: Vec::new(),
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn flows(topology: &Topology<'_>, evidence: &Evidence) -> Vec<FlowJso
             source_port: flow.source_port,
             destination_port: flow.destination_port,
             packets: flow.packets,
-            lost_after: lost_after(topology, flow),
+            lost_after: lost_after(topology, &evidence.hooks, flow),
             answered_by: answered_by(flow, all, evidence),
             source_pod: None,
             destination_pod: None,
