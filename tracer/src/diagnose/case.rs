@@ -55,8 +55,8 @@ impl<'a> Case<'a> {
             && devices.iter().all(|link| self.is_hooked(link.index, direction))
     }
 
-    /// Whether a program of others may have ended the way of packets at `stage` before the
-    /// tracer's saw them: then their absence there proves no loss.
+    /// Whether packets may have passed `stage` unseen, see [`may_be_hidden`]: then their absence
+    /// there proves no loss.
     pub(super) fn may_be_hidden(&self, stage: Stage) -> bool {
         may_be_hidden(&self.topology, &self.evidence.hooks, stage)
     }
@@ -154,13 +154,19 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Whether a program of others runs before the tracer's where `stage` is counted.
+/// Whether a device has no program of the tracer's where `stage` is counted, or one of others
+/// before it that may end a packet's way.
 pub(super) fn may_be_hidden(topology: &Topology<'_>, hooks: &[Hook], stage: Stage) -> bool {
     let (devices, direction) = place_of(topology, stage);
-    hooks
-        .iter()
-        .filter(|hook| hook.direction == direction && !hook.foreign.is_empty())
-        .any(|hook| devices.iter().any(|link| link.index == hook.ifindex))
+    let sees_all = |link: &&Link| {
+        hooks.iter().any(|hook| {
+            hook.ifindex == link.index
+                && hook.direction == direction
+                && hook.attached
+                && hook.foreign.is_empty()
+        })
+    };
+    !devices.iter().all(sees_all)
 }
 
 /// The devices and their side at which `stage` is counted.

@@ -419,6 +419,7 @@ pub(crate) fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
         lower_up: true,
         mtu: 1500,
         mac: Some(MacAddress([2, 0, 0, 0, 0, u8::try_from(index).unwrap()])),
+        layer3: false,
         master: None,
         lower: None,
         lower_elsewhere: false,

@@ -60,9 +60,16 @@ pub fn plan(topology: &Topology<'_>, tables: &Tables) -> Plan {
         hooks.extend(both(overlay, names::OVERLAY_OUT, names::OVERLAY_IN, HookDirection::Egress));
     }
     for uplink in &topology.uplinks {
-        let (out, into) = match uplink.mac {
-            Some(_) => (names::WIRE_OUT, names::WIRE_IN),
-            None => (names::WIRE_OUT_L3, names::WIRE_IN_L3),
+        let (out, into) = match (uplink.mac, uplink.layer3) {
+            (Some(_), _) => (names::WIRE_OUT, names::WIRE_IN),
+            (None, true) => (names::WIRE_OUT_L3, names::WIRE_IN_L3),
+            (None, false) => {
+                unseen.push(format!(
+                    "packets on {}: neither Ethernet nor IP without a link-layer header",
+                    uplink.name
+                ));
+                continue;
+            }
         };
         hooks.extend(both(uplink, out, into, HookDirection::Egress));
     }
@@ -136,4 +143,33 @@ fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network4> {
 
 fn network4(network: Ipv4Net) -> Option<Network4> {
     Network4::new(network.addr().octets(), network.prefix_len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::testing::{Pass, Plan as Cluster, UPLINK, tables};
+
+    fn planned(change: impl Fn(&mut Link)) -> Plan {
+        let mut evidence = Cluster::of(3, Pass::Tables).evidence();
+        let links = &mut tables(&mut evidence).links;
+        change(links.iter_mut().find(|link| link.index == UPLINK).unwrap());
+        plan(&Topology::of(&evidence), evidence.tables.as_ref().unwrap())
+    }
+
+    fn on_uplink(plan: &Plan) -> Vec<&str> {
+        plan.hooks.iter().filter(|it| it.ifindex == UPLINK).map(|it| it.program).collect()
+    }
+
+    #[test]
+    fn the_link_layer_of_an_uplink_decides_its_programs() {
+        let ethernet = planned(|_| {});
+        assert_eq!(on_uplink(&ethernet), [names::WIRE_OUT, names::WIRE_IN]);
+        let bare = planned(|link| (link.mac, link.layer3) = (None, true));
+        assert_eq!(on_uplink(&bare), [names::WIRE_OUT_L3, names::WIRE_IN_L3]);
+        assert_eq!(bare.unseen, [""; 0]);
+        let infiniband = planned(|link| link.mac = None);
+        assert_eq!(on_uplink(&infiniband), [""; 0]);
+        assert!(infiniband.unseen[0].starts_with("packets on eth0:"), "{:?}", infiniband.unseen);
+    }
 }

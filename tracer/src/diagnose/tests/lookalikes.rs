@@ -326,6 +326,19 @@ fn a_foreign_program_that_ends_the_chain_before_ours() {
 }
 
 #[test]
+fn an_uplink_that_cannot_be_watched_loses_nothing() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.packets.wire_out, traffic.early.wire_out) = (0, 0);
+    (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire) = (40, 20);
+    evidence.hooks.retain(|hook| hook.ifindex != UPLINK);
+    let diagnosis = diagnose(&evidence);
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert_eq!(exit_status(&diagnosis, &evidence, Severity::Warning), 2);
+}
+
+#[test]
 fn a_foreign_program_at_ingress_makes_silence_prove_nothing() {
     let plan = Plan::of(3, Pass::Tables);
     let mut evidence = plan.evidence();
