@@ -106,8 +106,8 @@ impl Config {
             && !self.node_addresses.contains(&address)
     }
 
-    /// Whether VXLAN sent to `address` is for this node; true for any address when the node has
-    /// more of them than fit. A node that routes for others sees their tunnels too.
+    /// Whether VXLAN sent to `address` is for this node; true for any address when none is named.
+    /// A node that routes for others sees their tunnels too.
     #[inline(always)]
     #[must_use]
     pub fn is_tunnel_end(&self, address: u32) -> bool {
