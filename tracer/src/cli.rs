@@ -104,9 +104,10 @@ pub(crate) struct NodeArgs {
     /// The cluster's service network; repeatable.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) service_cidr: Vec<IpNet>,
-    /// flannel's subnet file; a path that does not exist means that there is none.
-    #[arg(long, value_name = "PATH", default_value = "/run/flannel/subnet.env")]
-    pub(crate) subnet_env: PathBuf,
+    /// flannel's subnet file; a path that does not exist means that there is none. Not given, it is
+    /// looked for in /run/flannel, here and in the file system of process 1.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) subnet_env: Option<PathBuf>,
     /// A line a peer: POD_CIDR NODE_IP [VTEP_MAC [NAME]].
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
+mod foreign;
 mod log;
 mod plan;
 mod reading;

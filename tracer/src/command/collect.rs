@@ -1,13 +1,13 @@
 //! Evidence of this node: every collector in turn.
 
-use std::{collections::HashSet, net::IpAddr, thread, time::Duration};
+use std::{collections::HashSet, net::IpAddr, path::Path, thread, time::Duration};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tracer::{
     evidence::{
         Capability, CapabilityState, Evidence, Intent, Node, Origin, Roles, RouteAnswer, SCHEMA,
-        Tables, Window,
+        SubnetEnv, Tables, Window,
     },
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
@@ -87,10 +87,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
 }
 
 fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Failure> {
-    let subnet_env = subnet_env::read(&args.subnet_env).map_err(usage)?;
-    if subnet_env.is_none() {
-        unseen.push(subnet_env::missing(&args.subnet_env));
-    }
+    let subnet_env = read_subnet_env(args, unseen)?;
     let peers = match &args.peers {
         Some(path) => peers_file::read(path).map_err(usage)?,
         None => Vec::new(),
@@ -113,6 +110,22 @@ fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Fail
     };
     intent::require_consistent(&intent).map_err(usage)?;
     Ok(intent)
+}
+
+fn read_subnet_env(
+    args: &NodeArgs,
+    unseen: &mut Vec<String>,
+) -> Result<Option<SubnetEnv>, Failure> {
+    let places = match &args.subnet_env {
+        Some(path) => vec![path.as_path()],
+        None => subnet_env::PLACES.map(Path::new).to_vec(),
+    };
+    let found = subnet_env::read_first(&places).map_err(usage)?;
+    match &found {
+        Some(env) => tracing::info!("read {}", env.path.display()),
+        None => unseen.push(subnet_env::missing(&places)),
+    }
+    Ok(found)
 }
 
 /// Finds the devices, asks the kernel for the peers' routes, and finds the uplinks by its

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
-    evidence::{Evidence, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables},
+    evidence::{
+        Evidence, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
+    },
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
 };
 
@@ -91,6 +93,12 @@ impl<'a> Case<'a> {
                 && neighbour.address == address
                 && neighbour.state.is_valid()
         })
+    }
+
+    /// Whether packets may have passed `stage` unseen, see [`may_be_hidden`]: then their absence
+    /// there proves no loss.
+    pub(super) fn may_be_hidden(&self, stage: Stage) -> bool {
+        may_be_hidden(&self.topology, &self.evidence.hooks, stage)
     }
 
     /// Since some time before the observation.
@@ -186,6 +194,33 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Whether a device has no program of the tracer's where `stage` is counted, or one of others
+/// before it that may end a packet's way.
+pub(super) fn may_be_hidden(topology: &Topology<'_>, hooks: &[Hook], stage: Stage) -> bool {
+    let (devices, direction) = place_of(topology, stage);
+    let sees_all = |link: &&Link| {
+        hooks.iter().any(|hook| {
+            hook.ifindex == link.index
+                && hook.direction == direction
+                && hook.attached
+                && hook.foreign.is_empty()
+        })
+    };
+    !devices.iter().all(sees_all)
+}
+
+/// The devices and their side at which `stage` is counted.
+fn place_of<'a>(topology: &Topology<'a>, stage: Stage) -> (Vec<&'a Link>, HookDirection) {
+    match stage {
+        Stage::PodOut => (Vec::from_iter(topology.bridge), HookDirection::Ingress),
+        Stage::PodIn => (Vec::from_iter(topology.bridge), HookDirection::Egress),
+        Stage::OverlayOut => (Vec::from_iter(topology.overlay), HookDirection::Egress),
+        Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
+        Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
+        Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
+    }
+}
+
 /// The name of a routing table, as `ip route` prints it.
 pub(super) fn table_name(table: u32) -> String {
     match table {
@@ -197,14 +232,7 @@ pub(super) fn table_name(table: u32) -> String {
 
 /// Whether `stage` was observed: it has devices, and a program was attached on that side of each.
 pub(super) fn observed(evidence: &Evidence, topology: &Topology<'_>, stage: Stage) -> bool {
-    let (devices, direction) = match stage {
-        Stage::PodOut => (Vec::from_iter(topology.bridge), HookDirection::Ingress),
-        Stage::PodIn => (Vec::from_iter(topology.bridge), HookDirection::Egress),
-        Stage::OverlayOut => (Vec::from_iter(topology.overlay), HookDirection::Egress),
-        Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
-        Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
-        Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
-    };
+    let (devices, direction) = place_of(topology, stage);
     let is_hooked = |index: u32| {
         let mut hooks = evidence.hooks.iter();
         hooks.any(|hook| hook.ifindex == index && hook.direction == direction && hook.attached)

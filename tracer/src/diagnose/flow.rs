@@ -1,6 +1,6 @@
 //! After which stage a flow's packets were lost.
 
-use super::case::observed;
+use super::case::{may_be_hidden, observed};
 use crate::{
     evidence::{Evidence, Flow, Stage, StagePair},
     topology::Topology,
@@ -10,12 +10,16 @@ use crate::{
 const ENOUGH: u64 = 3;
 
 /// The last stage that saw the packets of `flow` that were lost on this node; `None` when none
-/// were. Only flows to a peer's or to the own pods are compared: others take other ways.
+/// were. Only flows to a peer's or to the own pods are compared: others take other ways. Nor
+/// are stages that packets may have passed unseen.
 #[must_use]
 pub fn lost_after(evidence: &Evidence, topology: &Topology<'_>, flow: &Flow) -> Option<Stage> {
     let is_seen = |pair: &StagePair| {
         observed(evidence, topology, pair.last_seen())
-            && pair.next().is_none_or(|next| observed(evidence, topology, next))
+            && pair.next().is_none_or(|next| {
+                observed(evidence, topology, next)
+                    && !may_be_hidden(topology, &evidence.hooks, next)
+            })
     };
     let died = |pair: &StagePair| {
         is_lossy(flow, *pair)
@@ -116,6 +120,13 @@ mod tests {
     #[test]
     fn an_answer_that_arrives_with_the_address_of_its_service_is_not_lost() {
         assert_eq!(told(&received("10.96.0.10", 40_000)), [None, None]);
+    }
+
+    #[test]
+    fn what_a_foreign_program_may_have_taken_is_not_lost() {
+        let mut evidence = received("10.96.0.10", 40_001);
+        evidence.hooks.iter_mut().for_each(|hook| hook.foreign = vec!["other".to_owned()]);
+        assert_eq!(told(&evidence), [None, None]);
     }
 
     #[test]

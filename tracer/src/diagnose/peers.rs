@@ -74,8 +74,9 @@ fn is_broken(peer: &Peer<'_>, causes: &[Cause]) -> bool {
 
 /// The uplink tells both ways; where it is not observed, the overlay device does.
 fn by_traffic(case: &Case<'_>, packets: StageCounts) -> PeerState {
-    let out = if case.observed(Stage::WireOut) { packets.wire_out } else { packets.overlay_out };
-    let inward = if case.observed(Stage::OverlayIn) { packets.overlay_in } else { packets.wire_in };
+    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
+    let out = if sees_all(Stage::WireOut) { packets.wire_out } else { packets.overlay_out };
+    let inward = if sees_all(Stage::OverlayIn) { packets.overlay_in } else { packets.wire_in };
     match (out > 0, inward > 0) {
         (true, true) => PeerState::Ok,
         (true, false) => PeerState::OneWayOut,

@@ -354,6 +354,7 @@ pub(crate) fn observe(evidence: &mut Evidence) {
             direction,
             attached: true,
             because: "tcx".to_owned(),
+            foreign: Vec::new(),
         })
         .collect();
 }
@@ -424,6 +425,7 @@ pub(crate) fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
         lower_up: true,
         mtu: 1500,
         mac: Some(MacAddress([2, 0, 0, 0, 0, u8::try_from(index).unwrap()])),
+        layer3: false,
         master: None,
         lower: None,
         lower_elsewhere: false,

@@ -22,7 +22,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
-    if !case.observed(Stage::WireIn) || !case.observed(Stage::OverlayIn) {
+    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
+    if !sees_all(Stage::WireIn) || !sees_all(Stage::OverlayIn) {
         return Ruling::default();
     }
     let known = case.topology.peers.iter().filter(|peer| peer.is_known());

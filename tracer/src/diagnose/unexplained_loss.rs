@@ -61,7 +61,8 @@ fn is_judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic, pair: Stag
         }
         _ => true,
     };
-    goes_there && case.observed_pair(pair)
+    let hidden = pair.next().is_some_and(|next| case.may_be_hidden(next));
+    goes_there && !hidden && case.observed_pair(pair)
 }
 
 /// Lost packets less those whose end is known: sent to nobody, or seen to leave un-encapsulated.

@@ -38,6 +38,15 @@ fn of_stages(case: &Case<'_>, causes: &[Cause]) -> Vec<String> {
         let direction = format!("{:?}", hook.direction).to_lowercase();
         lines.push(format!("{direction} of {}: not attached, {}", hook.interface, hook.because));
     }
+    for hook in case.evidence.hooks.iter().filter(|hook| !hook.foreign.is_empty()) {
+        let direction = format!("{:?}", hook.direction).to_lowercase();
+        lines.push(format!(
+            "losses before {direction} of {}: {} may end a packet's way before the tracer's program \
+             sees it",
+            hook.interface,
+            hook.foreign.join(" and ")
+        ));
+    }
     let traffic = case.evidence.traffic.as_ref();
     let stray = traffic.map_or(0, |traffic| impact::stray_leaks(case, traffic));
     let explained = causes.iter().any(|cause| cause.accounts_for.contains(&Effect::StrayLeak));

@@ -20,7 +20,8 @@ pub struct Coverage {
     pub tables: bool,
     /// The rules could judge them; `unseen` says why not.
     pub judged: bool,
-    /// Every hook whose device exists was attached, for a window that is not empty.
+    /// Every hook whose device exists was attached, every uplink has one, and the window is not
+    /// empty.
     pub stages: bool,
     /// All peers.
     pub peers_total: usize,
@@ -65,7 +66,9 @@ fn stages_observed(evidence: &Evidence) -> bool {
     let exists =
         |index: u32| evidence.tables.as_ref().is_none_or(|tables| tables.link(index).is_some());
     let mut hooks = evidence.hooks.iter().filter(|hook| exists(hook.ifindex)).peekable();
+    let has_hook = |index: &u32| evidence.hooks.iter().any(|hook| hook.ifindex == *index);
     evidence.window.seconds > 0.0
+        && evidence.roles.uplinks.iter().all(has_hook)
         && evidence.traffic.is_some()
         && hooks.peek().is_some()
         && hooks.all(|hook| hook.attached)

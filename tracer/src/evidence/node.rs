@@ -141,6 +141,10 @@ pub struct Hook {
     pub attached: bool,
     /// How (`tcx`, `clsact`), or why not.
     pub because: String,
+    /// Programs of others that run before ours on this side and may end a packet's way there
+    /// unseen, by short names.
+    #[serde(default)]
+    pub foreign: Vec<String>,
 }
 
 /// Side of a device, as tc names it.

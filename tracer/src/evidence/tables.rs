@@ -41,8 +41,12 @@ pub struct Link {
     pub lower_up: bool,
     /// Bytes.
     pub mtu: u32,
-    /// Hardware address of an Ethernet device; `None` for layer-3 devices.
+    /// Hardware address of an Ethernet device; `None` for all others.
     pub mac: Option<MacAddress>,
+    /// Frames begin with the IP header: ARPHRD_NONE, PPP and IP tunnels. Without this and without
+    /// a MAC the link layer is some other, such as InfiniBand's.
+    #[serde(default)]
+    pub layer3: bool,
     /// IFLA_MASTER: the bridge or bond this is a port of.
     pub master: Option<u32>,
     /// IFLA_LINK: the lower device; for a veth its other end.

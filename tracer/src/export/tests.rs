@@ -64,6 +64,17 @@ not seen  ";
 }
 
 #[test]
+fn a_subnet_file_in_another_place_is_named() {
+    let (_, mut evidence) = broken(Platform::Kubeadm);
+    let other = "by /proc/1/root/run/flannel/subnet.env";
+    assert!(!text_of(&evidence).contains("subnet.env"));
+    evidence.intent.subnet_env = Plan::of(3, Pass::SubnetEnv).evidence().intent.subnet_env;
+    assert!(!text_of(&evidence).contains("by /"), "the usual place needs no word");
+    evidence.intent.subnet_env.as_mut().unwrap().path = other[3..].into();
+    assert!(text_of(&evidence).contains(other));
+}
+
+#[test]
 fn no_line_of_text_is_longer_than_100_columns() {
     for platform in [Platform::Kubeadm, Platform::Talos, Platform::Rke2Agent, Platform::Unknown] {
         let (_, mut evidence) = broken(platform);

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    path::Path,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -13,6 +14,7 @@ use super::words;
 use crate::{
     diagnose::{Diagnosis, Finding, PeerState, PeerVerdict, Severity, Since},
     evidence::Evidence,
+    intent::subnet_env,
 };
 
 /// Columns of the output.
@@ -58,10 +60,17 @@ fn header(diagnosis: &Diagnosis, evidence: &Evidence) -> String {
         let cidrs: Vec<String> = diagnosis.pod_cidrs.iter().map(ToString::to_string).collect();
         parts.push(format!("pods {}", cidrs.join(", ")));
     }
+    parts.extend(other_subnet_file(evidence));
     parts.push(format!("kernel {}", evidence.node.kernel));
     parts.push(overlay(evidence));
     parts.extend(words::platform(evidence.node.platform).map(|name| format!("[{name}]")));
     parts.join("  ")
+}
+
+/// The subnet file that was read, unless it is the node's own in its usual place.
+fn other_subnet_file(evidence: &Evidence) -> Option<String> {
+    let path = &evidence.intent.subnet_env.as_ref()?.path;
+    (path != Path::new(subnet_env::USUAL_PLACE)).then(|| format!("by {}", path.display()))
 }
 
 fn overlay(evidence: &Evidence) -> String {

@@ -1,7 +1,7 @@
 //! flannel's `subnet.env`: `KEY=value` lines, written by flannel at start and read by its CNI
 //! plugin.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use ipnet::IpNet;
 
@@ -12,20 +12,43 @@ use crate::evidence::SubnetEnv;
 /// ETH_MIN_MTU and ETH_MAX_MTU).
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 
-/// Reads `subnet.env`; `None` when there is no such file, see [`missing`].
+/// Where flannel writes it, as seen from the node and from a pod that shares the node's processes
+/// but not its files (`kubectl debug node`).
+pub const PLACES: [&str; 2] = [USUAL_PLACE, "/proc/1/root/run/flannel/subnet.env"];
+
+/// Where flannel writes it on the node.
+pub const USUAL_PLACE: &str = "/run/flannel/subnet.env";
+
+/// Reads the first `subnet.env` of these places; `None` when none has one, see [`missing`]. What
+/// lies behind another process's root and may not be opened counts as not there.
 ///
 /// # Errors
-/// When it cannot be read or is malformed.
-pub fn read(path: &Path) -> Result<Option<SubnetEnv>, FileError> {
-    read_text(path)?.map(|text| parse(path, &text)).transpose()
+/// When one cannot be read or is malformed.
+pub fn read_first(places: &[&Path]) -> Result<Option<SubnetEnv>, FileError> {
+    for path in places {
+        let text = match read_text(path) {
+            Err(error) if path.starts_with("/proc") && is_forbidden(&error) => None,
+            read => read?,
+        };
+        if let Some(text) = text {
+            return parse(path, &text).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn is_forbidden(error: &FileError) -> bool {
+    matches!(error, FileError::Unreadable { error, .. }
+        if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// What cannot be checked without `subnet.env`: a sentence for the evidence's `unseen`.
 #[must_use]
-pub fn missing(path: &Path) -> String {
+pub fn missing(places: &[&Path]) -> String {
+    let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "what flannel means this node's pod subnet and MTU to be: {} does not exist",
-        path.display()
+        "what flannel means this node's pod subnet and MTU to be: there is no {} that can be read",
+        places.join(" or ")
     )
 }
 
@@ -174,8 +197,26 @@ mod tests {
     #[test]
     fn a_missing_file_is_no_error_and_says_what_is_unseen() {
         let missing = Path::new("/nonexistent/subnet.env");
-        assert!(read(missing).unwrap().is_none());
-        assert!(super::missing(missing).contains("/nonexistent/subnet.env does not exist"));
+        assert!(read_first(&[missing]).unwrap().is_none());
+        let said = super::missing(&[missing, Path::new(PATH)]);
+        assert!(
+            said.ends_with(
+                "no /nonexistent/subnet.env or /run/flannel/subnet.env that can be read"
+            )
+        );
+    }
+
+    #[test]
+    fn the_first_file_that_exists_is_read_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = ["missing", "here", "there"].map(|name| directory.path().join(name));
+        let [missing, here, there] = places.each_ref().map(|path| path.as_path());
+        std::fs::write(here, "FLANNEL_SUBNET=10.244.1.1/24\n").unwrap();
+        std::fs::write(there, "FLANNEL_SUBNET=10.244.2.1/24\n").unwrap();
+        let env = read_first(&[missing, here, there]).unwrap().unwrap();
+        assert_eq!((env.path.as_path(), env.subnets), (here, nets(&["10.244.1.1/24"])));
+        std::fs::write(here, "nonsense\n").unwrap();
+        assert!(read_first(&[here, there]).is_err(), "a broken file is not passed over");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use aya::programs::{
     tc::{SchedClassifierLink, TcAttachOptions},
 };
 
-use super::PlannedHook;
+use super::{PlannedHook, foreign};
 use crate::{
     evidence::HookDirection,
     netlink::traffic_control::{ClsactFilter, Slot},
@@ -28,7 +28,13 @@ pub enum AttachMode {
 }
 
 /// An attached program; dropping it detaches it.
-pub(super) enum Attachment {
+pub(super) struct Attachment {
+    way: Way,
+    /// Programs of others that run before it, by short names.
+    pub(super) foreign: Vec<String>,
+}
+
+enum Way {
     Tcx(#[expect(dead_code, reason = "held for its drop, which detaches")] SchedClassifierLink),
     Clsact(#[expect(dead_code, reason = "held for its drop, which detaches")] ClsactFilter),
 }
@@ -42,9 +48,9 @@ pub(super) struct Attacher {
 impl Attachment {
     /// The word for evidence and reports.
     pub(super) const fn kind(&self) -> &'static str {
-        match self {
-            Self::Tcx(_) => "tcx",
-            Self::Clsact(_) => "clsact",
+        match self.way {
+            Way::Tcx(_) => "tcx",
+            Way::Clsact(_) => "clsact",
         }
     }
 }
@@ -83,9 +89,10 @@ impl Attacher {
             free => free.insert(Slot::claim()?),
         };
         let fd = program.fd().context("the program is not loaded")?;
-        ClsactFilter::attach(hook.ifindex, hook.direction, fd.as_fd(), slot)
-            .with_context(|| format!("attaching a clsact filter to {}", hook.interface))
-            .map(Attachment::Clsact)
+        let foreign = foreign::before_clsact(hook);
+        let filter = ClsactFilter::attach(hook.ifindex, hook.direction, fd.as_fd(), slot)
+            .with_context(|| format!("attaching a clsact filter to {}", hook.interface))?;
+        Ok(Attachment { way: Way::Clsact(filter), foreign })
     }
 }
 
@@ -94,8 +101,9 @@ fn tcx(program: &mut SchedClassifier, hook: &PlannedHook) -> anyhow::Result<Atta
         HookDirection::Ingress => (TcAttachType::Ingress, LinkOrder::first()),
         HookDirection::Egress => (TcAttachType::Egress, LinkOrder::last()),
     };
+    let foreign = foreign::before_tcx(hook);
     let id = program
         .attach_with_options(&hook.interface, side, TcAttachOptions::TcxOrder(order))
         .with_context(|| format!("attaching to {} by TCX", hook.interface))?;
-    Ok(Attachment::Tcx(program.take_link(id)?))
+    Ok(Attachment { way: Way::Tcx(program.take_link(id)?), foreign })
 }

@@ -1,16 +1,16 @@
 //! What to attach where, and what to tell the programs: pure, from the topology.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use tracer_common::{
-    config::{Config, Network4},
+    config::{Config, NODE_ADDRESSES, Network4},
     names,
     peer::{FIRST_PEER, SLOTS},
 };
 
 use crate::{
-    evidence::{HookDirection, Link, Tables},
+    evidence::{Address, HookDirection, Link, Tables},
     topology::Topology,
 };
 
@@ -62,9 +62,16 @@ pub fn plan(topology: &Topology<'_>, tables: &Tables) -> Plan {
         hooks.extend(both(overlay, names::OVERLAY_OUT, names::OVERLAY_IN, HookDirection::Egress));
     }
     for uplink in &topology.uplinks {
-        let (out, into) = match uplink.mac {
-            Some(_) => (names::WIRE_OUT, names::WIRE_IN),
-            None => (names::WIRE_OUT_L3, names::WIRE_IN_L3),
+        let (out, into) = match (uplink.mac, uplink.layer3) {
+            (Some(_), _) => (names::WIRE_OUT, names::WIRE_IN),
+            (None, true) => (names::WIRE_OUT_L3, names::WIRE_IN_L3),
+            (None, false) => {
+                unseen.push(format!(
+                    "packets on {}: neither Ethernet nor IP without a link-layer header",
+                    uplink.name
+                ));
+                continue;
+            }
         };
         hooks.extend(both(uplink, out, into, HookDirection::Egress));
     }
@@ -107,27 +114,59 @@ fn configure(topology: &Topology<'_>, tables: &Tables, unseen: &mut Vec<String>)
     if !all_fit {
         unseen.push("pods in more than 8 networks: the first 8 are watched".to_owned());
     }
-    add_addresses(&mut config, topology, tables);
+    add_addresses(&mut config, topology, tables, unseen);
     config
 }
 
 /// The node's own addresses: those inside its pod network are no pods, the others are where peers
 /// may send VXLAN.
-fn add_addresses(config: &mut Config, topology: &Topology<'_>, tables: &Tables) {
-    let mut tunnel_ends = Vec::new();
-    for address in &tables.addresses {
-        let IpAddr::V4(v4) = address.address else { continue };
-        if topology.own_cidrs.iter().any(|cidr| cidr.contains(&address.address)) {
-            config.add_node_address(v4.octets());
-        } else if !v4.is_loopback() {
-            tunnel_ends.push(v4.octets());
+fn add_addresses(
+    config: &mut Config,
+    topology: &Topology<'_>,
+    tables: &Tables,
+    unseen: &mut Vec<String>,
+) {
+    let (not_pods, tunnel_ends): (Vec<Ipv4Addr>, Vec<Ipv4Addr>) = own_addresses(topology, tables)
+        .into_iter()
+        .partition(|address| topology.is_own(IpAddr::V4(*address)));
+    let taken_for_pods =
+        not_pods.iter().filter(|address| !config.add_node_address(address.octets())).count();
+    if taken_for_pods > 0 {
+        unseen.push(format!(
+            "{taken_for_pods} of the node's own addresses in its pod network are taken for pods: \
+             only {NODE_ADDRESSES} fit"
+        ));
+    }
+    let not_watched =
+        tunnel_ends.iter().filter(|address| !config.add_tunnel_end(address.octets())).count();
+    if not_watched > 0 {
+        unseen.push(format!(
+            "VXLAN to {not_watched} of the node's addresses: only {NODE_ADDRESSES} fit, its tunnel's \
+             and its uplinks' first"
+        ));
+    }
+}
+
+/// The node's addresses, each once, the most likely tunnel ends first: a node may have hundreds,
+/// such as that of every service on kube-ipvs0.
+fn own_addresses(topology: &Topology<'_>, tables: &Tables) -> Vec<Ipv4Addr> {
+    let local = topology.overlay.and_then(|link| link.vxlan.as_ref()?.local);
+    let devices = [topology.overlay, topology.bridge].into_iter().flatten();
+    let ours: Vec<u32> =
+        devices.chain(topology.uplinks.iter().copied()).map(|link| link.index).collect();
+    let (first, rest): (Vec<&Address>, Vec<&Address>) =
+        tables.addresses.iter().partition(|address| ours.contains(&address.ifindex));
+    let of_devices = first.into_iter().chain(rest).map(|address| address.address);
+    let mut addresses = Vec::new();
+    for address in local.into_iter().chain(of_devices) {
+        match address {
+            IpAddr::V4(address) if !address.is_loopback() && !addresses.contains(&address) => {
+                addresses.push(address);
+            }
+            _ => {}
         }
     }
-    if tunnel_ends.len() <= tracer_common::config::NODE_ADDRESSES {
-        for address in tunnel_ends {
-            config.add_tunnel_end(address);
-        }
-    }
+    addresses
 }
 
 fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network4> {
@@ -139,4 +178,62 @@ fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network4> {
 
 fn network4(network: Ipv4Net) -> Option<Network4> {
     Network4::new(network.addr().octets(), network.prefix_len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::testing::{Pass, Plan as Cluster, UPLINK, address, tables};
+
+    fn planned(change: impl Fn(&mut Link)) -> Plan {
+        let mut evidence = Cluster::of(3, Pass::Tables).evidence();
+        let links = &mut tables(&mut evidence).links;
+        change(links.iter_mut().find(|link| link.index == UPLINK).unwrap());
+        plan(&Topology::of(&evidence), evidence.tables.as_ref().unwrap())
+    }
+
+    fn on_uplink(plan: &Plan) -> Vec<&str> {
+        plan.hooks.iter().filter(|it| it.ifindex == UPLINK).map(|it| it.program).collect()
+    }
+
+    #[test]
+    fn the_tunnels_and_the_uplinks_addresses_come_before_those_of_services() {
+        let cluster = Cluster::of(3, Pass::Tables);
+        let mut evidence = cluster.evidence();
+        let services = (1..=20).map(|n| address(3, &format!("10.96.0.{n}"), 32));
+        let second = address(UPLINK, "192.168.77.99", 24);
+        tables(&mut evidence).addresses.splice(0..0, services.chain([second]));
+        let plan = plan(&Topology::of(&evidence), evidence.tables.as_ref().unwrap());
+        let is_end = |address: [u8; 4]| plan.config.is_tunnel_end(u32::from_ne_bytes(address));
+        assert!(is_end([192, 168, 77, 11]) && is_end([192, 168, 77, 99]));
+        assert!(is_end([10, 96, 0, 6]), "there is room for six more");
+        assert!(!is_end([10, 96, 0, 7]));
+        assert_eq!(
+            plan.unseen,
+            [
+                "VXLAN to 14 of the node's addresses: only 8 fit, its tunnel's and its uplinks' first"
+            ]
+        );
+    }
+
+    #[test]
+    fn own_addresses_that_do_not_fit_are_told() {
+        let mut evidence = Cluster::of(3, Pass::Tables).evidence();
+        let more = (100..110).map(|n| address(UPLINK, &format!("10.244.1.{n}"), 32));
+        tables(&mut evidence).addresses.extend(more);
+        let plan = plan(&Topology::of(&evidence), evidence.tables.as_ref().unwrap());
+        assert!(plan.unseen[0].starts_with("4 of the node's own addresses"), "{:?}", plan.unseen);
+    }
+
+    #[test]
+    fn the_link_layer_of_an_uplink_decides_its_programs() {
+        let ethernet = planned(|_| {});
+        assert_eq!(on_uplink(&ethernet), [names::WIRE_OUT, names::WIRE_IN]);
+        let bare = planned(|link| (link.mac, link.layer3) = (None, true));
+        assert_eq!(on_uplink(&bare), [names::WIRE_OUT_L3, names::WIRE_IN_L3]);
+        assert_eq!(bare.unseen, [""; 0]);
+        let infiniband = planned(|link| link.mac = None);
+        assert_eq!(on_uplink(&infiniband), [""; 0]);
+        assert!(infiniband.unseen[0].starts_with("packets on eth0:"), "{:?}", infiniband.unseen);
+    }
 }

@@ -85,13 +85,14 @@ impl Session {
         let mut hooks = Vec::new();
         for planned in &plan.hooks {
             let program = load_program(&mut ebpf, planned.program)?;
-            let (attached, because) = match attacher.attach(program, planned) {
+            let (attached, because, foreign) = match attacher.attach(program, planned) {
                 Ok(attachment) => {
                     let kind = attachment.kind().to_owned();
+                    let foreign = attachment.foreign.clone();
                     attachments.push(attachment);
-                    (true, kind)
+                    (true, kind, foreign)
                 }
-                Err(error) => (false, format!("{error:#}")),
+                Err(error) => (false, format!("{error:#}"), Vec::new()),
             };
             hooks.push(Hook {
                 interface: planned.interface.clone(),
@@ -99,6 +100,7 @@ impl Session {
                 direction: planned.direction,
                 attached,
                 because,
+                foreign,
             });
         }
         let peers = plan.peers.len();

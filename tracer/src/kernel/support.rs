@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tracer_common::names;
+
 use super::{AttachMode, Plan, PlannedHook, Session, StartError};
 use crate::evidence::{Capability, CapabilityState, Hook, HookDirection};
 
@@ -44,20 +46,13 @@ pub fn capabilities(session: Result<&[Hook], &StartError>) -> Vec<Capability> {
     vec![stages(session), btf(Path::new(KERNEL_BTF).exists()), drops()]
 }
 
-/// Tries every feature, without looking at any device but the loopback: programs are loaded, put
-/// on `lo` and taken off again, by either way of attaching.
+/// Tries every feature, without looking at any device but the loopback: every program is loaded,
+/// put on `lo` and taken off again, by either way of attaching.
 #[must_use]
 pub fn probe(plan: &Plan) -> Vec<Capability> {
-    let mut on_loopback = plan.clone();
-    on_loopback.hooks = vec![PlannedHook {
-        interface: "lo".to_owned(),
-        ifindex: 1,
-        direction: HookDirection::Ingress,
-        program: tracer_common::names::POD_IN,
-    }];
     let attempt = |mode| {
-        let session = Session::start(&on_loopback, mode);
-        stages(session.as_ref().map(Session::hooks))
+        let hooks = try_all(plan, mode);
+        stages(hooks.as_ref().map(Vec::as_slice))
     };
     let (tcx, clsact) = (attempt(AttachMode::Tcx), attempt(AttachMode::Clsact));
     let best = if tcx.state == CapabilityState::On { &tcx } else { &clsact };
@@ -68,6 +63,30 @@ pub fn probe(plan: &Plan) -> Vec<Capability> {
         btf(Path::new(KERNEL_BTF).exists()),
         drops(),
     ]
+}
+
+/// Two programs at a time, one on each side: a tracer has one clsact filter on a side.
+fn try_all(plan: &Plan, mode: AttachMode) -> Result<Vec<Hook>, StartError> {
+    let mut tried = Vec::new();
+    for hooks in on_loopback() {
+        let session = Session::start(&Plan { hooks, ..plan.clone() }, mode)?;
+        tried.extend_from_slice(session.hooks());
+    }
+    Ok(tried)
+}
+
+/// A hook on `lo` for each program, at most one on each side at a time.
+fn on_loopback() -> impl Iterator<Item = Vec<PlannedHook>> {
+    names::PROGRAMS.chunks(2).map(|programs| {
+        let sides = [HookDirection::Ingress, HookDirection::Egress];
+        let hook = |(program, direction): (&&'static str, HookDirection)| PlannedHook {
+            interface: "lo".to_owned(),
+            ifindex: 1,
+            direction,
+            program,
+        };
+        programs.iter().zip(sides).map(hook).collect()
+    })
 }
 
 fn way_of_attaching(feature: &str, stages: &Capability, lost: &str) -> Capability {
@@ -135,7 +154,18 @@ mod tests {
             direction: HookDirection::Ingress,
             attached,
             because: if attached { "tcx" } else { "no such device" }.to_owned(),
+            foreign: Vec::new(),
         }
+    }
+
+    #[test]
+    fn every_program_is_tried_and_no_side_has_two_at_a_time() {
+        let mut tried = Vec::new();
+        for hooks in on_loopback() {
+            assert!(hooks.windows(2).all(|two| two[0].direction != two[1].direction), "{hooks:?}");
+            tried.extend(hooks.iter().map(|hook| hook.program));
+        }
+        assert_eq!(tried, names::PROGRAMS);
     }
 
     #[test]

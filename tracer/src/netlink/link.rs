@@ -40,6 +40,7 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Link> {
         lower_up: header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
         mac: None,
+        layer3: is_layer3(header.link_layer_type),
         master: None,
         lower: None,
         lower_elsewhere: false,
@@ -62,6 +63,21 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Link> {
         link.vxlan = find(info, IFLA_INFO_DATA).map(|data| vxlan(data, skipped));
     }
     Some(link)
+}
+
+/// Devices whose frames have no link-layer header (include/uapi/linux/if_arp.h, ARPHRD_*).
+const fn is_layer3(kind: LinkLayerType) -> bool {
+    matches!(
+        kind,
+        LinkLayerType::None
+            | LinkLayerType::Ppp
+            | LinkLayerType::Rawip
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Ipgre
+            | LinkLayerType::Ip6gre
+    )
 }
 
 /// The plain attributes; nested ones (IFLA_AF_SPEC, IFLA_PROP_LIST, …) are not needed.
@@ -139,6 +155,23 @@ mod tests {
         let vxlan = link.vxlan.unwrap();
         assert_eq!((vxlan.vni, vxlan.port, vxlan.learning), (7, 8472, true));
         assert_eq!(skipped, Skipped { messages: 0, attributes: 1 });
+    }
+
+    #[test]
+    fn the_link_layer_tells_what_a_frame_begins_with() {
+        let link = |kind: u16| {
+            let mut body = vec![0; 16];
+            body[2..4].copy_from_slice(&kind.to_ne_bytes());
+            body.extend(attribute(IFLA_IFNAME, b"up0\0"));
+            body.extend(attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]));
+            let link = decode(&body, &mut Skipped::default()).unwrap();
+            (link.mac.is_some(), link.layer3)
+        };
+        assert_eq!(link(libc::ARPHRD_ETHER), (true, false));
+        for kind in [libc::ARPHRD_NONE, libc::ARPHRD_PPP, libc::ARPHRD_TUNNEL, libc::ARPHRD_SIT] {
+            assert_eq!(link(kind), (false, true), "{kind}");
+        }
+        assert_eq!(link(libc::ARPHRD_INFINIBAND), (false, false));
     }
 
     #[test]

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::{
-    PeerState, Severity, exit_status,
+    PeerState, Severity, diagnose, exit_status,
     testing::{
         BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, fdb, judge, link, mac,
         neighbour, peer_traffic, refusing, tables, told, via,
     },
 };
 use crate::{
-    evidence::{Evidence, Flow, NeighbourState, Route, RouteKind, StageCounts, Tables, Vxlan},
+    evidence::{
+        Evidence, Flow, HookDirection, NeighbourState, Route, RouteKind, StageCounts, Tables, Vxlan,
+    },
     topology::nth_address,
 };
 
@@ -200,7 +202,7 @@ fn a_refusing_default_in_a_table_of_its_own_while_pods_are_refused_for_another_r
             answer.outcome = crate::evidence::RouteOutcome::Refused(113);
         }
     }
-    assert_eq!(told(&super::super::diagnose(&evidence)), [""; 0]);
+    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
 }
 
 #[test]
@@ -328,6 +330,53 @@ fn packets_lost_in_one_half_of_the_window_only() {
             traffic.lost_early.overlay_to_pod = 1;
         }
     });
+}
+
+#[test]
+fn a_foreign_program_that_ends_the_chain_before_ours() {
+    let told_with = |foreign: &[&str]| {
+        let plan = Plan::of(3, Pass::Tables);
+        let mut evidence = plan.evidence();
+        let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+        (traffic.packets.wire_out, traffic.early.wire_out) = (0, 0);
+        (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire) = (40, 20);
+        let hooks = evidence.hooks.iter_mut().filter(|hook| hook.ifindex == UPLINK);
+        let egress = hooks.filter(|hook| hook.direction == HookDirection::Egress);
+        egress.for_each(|hook| hook.foreign = foreign.iter().map(|it| (*it).to_owned()).collect());
+        diagnose(&evidence)
+    };
+    assert_eq!(told(&told_with(&[])), ["unexplained-loss 10.244.2.0/24"]);
+    let hidden = told_with(&["u32 filter of priority 49152"]);
+    assert_eq!(told(&hidden), [""; 0]);
+    assert_eq!(hidden.peers[1].state, PeerState::Ok);
+    let line = "losses before egress of eth0: u32 filter of priority 49152 may end a packet's way";
+    assert!(hidden.unseen.iter().any(|it| it.starts_with(line)), "{:?}", hidden.unseen);
+}
+
+#[test]
+fn an_uplink_that_cannot_be_watched_loses_nothing() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.packets.wire_out, traffic.early.wire_out) = (0, 0);
+    (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire) = (40, 20);
+    evidence.hooks.retain(|hook| hook.ifindex != UPLINK);
+    let diagnosis = diagnose(&evidence);
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert_eq!(exit_status(&diagnosis, &evidence, Severity::Warning), 2);
+}
+
+#[test]
+fn a_foreign_program_at_ingress_makes_silence_prove_nothing() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.packets.wire_in, traffic.packets.overlay_in, traffic.packets.pod_in) = (0, 0, 0);
+    traffic.early = StageCounts { wire_in: 0, overlay_in: 0, pod_in: 0, ..traffic.early };
+    assert_eq!(told(&diagnose(&evidence)), ["tunnel-one-way 10.244.2.0/24"]);
+    let hooks = evidence.hooks.iter_mut().filter(|hook| hook.direction == HookDirection::Ingress);
+    hooks.for_each(|hook| hook.foreign = vec!["TCX program other".to_owned()]);
+    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
 }
 
 #[test]
