@@ -76,9 +76,7 @@ fn send(lab: &Lab, flow: impl Fn(&Node) -> Flow, limits: Limits) {
         flow: flow(&lab.plan().nodes[to]),
         limits,
     };
-    for (sender, counts) in
-        Traffic::start(vec![sender(0, 1), sender(1, 0)]).finish().unwrap()
-    {
+    for (sender, counts) in Traffic::start(vec![sender(0, 1), sender(1, 0)]).finish().unwrap() {
         assert_eq!((Some(counts.sent), counts.errors), (limits.count, 0), "{sender:?}");
     }
 }

@@ -126,8 +126,7 @@ fn send(lab: &Lab) {
 fn counted(watched: &Watched) -> [u64; 3] {
     assert_eq!(watched.check.findings(), []);
     let stages = &watched.evidence["traffic"]["stages"];
-    ["pod_out", "overlay_out", "wire_out"]
-        .map(|stage| stages[stage]["packets"].as_u64().unwrap())
+    ["pod_out", "overlay_out", "wire_out"].map(|stage| stages[stage]["packets"].as_u64().unwrap())
 }
 
 #[test]

@@ -7,8 +7,7 @@ use tracer::{
 
 use super::{Failure, Status, say, unobserved};
 
-const NOTHING: &str =
-    "nothing to remove: no killed tracer left a filter in this network namespace";
+const NOTHING: &str = "nothing to remove: no killed tracer left a filter in this network namespace";
 
 pub(crate) fn run() -> Result<Status, Failure> {
     let removed = remove_leftovers().map_err(unobserved)?;
