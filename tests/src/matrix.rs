@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use nix::sys::utsname::uname;
 
 use crate::{
     lab::Lab,
@@ -43,6 +44,17 @@ impl Attach {
     /// Both ways.
     pub const ALL: [Self; 2] = [Self::Tcx, Self::Clsact];
 
+    /// The ways that this kernel has, the preferred one first. TCX came with Linux 6.6.
+    #[must_use]
+    pub fn on_this_kernel() -> &'static [Self] {
+        let release = uname().map(|it| it.release().to_string_lossy().into_owned());
+        if release.is_ok_and(|release| is_before_tcx(&release)) {
+            &Self::ALL[1..]
+        } else {
+            &Self::ALL
+        }
+    }
+
     /// The word for the option `--attach`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -53,26 +65,35 @@ impl Attach {
     }
 }
 
+/// Whether a kernel's release is older than 6.6; a name without numbers is not.
+fn is_before_tcx(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    version.is_some_and(|version| version < (6, 6))
+}
+
 // === impl Case ===
 
 impl Case {
-    /// Every intent with every way to attach, on each of `nodes`.
+    /// Every intent with every way to attach that this kernel has, on each of `nodes`.
     #[must_use]
     pub fn all(nodes: &[usize]) -> Vec<Self> {
         let mut cases = Vec::new();
         for node in nodes {
             for intent in Intent::ALL {
-                cases.extend(Attach::ALL.map(|attach| Self { node: *node, intent, attach }));
+                let ways = Attach::on_this_kernel().iter();
+                cases.extend(ways.map(|attach| Self { node: *node, intent, attach: *attach }));
             }
         }
         cases
     }
 
-    /// Every intent by TCX, and flannel's own by clsact, on each of `nodes`.
+    /// Every intent by the preferred way, and flannel's own by clsact, on each of `nodes`.
     #[must_use]
     pub fn most(nodes: &[usize]) -> Vec<Self> {
         let mut cases = Self::all(nodes);
-        cases.retain(|case| case.attach == Attach::Tcx || case.intent == Intent::SubnetEnv);
+        let preferred = Attach::on_this_kernel().first().copied();
+        cases.retain(|case| Some(case.attach) == preferred || case.intent == Intent::SubnetEnv);
         cases
     }
 
@@ -157,10 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn tcx_is_looked_for_from_6_6_on() {
+        for (release, before) in
+            [("5.10.0-46-cloud-amd64", true), ("6.1.0", true), ("6.6.1", false)]
+        {
+            assert_eq!(is_before_tcx(release), before, "{release}");
+        }
+        assert!(!is_before_tcx("7.2.12+deb13-cloud-amd64") && !is_before_tcx("custom"));
+    }
+
+    #[test]
     fn every_case_has_a_file_of_its_own() {
         let cases = Case::all(&[0, 1, 2]);
         let files: HashSet<PathBuf> =
             cases.iter().map(|case| case.evidence_file(Path::new("/x"))).collect();
-        assert_eq!((cases.len(), files.len()), (18, 18));
+        assert_eq!(cases.len(), files.len());
+        assert_eq!(cases.len(), 9 * Attach::on_this_kernel().len());
     }
 }

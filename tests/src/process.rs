@@ -26,7 +26,7 @@ const DEATH: Duration = Duration::from_secs(5);
 /// The helper that runs inside the lab's namespaces.
 const AGENT: &str = "lab-agent";
 /// Names the helper when it is not beside the running program.
-const AGENT_VARIABLE: &str = "FLANNEL_TRACER_LAB_AGENT";
+pub const AGENT_VARIABLE: &str = "FLANNEL_TRACER_LAB_AGENT";
 
 /// A process that was started for a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{setup, shell};
 
 /// Names the production binary to the lab and to the tests; set, it is used instead of a build.
-const BINARY: &str = "FLANNEL_TRACER_BIN";
+pub(crate) const BINARY: &str = "FLANNEL_TRACER_BIN";
 
 /// What the lab runs.
 pub(crate) struct Built {
@@ -50,30 +50,40 @@ pub(crate) fn production() -> Result<Built> {
     if let Some(binary) = env::var_os(BINARY) {
         return Ok(Built { binary: binary.into() });
     }
+    let built = static_release("tracer", "flannel-tracer")?;
+    place(&built).map(|binary| Built { binary })
+}
+
+/// Builds a static program; where it is.
+pub(crate) fn static_release(package: &str, program: &str) -> Result<PathBuf> {
     let target = host_target()?;
     shell::run(
         shell::cargo()
-            .args(["rustc", "--release", "-p", "tracer", "--bin", "flannel-tracer"])
+            .args(["rustc", "--release", "-p", package, "--bin", program])
             // Naming the target keeps the flags from the build scripts and procedural macros.
             .args(["--target", &target])
             // It is copied to nodes in trouble: a seventh of the size, and backtraces keep their names.
             .args(["--", "-C", "strip=debuginfo"])
             .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     )?;
-    place(&target).map(|binary| Built { binary })
+    Ok(target_folder().join(target).join("release").join(program))
+}
+
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    // Both are relative to the workspace: that is where cargo is run.
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    shell::workspace().join(folder)
 }
 
 /// Puts the binary where a plain `cargo build --release` would have left it.
-fn place(target: &str) -> Result<PathBuf> {
-    // Both are relative to the workspace: that is where cargo is run.
-    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let folder = shell::workspace().join(folder);
-    let built = folder.join(target).join("release/flannel-tracer");
+fn place(built: &Path) -> Result<PathBuf> {
+    let folder = target_folder();
     let placed = folder.join("release/flannel-tracer");
     fs::create_dir_all(folder.join("release")).context("cannot create the release folder")?;
     // A running tracer keeps the old file: writing into it is refused, replacing it is not.
     let fresh = placed.with_extension("new");
-    fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
+    fs::copy(built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
     fs::rename(&fresh, &placed).with_context(|| format!("cannot write {}", placed.display()))?;
     Ok(placed)
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup`, `build`, `lint`, `test`, `fuzz`, `lab`, `demo`.
+//! The project's own commands: `cargo xtask setup`, `build`, `lint`, `test`, `fuzz`, `lab`, `demo`, `vm`.
 //!
 //! Notes and progress go to stderr, so that what a command is asked for has stdout to itself.
 
@@ -14,6 +14,7 @@ mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Break a lab and show what the tracer says
     Demo(demo::DemoArgs),
+    /// The suites on other kernels, in guests of QEMU
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Lab(args) => with_root(|| lab::run(args)),
+        Command::Vm(args) => vm::run(&args),
         Command::Demo(args) => with_root(|| demo::run(args)),
     }
 }

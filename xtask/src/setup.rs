@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::packages::{self, Provider};
 
 /// What the lab and its tests call.
-const LAB_PROGRAMS: [Provider; 13] = [
+pub(crate) const LAB_PROGRAMS: [Provider; 13] = [
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
     ("dnsmasq", "dnsmasq-base"),

@@ -59,8 +59,8 @@ struct Profile {
 
 /// A test program of its own.
 #[derive(Debug)]
-struct Suite {
-    executable: String,
+pub(crate) struct Suite {
+    pub(crate) executable: String,
     manifest: PathBuf,
 }
 
@@ -141,7 +141,7 @@ fn lab(built: &Built) -> Result<Tally> {
 }
 
 /// Builds the suites, as the caller and not as root, and says where they are.
-fn suites() -> Result<Vec<Suite>> {
+pub(crate) fn suites() -> Result<Vec<Suite>> {
     let messages = shell::output(
         shell::cargo()
             .args(["test", "-p", "tracer", "-p", "tracer-tests", "--test", "*", "--no-run"])

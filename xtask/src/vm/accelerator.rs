@@ -1,0 +1,62 @@
+//! KVM where it works, else interpretation.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::console::Outcome;
+use super::guest::{Guest, Limits};
+use super::initramfs::Payload;
+use super::kernel::Kernel;
+
+/// A guest without suites boots in two seconds under KVM. Where KVM is there but does not work
+/// (seen in nested guests) it fails at once or says nothing.
+const PROBE: Limits = Limits { silence: Duration::from_secs(10), total: Duration::from_secs(20) };
+
+/// How QEMU runs a guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    /// By the processor.
+    Kvm,
+    /// By translating them, about ten times slower.
+    Tcg,
+}
+
+// === impl Accelerator ===
+
+impl Accelerator {
+    /// QEMU's options.
+    pub(super) const fn options(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
+        }
+    }
+}
+
+/// KVM when a guest without suites boots under it.
+pub(super) fn choose(
+    kernels: &[(String, Result<Kernel>)],
+    payload: &Payload,
+    folder: &Path,
+) -> Result<Accelerator> {
+    let may_use_kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let kernel = kernels.iter().find_map(|(_, kernel)| kernel.as_ref().ok());
+    let Some(kernel) = kernel.filter(|_| may_use_kvm) else {
+        eprintln!("vm: no KVM for this user; the guests are interpreted");
+        return Ok(Accelerator::Tcg);
+    };
+    let (image, log) = (folder.join("probe.cpio"), folder.join("probe.log"));
+    payload.write(None, &image)?;
+    let accelerator = Accelerator::Kvm;
+    let probe = Guest { kernel, image: &image, accelerator, append: "", log: &log, suites: 0 };
+    let verdict = probe.run(&PROBE)?;
+    if matches!(verdict.outcome, Outcome::Ran { .. }) {
+        eprintln!("vm: KVM works");
+        return Ok(Accelerator::Kvm);
+    }
+    eprintln!("vm: under KVM, {}; the guests are interpreted", verdict.outcome);
+    Ok(Accelerator::Tcg)
+}

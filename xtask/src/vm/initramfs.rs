@@ -1,0 +1,154 @@
+//! What a guest's file system holds, and writing it.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::cpio::Archive;
+use super::kernel::Kernel;
+use super::{modules, programs};
+use crate::build::{self, Built};
+use crate::{shell, test};
+use tracer_tests::process::AGENT_VARIABLE;
+
+/// Where the guest keeps what is under test.
+const FOLDER: &str = "/vm";
+/// The suite that is short enough for every kernel every time.
+const SHORT: &str = "smoke";
+/// What the guest mounts or writes on.
+const DIRECTORIES: [&str; 7] = ["/dev", "/etc", "/proc", "/root", "/sys", "/tmp", "/var"];
+const USERS: &str = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
+
+/// Which tests to run.
+pub(super) struct Selection {
+    /// Every suite, and not only the short one.
+    pub(super) all: bool,
+    /// Texts of which a test's name must hold one; empty for all tests.
+    pub(super) filter: Vec<String>,
+}
+
+/// What is under test, the same for every kernel.
+pub(super) struct Payload {
+    init: PathBuf,
+    tracer: PathBuf,
+    agent: PathBuf,
+    /// Names and stripped programs.
+    suites: Vec<(String, PathBuf)>,
+    filter: String,
+}
+
+// === impl Payload ===
+
+impl Payload {
+    /// Builds init and suites; copies without debug information go below `folder`.
+    pub(super) fn build(built: &Built, selection: &Selection, folder: &Path) -> Result<Self> {
+        let stripped = |program: &Path, name: &str| {
+            let to = folder.join(name);
+            let mut strip = shell::command("strip");
+            shell::run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(program)).map(|()| to)
+        };
+        let mut suites = Vec::new();
+        for suite in test::suites()? {
+            let name = name_of(&suite.executable);
+            if selection.all || name == SHORT {
+                let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
+                suites.push((name, program));
+            }
+        }
+        if suites.is_empty() {
+            bail!("there is no suite {SHORT} in tests/tests");
+        }
+        let agent = build::target_folder().join("debug/lab-agent");
+        Ok(Self {
+            init: build::static_release("tracer-tests", "vm-init")?,
+            tracer: built.binary.clone(),
+            agent: stripped(&agent, "lab-agent")?,
+            suites,
+            filter: selection.filter.iter().map(|text| format!(" {text}")).collect(),
+        })
+    }
+
+    /// How many suites a guest runs.
+    pub(super) fn suites(&self) -> usize {
+        self.suites.len()
+    }
+
+    /// Writes the image for a kernel; without one, an image that boots and has nothing to run.
+    pub(super) fn write(&self, kernel: Option<&Kernel>, image: &Path) -> Result<()> {
+        let file =
+            File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
+        let mut archive = Archive::new(BufWriter::new(file));
+        archive.merge()?;
+        for directory in DIRECTORIES {
+            archive.directory(directory)?;
+        }
+        programs::add(&mut archive, &self.init, "/init")?;
+        if let Some(kernel) = kernel {
+            self.suites_into(&mut archive)?;
+            programs::add_all(&mut archive)?;
+            modules_into(&mut archive, kernel)?;
+        } else {
+            archive.file(&format!("{FOLDER}/suites"), b"")?;
+            archive.file(&format!("{FOLDER}/environment"), b"")?;
+        }
+        archive.finish().with_context(|| format!("cannot write {}", image.display()))
+    }
+
+    fn suites_into(&self, archive: &mut Archive<impl Write>) -> Result<()> {
+        let (tracer, agent) = (format!("{FOLDER}/flannel-tracer"), format!("{FOLDER}/lab-agent"));
+        programs::add(archive, &self.tracer, &tracer)?;
+        programs::add(archive, &self.agent, &agent)?;
+        let mut lines = String::new();
+        for (name, program) in &self.suites {
+            programs::add(archive, program, &format!("{FOLDER}/{name}"))?;
+            lines.push_str(&format!("{FOLDER}/{name} --test-threads=1{}\n", self.filter));
+        }
+        let environment =
+            [format!("{}={tracer}", build::BINARY), format!("{}={agent}", AGENT_VARIABLE)];
+        archive.file(&format!("{FOLDER}/suites"), lines.as_bytes())?;
+        archive.file(&format!("{FOLDER}/environment"), environment.join("\n").as_bytes())?;
+        archive.file(&format!("{FOLDER}/modules"), modules::LOADED.join("\n").as_bytes())?;
+        archive.file("/etc/passwd", USERS.as_bytes())?;
+        Ok(archive.file("/etc/group", GROUPS.as_bytes())?)
+    }
+}
+
+/// `stages` of `target/debug/deps/stages-5ca1e059924d4789`.
+fn name_of(executable: &str) -> String {
+    let file = executable.rsplit('/').next().unwrap_or(executable);
+    file.rsplit_once('-').map_or(file, |(name, _)| name).to_owned()
+}
+
+/// The modules that the lab needs, and the indexes that modprobe(8) reads.
+fn modules_into(archive: &mut Archive<impl Write>, kernel: &Kernel) -> Result<()> {
+    let version = kernel.modules.file_name().context("a version")?.to_string_lossy();
+    let at = |path: &str| format!("/lib/modules/{version}/{path}");
+    let read = |path: &str| {
+        let path = kernel.modules.join(path);
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let dependencies = String::from_utf8(read("modules.dep")?).context("modules.dep")?;
+    for path in modules::select(&dependencies) {
+        archive.file(&at(&path), &read(&path)?)?;
+    }
+    for entry in fs::read_dir(&kernel.modules).context("the modules")? {
+        let name = entry.context("the modules")?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("modules.") {
+            archive.file(&at(&name), &read(&name)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_is_named_without_its_hash() {
+        assert_eq!(name_of("/t/debug/deps/flow_table-82930ea9"), "flow_table");
+    }
+}

@@ -1,0 +1,231 @@
+//! Kernels to boot: Debian's, fetched by apt into the cache, or a directory of the user's.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+
+/// A kernel line, the release of Debian that has it, and the archives of that release.
+const LINES: [(&str, &str, &[Archive]); 4] = [
+    ("5.10", "bullseye", &[MAIN, SECURITY]),
+    ("6.1", "bookworm", &[MAIN, SECURITY]),
+    ("6.12", "trixie", &[MAIN, SECURITY]),
+    ("7.2", "trixie-backports", &[MAIN]),
+];
+const MAIN: Archive = ("http://deb.debian.org/debian", "");
+const SECURITY: Archive = ("http://deb.debian.org/debian-security", "-security");
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// How many versions are tried: the index names some that are gone from the archive.
+const TRIES: usize = 4;
+
+/// Where it is, and what follows the release's name.
+type Archive = (&'static str, &'static str);
+
+/// A kernel with its modules.
+pub(super) struct Kernel {
+    /// The image that QEMU boots.
+    pub(super) image: PathBuf,
+    /// `lib/modules/VERSION`.
+    pub(super) modules: PathBuf,
+}
+
+/// Debian's lines.
+pub(super) fn lines() -> Vec<String> {
+    LINES.iter().map(|(line, ..)| (*line).to_owned()).collect()
+}
+
+// === impl Kernel ===
+
+impl Kernel {
+    /// A Debian line, from the cache or the archive, or what is in a directory.
+    pub(super) fn get(name: &str) -> Result<Self> {
+        if let Some((line, release, archives)) = LINES.iter().find(|(line, ..)| *line == name) {
+            let folder = cache()?.join(line);
+            if !folder.join("complete").exists() {
+                fetch(line, release, archives, &folder)?;
+            }
+            return Self::in_folder(&folder);
+        }
+        if !Path::new(name).is_dir() {
+            bail!("{name} is neither a kernel line ({}) nor a directory", lines().join(", "));
+        }
+        Self::in_folder(Path::new(name))
+    }
+
+    /// `modules.dep` is made when it is missing.
+    fn in_folder(folder: &Path) -> Result<Self> {
+        let modules = only_folder_in(&folder.join("lib/modules"))?;
+        let dependencies = modules.join("modules.dep");
+        if !dependencies.exists() {
+            let version = modules.file_name().context("a version")?;
+            shell::run(shell::command("depmod").arg("-b").arg(folder).arg(version))?;
+        }
+        let image = fs::read_dir(folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(is_image))
+            .with_context(|| format!("no vmlinuz in {}", folder.display()))?;
+        Ok(Self { image, modules })
+    }
+}
+
+fn is_image(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with("vmlinuz")
+}
+
+fn only_folder_in(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("no modules in {}: want lib/modules/VERSION", folder.display()))?;
+    let mut folders = entries.filter_map(|it| Some(it.ok()?.path())).filter(|it| it.is_dir());
+    match (folders.next(), folders.next()) {
+        (Some(only), None) => Ok(only),
+        _ => bail!("{} must hold the modules of one kernel", folder.display()),
+    }
+}
+
+fn cache() -> Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("flannel-tracer/kernels"))
+}
+
+/// Fetches the newest package of a line that the archive still has, and lays it out as
+/// `vmlinuz` and `lib/modules/VERSION`.
+fn fetch(line: &str, release: &str, archives: &[Archive], folder: &Path) -> Result<()> {
+    eprintln!("vm: fetching Linux {line} from Debian {release}");
+    // A fetch that was broken off is begun again.
+    let _ = fs::remove_dir_all(folder);
+    let apt = Apt::new(release, archives, folder.join("apt"))?;
+    let mut last = None;
+    for version in apt.versions(line)?.into_iter().take(TRIES) {
+        match apt.unpack(&version, &folder.join("unpacked")) {
+            Ok(()) => return lay_out(folder),
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = last.with_context(|| format!("Debian {release} has no Linux {line}"))?;
+    Err(error).with_context(|| format!("cannot fetch Linux {line} from Debian {release}"))
+}
+
+fn lay_out(folder: &Path) -> Result<()> {
+    let unpacked = folder.join("unpacked");
+    let modules = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path));
+    let modules = modules.iter().find(|path| path.is_dir()).context("a package without modules")?;
+    let modules = only_folder_in(modules)?;
+    let version = modules.file_name().context("a version")?.to_owned();
+    // In /boot, or beside the modules in newer packages.
+    let image = fs::read_dir(unpacked.join("boot"))
+        .ok()
+        .and_then(|entries| {
+            let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            paths.find(|path| path.file_name().is_some_and(is_image))
+        })
+        .unwrap_or_else(|| modules.join("vmlinuz"));
+    fs::rename(&image, folder.join("vmlinuz")).context("a package without a kernel")?;
+    fs::create_dir_all(folder.join("lib/modules")).context("the cache")?;
+    fs::rename(&modules, folder.join("lib/modules").join(version)).context("the cache")?;
+    let _ = fs::remove_dir_all(&unpacked);
+    let _ = fs::remove_dir_all(folder.join("apt"));
+    fs::write(folder.join("complete"), "").context("the cache")
+}
+
+/// apt with lists of its own, so that the machine's stay as they are.
+struct Apt {
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+// === impl Apt ===
+
+impl Apt {
+    fn new(release: &str, archives: &[Archive], folder: PathBuf) -> Result<Self> {
+        for part in ["state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(part)).context("the cache")?;
+        }
+        let sources: String = archives
+            .iter()
+            .map(|(url, suffix)| format!("deb [signed-by={KEYS}] {url} {release}{suffix} main\n"))
+            .collect();
+        fs::write(folder.join("sources.list"), sources).context("the cache")?;
+        fs::write(folder.join("state/status"), "").context("the cache")?;
+        let at = |path: &str| folder.join(path).display().to_string();
+        let options = [
+            format!("Dir::Etc::sourcelist={}", at("sources.list")),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State={}", at("state")),
+            format!("Dir::State::status={}", at("state/status")),
+            format!("Dir::Cache={}", at("cache")),
+            "APT::Architecture=amd64".to_owned(),
+            // The cache may be below a home that apt's own user cannot enter.
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
+        let apt = Self { folder, options };
+        shell::run(apt.command("apt-get").args(["--quiet=2", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = shell::command(program);
+        command.current_dir(&self.folder).args(&self.options);
+        command
+    }
+
+    /// Names of a line's cloud kernels without `linux-image-`, newest first.
+    fn versions(&self, line: &str) -> Result<Vec<String>> {
+        let pattern = format!("^linux-image-{}\\..*-cloud-amd64$", line.replace('.', "\\."));
+        let found =
+            shell::output(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
+        let names =
+            found.lines().filter_map(|it| it.split(' ').next()?.strip_prefix("linux-image-"));
+        let mut versions: Vec<String> = names.map(str::to_owned).collect();
+        versions.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
+        Ok(versions)
+    }
+
+    /// Newer packages are split: the image's has nothing in it but its needs.
+    fn unpack(&self, version: &str, folder: &Path) -> Result<()> {
+        let split = ["linux-binary", "linux-modules"].map(|kind| format!("{kind}-{version}"));
+        let known = |package: &String| {
+            shell::output(self.command("apt-cache").args(["--quiet", "show", package]))
+                .is_ok_and(|text| !text.is_empty())
+        };
+        let whole = [format!("linux-image-{version}")];
+        let packages: &[String] = if split.iter().all(known) { &split } else { &whole };
+        shell::run(self.command("apt-get").args(["--quiet=2", "download"]).args(packages))?;
+        for entry in fs::read_dir(&self.folder).context("the cache")? {
+            let path = entry.context("the cache")?.path();
+            if path.extension().is_some_and(|it| it == "deb") {
+                shell::run(shell::command("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
+                fs::remove_file(&path).context("the cache")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The numbers in a version, for the order of versions.
+fn numbers(version: &str) -> Vec<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        assert!(numbers("5.10.0-46-cloud-amd64") > numbers("5.10.0-9-cloud-amd64"));
+        assert!(numbers("6.12.117+deb13-cloud-amd64") > numbers("6.12.96+deb13-cloud-amd64"));
+    }
+
+    #[test]
+    fn a_kernel_that_is_neither_line_nor_directory_is_an_error_with_the_lines() {
+        let error = Kernel::get("4.19").err().expect("no such line").to_string();
+        assert!(error.contains("5.10, 6.1"), "{error}");
+    }
+}
