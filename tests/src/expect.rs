@@ -171,8 +171,12 @@ impl Injected<'_> {
         ensure!(finding["confidence"] == "likely", "is certain of it");
         status(answer, FINDINGS)?;
         for (key, state) in peer_states(answer)? {
-            let is_broken = key == subnet(self.plan, victim) && finding["severity"] == "critical";
-            let expected = if is_broken { "broken" } else { "ok" };
+            let is_victim = key == subnet(self.plan, victim);
+            let expected = match is_victim {
+                true if finding["severity"] == "critical" => "broken",
+                true => state_by_packets(answer, &key)?,
+                false => "ok",
+            };
             ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
         }
         Ok(())
@@ -201,6 +205,19 @@ pub fn peer_states(answer: &CheckOutput) -> Result<Vec<(String, String)>> {
     let peers = answer.json["peers"].as_array().context("peers is no list")?;
     let state = |peer| Ok((text(peer, "key")?.to_owned(), text(peer, "state")?.to_owned()));
     peers.iter().map(state).collect()
+}
+
+/// What the packets of a peer say about it, where no critical finding does.
+fn state_by_packets(answer: &CheckOutput, key: &str) -> Result<&'static str> {
+    let peers = answer.json["peers"].as_array().context("peers is no list")?;
+    let peer = peers.iter().find(|peer| peer["key"] == key).context("no such peer")?;
+    let any = |stage: &str| peer["packets"][stage].as_u64().is_some_and(|packets| packets > 0);
+    Ok(match (any("wire_out"), any("overlay_in")) {
+        (true, true) => "ok",
+        (true, false) => "one-way-out",
+        (false, true) => "one-way-in",
+        (false, false) => "unverified",
+    })
 }
 
 /// Critical, of this confidence, with evidence and remedy.

@@ -22,6 +22,8 @@ pub(super) const FAULTS: [Fault; 2] = [
     Fault {
         name: "flannel-link-missing-with-uplink",
         summary: "the uplink is deleted; the kernel removes the overlay device with it",
+        // Once the victim's entry in their ARP tables has failed, nothing leaves for it any more.
+        there: &["tunnel-one-way", "unexplained-loss"],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             vec![Script::ip(&victim.namespace, [format!("link del {}", victim.uplink)])]
