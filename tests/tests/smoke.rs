@@ -86,7 +86,7 @@ fn every_node_tells(lab: &Lab, fault: &Fault) {
     let best = *Attach::on_this_kernel().first().unwrap();
     let mut cases = Case::all(&plan.all_nodes());
     cases.retain(|case| case.intent == Intent::SubnetEnv && case.attach == best);
-    judge(lab, &cases, |case, answer| injected.judge(case.node, case.intent, answer));
+    judge(lab, &cases, |case, answer| injected.judge(case.node, case.intent, answer).map(|_| ()));
     injection.heal().unwrap();
 }
 
