@@ -21,6 +21,7 @@ mod programs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -29,7 +30,7 @@ use tracer_tests::matrix::in_parallel;
 
 use self::accelerator::Accelerator;
 use self::console::Verdict;
-use self::guest::Guest;
+use self::guest::{Guest, Limits};
 use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
 use crate::{build, packages, setup};
@@ -41,6 +42,9 @@ const PROGRAMS: [packages::Provider; 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("strip", "binutils"),
 ];
+
+/// The longest that a guest may take, interpreted on a small machine.
+const TOTAL: Duration = Duration::from_secs(2400);
 
 #[derive(Args)]
 pub(crate) struct VmArgs {
@@ -57,6 +61,9 @@ pub(crate) struct VmArgs {
     /// Guests at the same time
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// How many seconds a guest may say nothing before it has hung
+    #[arg(long, default_value_t = 240)]
+    patience: u64,
     /// Only tests whose names hold one of these
     #[arg(last = true)]
     filter: Vec<String>,
@@ -67,6 +74,28 @@ struct Row {
     kernel: String,
     verdict: Result<Verdict>,
     log: PathBuf,
+}
+
+// === impl VmArgs ===
+
+impl VmArgs {
+    fn boot(
+        &self,
+        kernel: &Kernel,
+        payload: &Payload,
+        accelerator: Accelerator,
+        log: &Path,
+    ) -> Result<Verdict> {
+        let image = log.with_extension("cpio");
+        payload.write(Some(kernel), &image)?;
+        let (append, suites) = (self.append.as_str(), payload.suites());
+        let guest = Guest { kernel, image: &image, accelerator, append, log, suites };
+        let silence = Duration::from_secs(self.patience);
+        let verdict = guest.run(&Limits { silence, total: TOTAL });
+        // It is large, and made anew by the next run.
+        let _ = std::fs::remove_file(&image);
+        verdict
+    }
 }
 
 pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
@@ -82,7 +111,7 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     let job = |(name, kernel): &(String, Result<Kernel>)| {
         let log = folder.join(format!("{}.log", name.replace('/', "_")));
         let verdict = match kernel {
-            Ok(kernel) => boot(kernel, &payload, accelerator, &args.append, &log),
+            Ok(kernel) => args.boot(kernel, &payload, accelerator, &log),
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
         };
         Ok(Row { kernel: name.clone(), verdict, log })
@@ -100,23 +129,6 @@ fn folder() -> Result<PathBuf> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
-}
-
-fn boot(
-    kernel: &Kernel,
-    payload: &Payload,
-    accelerator: Accelerator,
-    append: &str,
-    log: &Path,
-) -> Result<Verdict> {
-    let image = log.with_extension("cpio");
-    payload.write(Some(kernel), &image)?;
-    let suites = payload.suites();
-    let guest = Guest { kernel, image: &image, accelerator, append, log, suites };
-    let verdict = guest.run(&guest::LIMITS);
-    // Half a gigabyte for a whole run, and made anew by the next.
-    let _ = std::fs::remove_file(&image);
-    verdict
 }
 
 /// One line a kernel; under the table what a failed guest last said.

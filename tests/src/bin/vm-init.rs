@@ -31,6 +31,8 @@ const SUITES: &str = "/vm/suites";
 const ENVIRONMENT: &str = "/vm/environment";
 /// Modules that nothing loads by itself.
 const MODULES: &str = "/vm/modules";
+/// Nothing sets it for the first process.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Type, place, and directories to be made in it.
 const MOUNTS: [(&str, &str, &[&str]); 7] = [
     ("proc", "/proc", &[]),
@@ -102,12 +104,12 @@ fn load_modules() {
     let modules = fs::read_to_string(MODULES).unwrap_or_default();
     // One at a time: a module that this kernel has built in, or not at all, keeps no other away.
     for module in modules.lines() {
-        let loaded = Command::new("modprobe").args(["--quiet", module]).status();
+        let loaded = command("modprobe").args(["--quiet", module]).status();
         if !loaded.is_ok_and(|status| status.success()) {
             eprintln!("vm-init: no module {module}");
         }
     }
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let up = command("ip").args(["link", "set", "lo", "up"]).status();
     if !up.is_ok_and(|status| status.success()) {
         eprintln!("vm-init: cannot set lo up");
     }
@@ -121,11 +123,17 @@ fn run_suites() -> Result<Sum> {
         let words: Vec<&str> = line.split(' ').collect();
         let Some((program, arguments)) = words.split_first() else { continue };
         say(&format!("vm-init: {line}"));
-        let mut suite = Command::new(program);
+        let mut suite = command(program);
         suite.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
         sum.add(&mut suite);
     }
     Ok(sum)
+}
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", PATH);
+    command
 }
 
 fn say(line: &str) {

@@ -30,10 +30,6 @@ pub(super) struct Limits {
     pub(super) total: Duration,
 }
 
-/// For a guest that runs suites, interpreted on a small machine.
-pub(super) const LIMITS: Limits =
-    Limits { silence: Duration::from_secs(240), total: Duration::from_secs(2400) };
-
 /// A guest to be.
 pub(super) struct Guest<'a> {
     pub(super) kernel: &'a Kernel,
