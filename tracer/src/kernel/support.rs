@@ -50,16 +50,15 @@ pub fn capabilities(session: Result<&[Hook], &StartError>) -> Vec<Capability> {
 /// put on `lo` and taken off again, by either way of attaching.
 #[must_use]
 pub fn probe(plan: &Plan) -> Vec<Capability> {
-    let attempt = |mode| {
-        let hooks = try_all(plan, mode);
-        stages(hooks.as_ref().map(Vec::as_slice))
-    };
-    let (tcx, clsact) = (attempt(AttachMode::Tcx), attempt(AttachMode::Clsact));
+    let (tcx, clsact) = (try_all(plan, AttachMode::Tcx), try_all(plan, AttachMode::Clsact));
+    let verdict =
+        |hooks: &Result<Vec<Hook>, StartError>| Verdict::of(hooks.as_ref().map(Vec::as_slice));
+    let (tcx, clsact) = (verdict(&tcx), verdict(&clsact));
     let best = if tcx.state == CapabilityState::On { &tcx } else { &clsact };
     vec![
-        best.clone(),
-        way_of_attaching("tcx", &tcx, "nothing but tidiness: a killed tracer leaves its filters"),
-        way_of_attaching("clsact", &clsact, "nothing where there is TCX"),
+        best.capability("stages", best.lost.as_deref()),
+        tcx.capability("tcx", Some("tidiness: a killed tracer leaves its clsact filters")),
+        clsact.capability("clsact", Some("nothing where there is TCX")),
         btf(Path::new(KERNEL_BTF).exists()),
         drops(),
     ]
@@ -89,29 +88,49 @@ fn on_loopback() -> impl Iterator<Item = Vec<PlannedHook>> {
     })
 }
 
-fn way_of_attaching(feature: &str, stages: &Capability, lost: &str) -> Capability {
-    let because = match stages.state {
-        CapabilityState::On => "tried on lo".to_owned(),
-        _ => format!("{}; lost: {lost}", stages.because),
-    };
-    Capability { feature: feature.to_owned(), state: stages.state, because }
+/// What an attempt to observe the stages says.
+struct Verdict {
+    state: CapabilityState,
+    reason: String,
+    /// What it costs the stages.
+    lost: Option<String>,
+}
+
+impl Verdict {
+    fn of(session: Result<&[Hook], &StartError>) -> Self {
+        let everything = Some("all packet counts".to_owned());
+        let hooks = match session {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                let reason = error.to_string();
+                return Self { state: CapabilityState::Off, reason, lost: everything };
+            }
+        };
+        let Some(missing) = hooks.iter().find(|hook| !hook.attached) else {
+            return Self { state: CapabilityState::On, reason: ways(hooks), lost: None };
+        };
+        let (state, lost) = if hooks.iter().any(|hook| hook.attached) {
+            (CapabilityState::Degraded, Some(format!("packets at {}", missing.interface)))
+        } else {
+            (CapabilityState::Off, everything)
+        };
+        Self { state, reason: missing.because.clone(), lost }
+    }
+
+    /// This verdict as that of `feature`, which costs `lost` when it is not on.
+    fn capability(&self, feature: &str, lost: Option<&str>) -> Capability {
+        let lost = lost.filter(|_| self.state != CapabilityState::On);
+        let because = match lost {
+            Some(lost) => format!("{}; lost: {lost}", self.reason),
+            None => self.reason.clone(),
+        };
+        Capability { feature: feature.to_owned(), state: self.state, because }
+    }
 }
 
 fn stages(session: Result<&[Hook], &StartError>) -> Capability {
-    let (state, because) = match session {
-        Ok(hooks) => match hooks.iter().find(|hook| !hook.attached) {
-            None => (CapabilityState::On, ways(hooks)),
-            Some(hook) if hooks.iter().all(|hook| !hook.attached) => {
-                (CapabilityState::Off, format!("{}; lost: all packet counts", hook.because))
-            }
-            Some(hook) => (
-                CapabilityState::Degraded,
-                format!("{}; lost: packets at {}", hook.because, hook.interface),
-            ),
-        },
-        Err(error) => (CapabilityState::Off, format!("{error}; lost: all packet counts")),
-    };
-    Capability { feature: "stages".to_owned(), state, because }
+    let verdict = Verdict::of(session);
+    verdict.capability("stages", verdict.lost.as_deref())
 }
 
 /// The ways in which hooks are attached, each once.

@@ -123,13 +123,16 @@ fn no_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProbl
 
 /// The VXLAN devices that satisfy the strongest criterion that any of them satisfies.
 fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> {
+    let env = intent.subnet_env.as_ref();
+    let dual_stack = env.is_some_and(|env| env.subnets.iter().any(|it| it.addr().is_ipv4()));
     let devices: Vec<(&Link, &Vxlan)> = tables
         .links
         .iter()
         .filter_map(|link| Some((link, link.vxlan.as_ref()?)))
         .filter(|(link, _)| !FOREIGN_OVERLAYS.contains(&link.name.as_str()))
+        // On a dual-stack node the twin must not stand in for the device that is gone.
+        .filter(|(link, _)| !(dual_stack && link.name.starts_with(IPV6_TWIN_PREFIX)))
         .collect();
-    let env = intent.subnet_env.as_ref();
     let flannels_way = |link: &Link, vxlan: &Vxlan| {
         !vxlan.learning
             && !vxlan.external

@@ -285,3 +285,14 @@ fn an_address_is_never_taken_beyond_its_network() {
     assert_eq!(nth_address("10.0.0.0/24".parse().unwrap(), 2).to_string(), "10.0.0.2");
     assert_eq!(nth_address("fd00::/64".parse().unwrap(), 2).to_string(), "fd00::2");
 }
+
+#[test]
+fn the_twin_of_a_dual_stack_node_does_not_stand_in_for_the_missing_device() {
+    let plan = Plan::of(2, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let links = &mut tables(&mut evidence).links;
+    links.iter_mut().find(|link| link.name == "flannel.1").unwrap().name = "flannel-v6.1".into();
+    let twin = tables(&mut evidence);
+    twin.addresses.retain(|address| address.ifindex != OVERLAY);
+    assert_eq!(roles_of(&evidence).unwrap().overlay, None);
+}
