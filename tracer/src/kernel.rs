@@ -15,3 +15,8 @@ pub use self::{
     session::{Session, StartError},
     support::{MINIMUM_KERNEL, TooOld, capabilities, probe, require_kernel},
 };
+
+/// What the programs are measured against: `empty`, `minimal` and `rotate` of
+/// tracer-ebpf/src/yardstick.rs. No node loads it, and no production binary holds it.
+#[doc(hidden)]
+pub static YARDSTICK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/yardstick"));

@@ -1,7 +1,9 @@
-//! The project's own commands: `cargo xtask setup`, `build`, `lint`, `test`, `fuzz`, `lab`, `demo`, `vm`.
+//! The project's own commands: `cargo xtask setup`, `build`, `lint`, `test`, `fuzz`, `lab`, `demo`,
+//! `bench`, `vm`.
 //!
 //! Notes and progress go to stderr, so that what a command is asked for has stdout to itself.
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod demo;
@@ -45,6 +47,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Break a lab and show what the tracer says
     Demo(demo::DemoArgs),
+    /// Measure what the programs cost a packet, against the budgets
+    Bench(bench::BenchArgs),
     /// The suites on other kernels, in guests of QEMU
     Vm(vm::VmArgs),
 }
@@ -64,6 +68,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Lab(args) => with_root(|| lab::run(args)),
+        Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Demo(args) => with_root(|| demo::run(args)),
     }

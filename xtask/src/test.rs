@@ -107,6 +107,12 @@ impl fmt::Display for Tier {
 // === impl Suite ===
 
 impl Suite {
+    /// What its file in tests/ is called: cargo adds a hash.
+    pub(crate) fn name(&self) -> &str {
+        let file = self.executable.rsplit('/').next().unwrap_or(&self.executable);
+        file.rsplit_once('-').map_or(file, |(name, _)| name)
+    }
+
     /// The package's folder.
     fn folder(&self) -> &Path {
         self.manifest.parent().unwrap_or(shell::workspace())
@@ -183,10 +189,16 @@ mod tests {
     fn only_test_programs_are_taken_from_cargo_s_messages() {
         let message = |test: bool| {
             let profile = format!(r#""profile":{{"test":{test}}}"#);
-            format!(r#"{{"manifest_path":"/w/tests/Cargo.toml","executable":"/t/a",{profile}}}"#)
+            format!(
+                r#"{{"manifest_path":"/w/tests/Cargo.toml","executable":"/t/flow_table-82930ea9",{profile}}}"#
+            )
         };
         let found = suite(&message(true)).expect("JSON").expect("a suite");
-        assert_eq!((&*found.executable, found.folder()), ("/t/a", Path::new("/w/tests")));
+        assert_eq!(
+            (&*found.executable, found.folder()),
+            ("/t/flow_table-82930ea9", Path::new("/w/tests"))
+        );
+        assert_eq!(found.name(), "flow_table");
         assert!(suite(&message(false)).expect("JSON").is_none());
         assert!(suite(r#"{"reason":"build-finished"}"#).expect("JSON").is_none());
         assert!(suite("not JSON").is_err());

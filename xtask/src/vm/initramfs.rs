@@ -52,7 +52,7 @@ impl Payload {
         };
         let mut suites = Vec::new();
         for suite in test::suites()? {
-            let name = name_of(&suite.executable);
+            let name = suite.name().to_owned();
             if selection.all || name == SHORT {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
                 suites.push((name, program));
@@ -116,12 +116,6 @@ impl Payload {
     }
 }
 
-/// `stages` of `target/debug/deps/stages-5ca1e059924d4789`.
-fn name_of(executable: &str) -> String {
-    let file = executable.rsplit('/').next().unwrap_or(executable);
-    file.rsplit_once('-').map_or(file, |(name, _)| name).to_owned()
-}
-
 /// The modules that the lab needs, and the indexes that modprobe(8) reads.
 fn modules_into(archive: &mut Archive<impl Write>, kernel: &Kernel) -> Result<()> {
     let version = kernel.modules.file_name().context("a version")?.to_string_lossy();
@@ -141,14 +135,4 @@ fn modules_into(archive: &mut Archive<impl Write>, kernel: &Kernel) -> Result<()
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suite_is_named_without_its_hash() {
-        assert_eq!(name_of("/t/debug/deps/flow_table-82930ea9"), "flow_table");
-    }
 }

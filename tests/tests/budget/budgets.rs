@@ -1,0 +1,147 @@
+//! The budgets, and how each is measured.
+
+use anyhow::{Result, ensure};
+use tracer_common::names;
+
+use crate::{
+    measure::{Measured, PACKETS, Run, against_minimal, on_two_processors},
+    packets,
+    programs::Programs,
+};
+
+/// Flows that a busy node has at a time.
+const MANY: u32 = 32_768;
+/// More than a measurement has packets, so that each is a new flow's.
+const ENDLESS: u32 = 1 << 24;
+
+/// One line of the table.
+pub(crate) struct Budget {
+    pub(crate) id: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) must: f64,
+    pub(crate) aim: f64,
+    how: fn(&Programs) -> Result<Measured>,
+}
+
+pub(crate) const BUDGETS: [Budget; 7] = [
+    Budget {
+        id: "G1",
+        what: "known flow, IPv4, overlay or bridge",
+        must: 1.75,
+        aim: 1.3,
+        how: known_flow,
+    },
+    Budget {
+        id: "G2",
+        what: "VXLAN at the uplink, peer and inner flow counted",
+        must: 2.0,
+        aim: 1.5,
+        how: vxlan,
+    },
+    Budget { id: "G4", what: "ARP, other non-IP", must: 0.3, aim: 0.05, how: arp },
+    Budget { id: "G5", what: "32,768 live flows in turn", must: 1.4, aim: 1.15, how: many_flows },
+    Budget {
+        id: "G6",
+        what: "new flow each packet, map full; none refused",
+        must: 1.6,
+        aim: 1.3,
+        how: new_flows,
+    },
+    Budget {
+        id: "G7",
+        what: "one flow on two processors, against one",
+        must: 1.2,
+        aim: 1.05,
+        how: two_processors,
+    },
+    Budget { id: "G9", what: "other traffic at the uplink", must: 0.3, aim: 0.1, how: other },
+];
+
+// === impl Budget ===
+
+impl Budget {
+    /// One try.
+    pub(crate) fn measure(&self, programs: &Programs) -> Result<Measured> {
+        (self.how)(programs)
+    }
+}
+
+const fn run<'a>(program: &'static str, packet: &'a [u8]) -> Run<'a> {
+    Run { program, packet, flows: None }
+}
+
+fn known_flow(programs: &Programs) -> Result<Measured> {
+    let (out, into) = (packets::outbound(), packets::inbound());
+    let runs = [
+        run(names::POD_OUT, &out),
+        run(names::OVERLAY_OUT, &out),
+        run(names::OVERLAY_IN, &into),
+        run(names::POD_IN, &into),
+    ];
+    counting(programs, &run("minimal", &out), &runs)
+}
+
+fn vxlan(programs: &Programs) -> Result<Measured> {
+    let (out, into) = (packets::vxlan_outbound(), packets::vxlan_inbound());
+    let runs = [run(names::WIRE_OUT, &out), run(names::WIRE_IN, &into)];
+    counting(programs, &run("minimal", &out), &runs)
+}
+
+fn arp(programs: &Programs) -> Result<Measured> {
+    let (out, arp) = (packets::outbound(), packets::arp());
+    let runs = [
+        names::POD_OUT,
+        names::OVERLAY_OUT,
+        names::WIRE_OUT,
+        names::WIRE_IN,
+        names::OVERLAY_IN,
+        names::POD_IN,
+    ]
+    .map(|program| run(program, &arp));
+    ignoring(programs, &run("minimal", &out), &runs)
+}
+
+fn other(programs: &Programs) -> Result<Measured> {
+    let (out, other) = (packets::outbound(), packets::other());
+    let runs = [names::WIRE_OUT, names::WIRE_IN].map(|program| run(program, &other));
+    ignoring(programs, &run("minimal", &out), &runs)
+}
+
+fn many_flows(programs: &Programs) -> Result<Measured> {
+    through_flows(programs, MANY)
+}
+
+fn new_flows(programs: &Programs) -> Result<Measured> {
+    let measured = through_flows(programs, ENDLESS)?;
+    let refused = programs.refused()?;
+    ensure!(refused == 0, "the flow table has refused {refused} entries");
+    Ok(measured)
+}
+
+fn through_flows(programs: &Programs, flows: u32) -> Result<Measured> {
+    let packet = packets::outbound();
+    let turn = |program| Run { program, packet: &packet, flows: Some(flows) };
+    counting(programs, &turn("minimal"), &[turn(names::POD_OUT)])
+}
+
+/// A measurement of programs that count every packet: one that missed them would look fast.
+fn counting(programs: &Programs, unit: &Run<'_>, runs: &[Run<'_>]) -> Result<Measured> {
+    let before = programs.counted()?;
+    let measured = against_minimal(programs, unit, runs)?;
+    let counted = programs.counted()? - before;
+    let sent = u64::from(PACKETS) * runs.len() as u64;
+    ensure!(counted >= sent, "only {counted} packets were counted");
+    Ok(measured)
+}
+
+/// A measurement of programs with packets that are not theirs.
+fn ignoring(programs: &Programs, unit: &Run<'_>, runs: &[Run<'_>]) -> Result<Measured> {
+    let before = programs.counted()?;
+    let measured = against_minimal(programs, unit, runs)?;
+    ensure!(programs.counted()? == before, "packets of others were counted");
+    Ok(measured)
+}
+
+fn two_processors(programs: &Programs) -> Result<Measured> {
+    on_two_processors(programs, &run(names::POD_OUT, &packets::outbound()))
+}

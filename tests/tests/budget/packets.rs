@@ -1,0 +1,73 @@
+//! The packets that are measured with. Each begins with an Ethernet header to the loopback device's
+//! own address: BPF_PROG_TEST_RUN takes a frame to another for one of another host.
+
+use std::net::Ipv4Addr;
+
+use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
+
+use crate::programs::{NODE, OWN_POD, PEER, PEER_POD, PORT, VNI};
+
+const LOOPBACK: [u8; 6] = [0; 6];
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const TTL: u8 = 63;
+const PAYLOAD: [u8; 64] = [0x5a; 64];
+
+/// A pod's datagram to a peer's pod.
+pub(crate) fn outbound() -> Vec<u8> {
+    udp(OWN_POD, PEER_POD, (40_000, 7_000), &PAYLOAD)
+}
+
+/// A peer's pod's datagram to a pod.
+pub(crate) fn inbound() -> Vec<u8> {
+    udp(PEER_POD, OWN_POD, (7_000, 40_000), &PAYLOAD)
+}
+
+/// [`outbound`], encapsulated.
+pub(crate) fn vxlan_outbound() -> Vec<u8> {
+    udp(NODE, PEER, (50_123, PORT), &vxlan(&outbound()))
+}
+
+/// [`inbound`], encapsulated by the peer.
+pub(crate) fn vxlan_inbound() -> Vec<u8> {
+    udp(PEER, NODE, (50_123, PORT), &vxlan(&inbound()))
+}
+
+/// What else a host sends and receives.
+pub(crate) fn other() -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(SENDER, LOOPBACK)
+        .ipv4([203, 0, 113, 9], NODE.octets(), TTL)
+        .tcp(443, 51_000, 1, 1_000);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &PAYLOAD).unwrap();
+    frame
+}
+
+/// A question by ARP.
+pub(crate) fn arp() -> Vec<u8> {
+    let question = ArpPacket::new(
+        ArpHardwareId::ETHERNET,
+        EtherType::IPV4,
+        ArpOperation::REQUEST,
+        &SENDER,
+        &PEER.octets(),
+        &LOOPBACK,
+        &NODE.octets(),
+    );
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(SENDER, LOOPBACK).arp(question.unwrap()).write(&mut frame).unwrap();
+    frame
+}
+
+fn udp(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(SENDER, LOOPBACK)
+        .ipv4(source.octets(), destination.octets(), TTL)
+        .udp(ports.0, ports.1);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+/// A VXLAN header (RFC 7348, section 5) before a frame.
+fn vxlan(frame: &[u8]) -> Vec<u8> {
+    [&[8, 0, 0, 0][..], &(VNI << 8).to_be_bytes(), frame].concat()
+}

@@ -1,0 +1,153 @@
+//! The programs that run: the tracer's own, loaded by its own session, and the yardstick's.
+
+use std::{cell::RefCell, net::Ipv4Addr};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, ProgramArray},
+    programs::{SchedClassifier, loaded_programs},
+};
+use nix::sched::{CloneFlags, unshare};
+use tracer::{
+    evidence::HookDirection,
+    kernel::{AttachMode, Plan, PlannedHook, Session, YARDSTICK},
+};
+use tracer_common::{
+    config::{Config, Network4},
+    names,
+};
+
+/// The node's pod network and one pod.
+pub(crate) const OWN_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 5);
+/// A peer's pod.
+pub(crate) const PEER_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 7);
+/// Both nodes.
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+/// The tunnel.
+pub(crate) const PORT: u16 = 8472;
+pub(crate) const VNI: u32 = 1;
+const MTU: u16 = 1450;
+/// The longest name that the kernel keeps (BPF_OBJ_NAME_LEN less its end).
+const NAME: usize = 15;
+
+/// Everything that is loaded.
+pub(crate) struct Programs {
+    /// Holds the tracer's programs; its counters say what went wrong.
+    session: RefCell<Session>,
+    stages: Vec<(&'static str, SchedClassifier)>,
+    yardstick: RefCell<Yardstick>,
+}
+
+struct Yardstick {
+    ebpf: Ebpf,
+    /// Calls the program that stands in its array, with one flow after the other.
+    measured: ProgramArray<aya::maps::MapData>,
+}
+
+/// The same as in the yardstick's source.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Rotation {
+    next: u32,
+    flows: u32,
+}
+
+// SAFETY: two integers without padding.
+unsafe impl Pod for Rotation {}
+
+// === impl Programs ===
+
+impl Programs {
+    /// Loads everything, with the loopback device of a new network namespace as the only one.
+    pub(crate) fn load() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
+        let session = Session::start(&plan()?, AttachMode::Tcx)?;
+        for hook in session.hooks() {
+            anyhow::ensure!(hook.attached, "{}", hook.because);
+        }
+        let stages = names::PROGRAMS.into_iter().map(|name| Ok((name, newest(name)?)));
+        let stages = stages.collect::<Result<_>>()?;
+        let mut ebpf = EbpfLoader::new().load(YARDSTICK)?;
+        for name in ["empty", "minimal", "rotate"] {
+            classifier(&mut ebpf, name)?.load()?;
+        }
+        let measured = ebpf.take_map("MEASURED").context("MEASURED")?.try_into()?;
+        let yardstick = RefCell::new(Yardstick { ebpf, measured });
+        Ok(Self { session: RefCell::new(session), stages, yardstick })
+    }
+
+    /// Runs `work` with one of the programs, by name.
+    pub(crate) fn with<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&SchedClassifier) -> Result<T>,
+    ) -> Result<T> {
+        if let Some((_, program)) = self.stages.iter().find(|(stage, _)| *stage == name) {
+            return work(program);
+        }
+        work(classifier(&mut self.yardstick.borrow_mut().ebpf, name)?)
+    }
+
+    /// Makes `rotate` go through `flows` flows of the program `name`.
+    pub(crate) fn rotate(&self, name: &str, flows: u32) -> Result<()> {
+        let descriptor = self.with(name, |program| Ok(program.fd()?.try_clone()?))?;
+        let mut yardstick = self.yardstick.borrow_mut();
+        yardstick.measured.set(0, &descriptor, 0)?;
+        let map = yardstick.ebpf.map_mut("ROTATION").context("ROTATION")?;
+        let mut rotation: Array<_, Rotation> = map.try_into()?;
+        // Where it stands is kept: a new flow must be new to every program.
+        let next = rotation.get(&0, 0)?.next;
+        rotation.set(0, Rotation { next, flows }, 0).context("ROTATION")
+    }
+
+    /// Packets that the stages have counted, all of them together.
+    pub(crate) fn counted(&self) -> Result<u64> {
+        let reading = self.session.borrow_mut().read()?;
+        Ok(reading.slots.iter().flat_map(|slot| slot.packets).sum())
+    }
+
+    /// How often the flow table has refused an entry.
+    pub(crate) fn refused(&self) -> Result<u64> {
+        Ok(self.session.borrow_mut().read()?.flow_insert_failures)
+    }
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}
+
+/// A node with one peer, every program on one side of the loopback device.
+fn plan() -> Result<Plan> {
+    let network = |address: Ipv4Addr, length| {
+        Network4::new(address.octets(), length).context("a prefix length")
+    };
+    let mut config = Config::new(VNI, PORT, MTU);
+    config.add_pod_network(network(OWN_POD, 16)?);
+    config.add_own_pods(network(OWN_POD, 24)?);
+    config.add_node_address(NODE.octets());
+    config.add_tunnel_end(NODE.octets());
+    let hook = |program| PlannedHook {
+        interface: "lo".to_owned(),
+        ifindex: 1,
+        direction: HookDirection::Ingress,
+        program,
+    };
+    Ok(Plan {
+        config,
+        peers: vec!["10.244.2.0/24".parse()?],
+        own: vec!["10.244.1.0/24".parse()?],
+        hooks: names::PROGRAMS.into_iter().map(hook).collect(),
+        unseen: Vec::new(),
+    })
+}
+
+/// The program of this name that was loaded last.
+fn newest(name: &'static str) -> Result<SchedClassifier> {
+    let known = &name.as_bytes()[..name.len().min(NAME)];
+    let infos = loaded_programs().filter_map(Result::ok).filter(|info| info.name() == known);
+    let newest = infos.max_by_key(aya::programs::ProgramInfo::id);
+    let info = newest.with_context(|| format!("{name} is not loaded"))?;
+    Ok(SchedClassifier::from_program_info(info, name.into())?)
+}
