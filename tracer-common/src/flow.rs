@@ -126,6 +126,14 @@ impl FlowValue {
         }
     }
 
+    /// Adds what `other` has counted.
+    #[inline(always)]
+    pub fn absorb(&mut self, other: &Self) {
+        for (counter, packets) in self.packets.iter_mut().zip(other.packets) {
+            *counter = counter.wrapping_add(packets);
+        }
+    }
+
     /// Remembers the other tunnel end, as it lies in the outer header.
     #[inline(always)]
     pub const fn set_outer_remote(&mut self, address: u32) {
@@ -196,5 +204,18 @@ mod tests {
         value.count(POD_OUT, 3);
         value.count(FLOW_COUNTS, 9);
         assert_eq!(value.packets(), &[2, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_another_has_counted_is_added_and_nothing_else_is_taken() {
+        let mut value = FlowValue::new(1);
+        value.count(WIRE_OUT, u32::MAX);
+        let mut other = FlowValue::new(2);
+        other.count(WIRE_OUT, 3);
+        other.count(OVERLAY_IN, 5);
+        value.absorb(&other);
+        assert_eq!(value.packets()[WIRE_OUT], 2);
+        assert_eq!(value.packets()[OVERLAY_IN], 5);
+        assert_eq!(value.birth(), 1);
     }
 }

@@ -64,13 +64,15 @@ fn insert(
     let random = unsafe { bpf_get_prandom_u32() };
     let mut value = FlowValue::new(random | 1);
     let class = add(&mut value, key, stage, packets, outer_remote);
-    put(skb, key, &value, stage, packets);
+    put(skb, key, &value);
     class
 }
 
-/// A call of its own: it is rare, and every program would hold a copy.
+/// A call of its own: it is rare, and every program would hold a copy. It is not told the stage:
+/// to a process without CAP_PERFMON the verifier refuses one offset into a map that is another
+/// number on another path.
 #[inline(never)]
-fn put(skb: Skb, key: &FlowKey4, value: &FlowValue, stage: usize, packets: u32) {
+fn put(skb: Skb, key: &FlowKey4, value: &FlowValue) {
     if FLOWS4.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
         counters::add(Counter::FlowInserts);
         return;
@@ -78,7 +80,7 @@ fn put(skb: Skb, key: &FlowKey4, value: &FlowValue, stage: usize, packets: u32) 
     if let Some(present) = FLOWS4.get_ptr_mut(key) {
         // Another CPU was faster: the entry exists, with zeros for this CPU.
         // SAFETY: as in `count`.
-        unsafe { &mut *present }.count(stage, packets);
+        unsafe { &mut *present }.absorb(value);
     } else if counters::add(Counter::FlowInsertFailures) == 0 {
         warn!(skb.context(), "the flow table refuses entries: flows are incomplete");
     }

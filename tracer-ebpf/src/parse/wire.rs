@@ -26,15 +26,16 @@ pub struct Vxlan {
     /// Inner Ethernet source, the sender's VTEP MAC: its first two octets and its last four as
     /// they lie in memory.
     pub source_mac: (u16, u32),
-    /// The inner packet; `None` when it is not unicast IPv4.
-    pub inner: Option<Inner>,
+    /// Where the inner IPv4 header begins, when the inner frame holds one.
+    inner_at: Option<usize>,
 }
 
 /// Reads the IPv4 packet at `at` as one at the uplink. `port` is the tunnel's UDP port as
 /// it lies in memory. Later fragments of a datagram have no UDP header and are [`Wire::Plain`].
 ///
 /// # Errors
-/// Any [`ParseError`] but those of Ethernet; [`Stop::Layout`] for options and inner VLAN tags.
+/// Any [`ParseError`] but those of the outer Ethernet and the inner IPv4 header;
+/// [`Stop::Layout`] for options and inner VLAN tags.
 #[inline(always)]
 pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, Stop> {
     let outer = Ipv4::read(packet, at)?;
@@ -47,11 +48,23 @@ pub fn wire<P: Packet>(packet: &P, at: usize, port: u16) -> Result<Wire, Stop> {
         return Ok(Wire::Plain(outer));
     }
     let Peeled { vni, source_mac, inner_at } = vxlan::peel(packet, outer.payload_at)?;
-    let inner = match inner_at {
-        Some(inner_at) => inner::inner(packet, inner_at).map_err(inside)?,
-        None => None,
-    };
-    Ok(Wire::Vxlan(Vxlan { outer, vni, source_mac, inner }))
+    Ok(Wire::Vxlan(Vxlan { outer, vni, source_mac, inner_at }))
+}
+
+impl Vxlan {
+    /// The inner packet; `None` when it is not unicast IPv4. `packet` is the one this was read from.
+    ///
+    /// Apart from [`wire()`], so that what is found is used where it is found. A result that is
+    /// carried past other decisions makes the compiler test for it twice; the verifier of 5.10 then
+    /// follows the path on which the two tests disagree, and there nothing was found.
+    ///
+    /// # Errors
+    /// The [`ParseError`]s of inner headers; [`Stop::Layout`] for options.
+    #[inline(always)]
+    pub fn inner<P: Packet>(&self, packet: &P) -> Result<Option<Inner>, Stop> {
+        let Some(at) = self.inner_at else { return Ok(None) };
+        inner::inner(packet, at).map_err(inside)
+    }
 }
 
 /// The name of an IPv4 error when it is the inner packet's.

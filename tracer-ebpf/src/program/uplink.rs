@@ -58,7 +58,7 @@ fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
         Wire::Vxlan(vxlan)
             if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
         {
-            if let Some(inner) = vxlan.inner {
+            if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
                 account(skb, packet, WIRE_OUT, &inner, Some(end));
             }
@@ -84,7 +84,7 @@ fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
         Wire::Vxlan(vxlan)
             if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.destination) =>
         {
-            if let Some(inner) = vxlan.inner {
+            if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
                 account(skb, packet, WIRE_IN, &inner, Some(end));
             }
