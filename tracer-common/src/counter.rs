@@ -47,10 +47,20 @@ pub enum ParseError {
     InnerIpv4 = 11,
     /// Ends inside the inner UDP, TCP or ICMP header.
     TruncatedInnerTransport = 12,
+    /// Ends inside the IPv6 header or an extension header.
+    TruncatedIpv6 = 13,
+    /// EtherType IPv6, but another version in the header.
+    Ipv6Version = 14,
+    /// More than four extension headers.
+    Ipv6Extensions = 15,
+    /// Ends inside the inner IPv6 header or an extension header.
+    TruncatedInnerIpv6 = 16,
+    /// The inner IPv6 header is malformed.
+    InnerIpv6 = 17,
 }
 
 /// Kinds of [`ParseError`].
-pub const PARSE_ERRORS: usize = 13;
+pub const PARSE_ERRORS: usize = 18;
 
 impl ParseError {
     /// All kinds, by index.
@@ -68,6 +78,11 @@ impl ParseError {
         Self::TruncatedInnerIpv4,
         Self::InnerIpv4,
         Self::TruncatedInnerTransport,
+        Self::TruncatedIpv6,
+        Self::Ipv6Version,
+        Self::Ipv6Extensions,
+        Self::TruncatedInnerIpv6,
+        Self::InnerIpv6,
     ];
 
     /// The name in metrics and in saved evidence.
@@ -87,6 +102,11 @@ impl ParseError {
             Self::TruncatedInnerIpv4 => "truncated_inner_ipv4",
             Self::InnerIpv4 => "inner_ipv4",
             Self::TruncatedInnerTransport => "truncated_inner_transport",
+            Self::TruncatedIpv6 => "truncated_ipv6",
+            Self::Ipv6Version => "ipv6_version",
+            Self::Ipv6Extensions => "ipv6_extensions",
+            Self::TruncatedInnerIpv6 => "truncated_inner_ipv6",
+            Self::InnerIpv6 => "inner_ipv6",
         }
     }
 
@@ -103,6 +123,8 @@ impl ParseError {
                 | Self::TruncatedInnerEthernet
                 | Self::TruncatedInnerIpv4
                 | Self::TruncatedInnerTransport
+                | Self::TruncatedIpv6
+                | Self::TruncatedInnerIpv6
         )
     }
 }

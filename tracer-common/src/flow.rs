@@ -1,42 +1,48 @@
 //! The flow table: one entry per inner 5-tuple and direction, all stages in it.
 
-use crate::stage::{FLOW_COUNTS, leaves};
+use crate::{
+    address::Address,
+    stage::{FLOW_COUNTS, leaves},
+};
 
 /// Entries of the flow table on a machine of few CPUs; every CPU adds its own values.
 pub const FLOWS: u32 = 65_536;
 
-/// An IPv4 flow: the inner 5-tuple. Words hold network byte order as it lies in memory.
+/// A flow: the inner 5-tuple. Words hold network byte order as it lies in memory.
 ///
 /// ICMP has no ports: its type and code stand in the source port, an echo's identifier in the
 /// destination port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FlowKey4 {
-    source: u32,
-    destination: u32,
+pub struct FlowKey<A> {
+    source: A,
+    destination: A,
     ports: u32,
     // A whole word: three bytes of padding would cost the packet path a call to memset.
     protocol: u32,
 }
 
-/// What one CPU has counted of a flow. Counters are segments and wrap at 2^32.
+/// What one CPU has counted of a flow. Counters are segments and wrap at 2^32. flannel carries each
+/// IP version in a tunnel of the same version, so the other tunnel end has an address of that kind.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowValue {
+pub struct FlowValue<A> {
     packets: [u32; FLOW_COUNTS],
     birth: u32,
-    outer_remote: u32,
     out: u16,
     into: u16,
+    outer_remote: A,
 }
 
 const _: () = {
-    assert!(size_of::<FlowKey4>() == 16);
-    assert!(align_of::<FlowKey4>() == 4);
-    assert!(core::mem::offset_of!(FlowKey4, protocol) == 12);
+    assert!(size_of::<FlowKey<u32>>() == 16);
+    assert!(size_of::<FlowKey<[u32; 4]>>() == 40);
+    assert!(align_of::<FlowKey<[u32; 4]>>() == 4);
+    assert!(core::mem::offset_of!(FlowKey<u32>, protocol) == 12);
     // 65,536 entries on 4 CPUs fit into 16 MiB together with the kernel's own bookkeeping.
-    assert!(size_of::<FlowValue>() == 40);
-    assert!(align_of::<FlowValue>() == 4);
+    assert!(size_of::<FlowValue<u32>>() == 40);
+    assert!(size_of::<FlowValue<[u32; 4]>>() == 52);
+    assert!(align_of::<FlowValue<u32>>() == 4);
 };
 
 /// Which peer a flow belongs to in one direction, and what else is known of it: found once per
@@ -66,25 +72,25 @@ impl Class {
     }
 }
 
-impl FlowKey4 {
+impl<A: Address> FlowKey<A> {
     /// Addresses and both ports (source first) as they lie in memory.
     #[inline(always)]
     #[must_use]
-    pub const fn new(source: u32, destination: u32, protocol: u8, ports: u32) -> Self {
+    pub const fn new(source: A, destination: A, protocol: u8, ports: u32) -> Self {
         Self { source, destination, ports, protocol: protocol as u32 }
     }
 
-    /// Inner source address as it lies in memory: `to_ne_bytes` gives its octets.
+    /// Inner source address as it lies in memory.
     #[inline(always)]
     #[must_use]
-    pub const fn source(&self) -> u32 {
+    pub const fn source(&self) -> A {
         self.source
     }
 
     /// Inner destination address as it lies in memory.
     #[inline(always)]
     #[must_use]
-    pub const fn destination(&self) -> u32 {
+    pub const fn destination(&self) -> A {
         self.destination
     }
 
@@ -110,12 +116,12 @@ impl FlowKey4 {
     }
 }
 
-impl FlowValue {
+impl<A: Address> FlowValue<A> {
     /// A new entry. `birth` is any number but 0; it tells this life of the flow from the next.
     #[inline(always)]
     #[must_use]
     pub const fn new(birth: u32) -> Self {
-        Self { packets: [0; FLOW_COUNTS], birth, outer_remote: 0, out: 0, into: 0 }
+        Self { packets: [0; FLOW_COUNTS], birth, out: 0, into: 0, outer_remote: A::ZERO }
     }
 
     /// Adds packets at a stage (an index below [`FLOW_COUNTS`]).
@@ -136,7 +142,7 @@ impl FlowValue {
 
     /// Remembers the other tunnel end, as it lies in the outer header.
     #[inline(always)]
-    pub const fn set_outer_remote(&mut self, address: u32) {
+    pub const fn set_outer_remote(&mut self, address: A) {
         self.outer_remote = address;
     }
 
@@ -171,8 +177,8 @@ impl FlowValue {
 
     /// The other tunnel end as it lies in memory; `None` when this CPU has seen no outer header.
     #[must_use]
-    pub const fn outer_remote(&self) -> Option<u32> {
-        if self.outer_remote == 0 { None } else { Some(self.outer_remote) }
+    pub fn outer_remote(&self) -> Option<A> {
+        if self.outer_remote == A::ZERO { None } else { Some(self.outer_remote) }
     }
 }
 
@@ -186,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_class_is_kept_by_direction() {
-        let mut value = FlowValue::new(7);
+        let mut value = FlowValue::<u32>::new(7);
         assert_eq!(value.class(POD_OUT), None);
         let out = Class { slot: SLOTS - 1, local_pod: true };
         value.set_class(POD_OUT, out);
@@ -199,7 +205,7 @@ mod tests {
 
     #[test]
     fn counters_wrap_and_an_index_beyond_them_is_ignored() {
-        let mut value = FlowValue::new(1);
+        let mut value = FlowValue::<u32>::new(1);
         value.count(POD_OUT, u32::MAX);
         value.count(POD_OUT, 3);
         value.count(FLOW_COUNTS, 9);
@@ -208,9 +214,9 @@ mod tests {
 
     #[test]
     fn what_another_has_counted_is_added_and_nothing_else_is_taken() {
-        let mut value = FlowValue::new(1);
+        let mut value = FlowValue::<u32>::new(1);
         value.count(WIRE_OUT, u32::MAX);
-        let mut other = FlowValue::new(2);
+        let mut other = FlowValue::<u32>::new(2);
         other.count(WIRE_OUT, 3);
         other.count(OVERLAY_IN, 5);
         value.absorb(&other);

@@ -9,6 +9,7 @@
 
 #![cfg_attr(not(feature = "user"), no_std)]
 
+pub mod address;
 pub mod config;
 pub mod counter;
 pub mod flow;

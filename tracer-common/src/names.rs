@@ -2,12 +2,16 @@
 
 /// Read-only global: [`crate::config::Config`].
 pub const CONFIG: &str = "CONFIG";
-/// Per-CPU LRU hash: [`crate::flow::FlowKey4`] → [`crate::flow::FlowValue`].
+/// Per-CPU LRU hash of IPv4 flows: [`crate::flow::FlowKey`] → [`crate::flow::FlowValue`].
 pub const FLOWS4: &str = "FLOWS4";
+/// The same of IPv6 flows.
+pub const FLOWS6: &str = "FLOWS6";
 /// Per-CPU array by peer slot: [`crate::peer::PeerValue`].
 pub const PEERS: &str = "PEERS";
 /// LPM trie: IPv4 pod CIDR → peer slot (`u32`).
 pub const PEER_SLOTS4: &str = "PEER_SLOTS4";
+/// LPM trie: IPv6 pod CIDR → peer slot (`u32`).
+pub const PEER_SLOTS6: &str = "PEER_SLOTS6";
 /// Per-CPU array by [`crate::counter::Counter`] index: `u64`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU array by [`crate::counter::parse_error_index`]: `u64`.

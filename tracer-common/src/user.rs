@@ -4,7 +4,7 @@ use aya::Pod;
 
 use crate::{
     config::Config,
-    flow::{FlowKey4, FlowValue},
+    flow::{FlowKey, FlowValue},
     peer::PeerValue,
 };
 
@@ -12,8 +12,12 @@ use crate::{
 // implicit padding (sizes are asserted beside the types), so every bit pattern is a valid value.
 unsafe impl Pod for Config {}
 // SAFETY: as above.
-unsafe impl Pod for FlowKey4 {}
+unsafe impl Pod for FlowKey<u32> {}
 // SAFETY: as above.
-unsafe impl Pod for FlowValue {}
+unsafe impl Pod for FlowKey<[u32; 4]> {}
+// SAFETY: as above.
+unsafe impl Pod for FlowValue<u32> {}
+// SAFETY: as above.
+unsafe impl Pod for FlowValue<[u32; 4]> {}
 // SAFETY: as above.
 unsafe impl Pod for PeerValue {}

@@ -1,14 +1,28 @@
 //! The read-only configuration.
 
-use tracer_common::config::Config;
+use tracer_common::config::{Config, Family};
+use tracer_ebpf::parse::Version;
 
 /// Overwritten by userspace before the object is loaded, then frozen: the verifier reads its
 /// values and removes the branches that this node does not need.
 #[unsafe(no_mangle)]
-static CONFIG: Config = Config::new(0, 0, 0);
+static CONFIG: Config = Config::NONE;
 
-/// What userspace has set.
-#[inline(always)]
-pub(crate) fn get() -> &'static Config {
-    &CONFIG
+/// What userspace has set for an IP version.
+pub(crate) trait Configured: Version {
+    fn config() -> &'static Family<Self>;
+}
+
+impl Configured for u32 {
+    #[inline(always)]
+    fn config() -> &'static Family<Self> {
+        &CONFIG.v4
+    }
+}
+
+impl Configured for [u32; 4] {
+    #[inline(always)]
+    fn config() -> &'static Family<Self> {
+        &CONFIG.v6
+    }
 }

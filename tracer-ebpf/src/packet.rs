@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
-use tracer_ebpf::parse::{Inner, Packet};
+use tracer_ebpf::parse::{Inner, Packet, Version};
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
@@ -74,7 +74,7 @@ impl Skb {
     /// Segments that this packet stands for. virtio and TUN devices leave the count of a GSO
     /// packet at 0 (DODGY): then its payload is divided by the segment size.
     #[inline(always)]
-    pub(crate) fn segments<P: Packet>(self, packet: &P, inner: &Inner) -> u32 {
+    pub(crate) fn segments<A: Version, P: Packet>(self, packet: &P, inner: &Inner<A>) -> u32 {
         match (self.gso_segments(), self.gso_size()) {
             (0, 0) => 1,
             (0, size) => {
@@ -85,17 +85,23 @@ impl Skb {
         }
     }
 
-    /// Inner bytes: from the inner IPv4 header to the end.
+    /// Inner bytes: from the inner IP header to the end.
     #[inline(always)]
-    pub(crate) fn inner_bytes(self, inner: &Inner) -> u32 {
+    pub(crate) fn inner_bytes<A>(self, inner: &Inner<A>) -> u32 {
         self.length().saturating_sub(inner.network_at as u32)
     }
 
     /// Whether a packet of a pod is too large for the overlay device and may not be fragmented:
-    /// the node answers with "fragmentation needed" (net/ipv4/ip_forward.c, ip_exceeds_mtu).
+    /// the node answers with "fragmentation needed" (net/ipv4/ip_forward.c, ip_exceeds_mtu) or
+    /// "packet too big" (net/ipv6/ip6_output.c, ip6_pkt_too_big).
     #[inline(always)]
-    pub(crate) fn exceeds_mtu<P: Packet>(self, packet: &P, inner: &Inner, mtu: u16) -> bool {
-        if mtu == 0 || !inner.ipv4.dont_fragment {
+    pub(crate) fn exceeds_mtu<A: Version, P: Packet>(
+        self,
+        packet: &P,
+        inner: &Inner<A>,
+        mtu: u16,
+    ) -> bool {
+        if mtu == 0 || !inner.ip.dont_fragment {
             return false;
         }
         let size = match self.gso_size() {

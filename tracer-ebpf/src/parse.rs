@@ -4,16 +4,18 @@
 
 mod ethernet;
 mod inner;
+mod ip;
 mod ipv4;
+mod ipv6;
 mod vxlan;
 mod wire;
 
 use tracer_common::counter::ParseError;
 
 pub use self::{
-    ethernet::ipv4_offset,
+    ethernet::{IPV4, IPV6, ethernet},
     inner::{Inner, inner},
-    ipv4::Ipv4,
+    ip::{Ip, Version},
     wire::{Vxlan, Wire, wire},
 };
 
@@ -21,7 +23,7 @@ pub use self::{
 /// `u32::from_ne_bytes` over network byte order. Reading words instead of bytes is what keeps the
 /// parser cheap in the kernel.
 pub trait Packet {
-    /// Whether headers may begin anywhere. Where they may not, VLAN tags and IP options end the
+    /// Whether headers may begin anywhere. Where they may not, VLAN tags, IP options and extension headers end the
     /// attempt with [`Stop::Layout`]: then every offset is a constant, which makes the common
     /// packet cheap and lets old verifiers follow.
     const ANY_LAYOUT: bool;

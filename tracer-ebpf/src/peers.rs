@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use tracer_common::{
+    address::Address,
     flow::Class,
     peer::{OTHER, PeerValue, SLOTS},
     stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD, WIRE_IN},
@@ -17,10 +18,32 @@ static PEERS: PerCpuArray<PeerValue> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[map]
 static PEER_SLOTS4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(SLOTS, BPF_F_NO_PREALLOC);
 
+#[map]
+static PEER_SLOTS6: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(SLOTS, BPF_F_NO_PREALLOC);
+
+/// An IP version whose pod CIDRs have slots.
+pub(crate) trait Slotted: Address + 'static {
+    fn slots() -> &'static LpmTrie<Self, u32>;
+}
+
+impl Slotted for u32 {
+    #[inline(always)]
+    fn slots() -> &'static LpmTrie<Self, Self> {
+        &PEER_SLOTS4
+    }
+}
+
+impl Slotted for [u32; 4] {
+    #[inline(always)]
+    fn slots() -> &'static LpmTrie<Self, u32> {
+        &PEER_SLOTS6
+    }
+}
+
 /// Slot of the peer whose pod CIDR holds `address`.
 #[inline(always)]
-pub(crate) fn slot_of(address: u32) -> u32 {
-    PEER_SLOTS4.get(Key::new(32, address)).copied().unwrap_or(OTHER)
+pub(crate) fn slot_of<A: Slotted>(address: A) -> u32 {
+    A::slots().get(Key::new(A::BITS, address)).copied().unwrap_or(OTHER)
 }
 
 /// Counts a packet at a stage in a slot that is not a flow's.

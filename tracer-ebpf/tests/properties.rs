@@ -5,7 +5,7 @@
 use etherparse::{IpNumber, PacketBuilder};
 use proptest::prelude::*;
 use tracer_common::counter::ParseError;
-use tracer_ebpf::parse::{self, Packet, Stop, Wire};
+use tracer_ebpf::parse::{self, IPV4, Packet, Stop, Vxlan, Wire};
 
 const PORT: u16 = 8472;
 
@@ -120,22 +120,22 @@ fn encapsulate(inner: &[u8], vni: u32, port: u16) -> Vec<u8> {
     bytes
 }
 
-fn flow_of(bytes: &[u8]) -> Result<Option<parse::Inner>, Stop> {
-    match parse::ipv4_offset(&bytes, 0)? {
-        Some(at) => parse::inner(&bytes, at),
-        None => Ok(None),
+fn flow_of(bytes: &[u8]) -> Result<Option<parse::Inner<u32>>, Stop> {
+    match parse::ethernet(&bytes, 0)? {
+        (IPV4, at) => parse::inner(&bytes, at),
+        _ => Ok(None),
     }
 }
 
 /// A VXLAN datagram and what is in it.
-fn tunnel<P: Packet>(packet: &P) -> Result<(parse::Vxlan, Option<parse::Inner>), Stop> {
-    let Wire::Vxlan(vxlan) = parse::wire(packet, 14, PORT.to_be())? else {
+fn tunnel<P: Packet>(packet: &P) -> Result<(Vxlan<u32>, Option<parse::Inner<u32>>), Stop> {
+    let Wire::Vxlan(vxlan) = parse::wire::<u32, _>(packet, 14, PORT.to_be())? else {
         panic!("not VXLAN");
     };
     Ok((vxlan, vxlan.inner(packet)?))
 }
 
-fn assert_is(found: &parse::Inner, expected: &Inner) {
+fn assert_is(found: &parse::Inner<u32>, expected: &Inner) {
     let key = &found.key;
     assert_eq!(key.source().to_ne_bytes(), expected.source);
     assert_eq!(key.destination().to_ne_bytes(), expected.destination);
@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn a_tunnelled_packet_gives_the_inner_flow(inner in inner(), vni in 0u32..1 << 24) {
         let bytes = encapsulate(&inner.bytes, vni, PORT);
-        let Ok(Wire::Vxlan(vxlan)) = parse::wire(&&bytes[..], 14, PORT.to_be()) else {
+        let Ok(Wire::Vxlan(vxlan)) = parse::wire::<u32, _>(&&bytes[..], 14, PORT.to_be()) else {
             panic!("not VXLAN");
         };
         assert_eq!(vxlan.vni, vni);
@@ -180,7 +180,7 @@ proptest! {
     fn another_port_is_no_tunnel(inner in inner(), port in any::<u16>()) {
         prop_assume!(port != PORT);
         let bytes = encapsulate(&inner.bytes, 7, port);
-        assert!(matches!(parse::wire(&&bytes[..], 14, PORT.to_be()), Ok(Wire::Plain(_))));
+        assert!(matches!(parse::wire::<u32, _>(&&bytes[..], 14, PORT.to_be()), Ok(Wire::Plain(_))));
     }
 
     /// A cut anywhere inside the headers is an error of its own, never another flow.
@@ -198,8 +198,8 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
         let _ = flow_of(&bytes);
-        let _ = parse::wire(&&bytes[..], 0, PORT.to_be());
-        let _ = parse::wire(&Linear(&bytes), 14, PORT.to_be());
+        let _ = parse::wire::<u32, _>(&&bytes[..], 0, PORT.to_be());
+        let _ = parse::wire::<u32, _>(&Linear(&bytes), 14, PORT.to_be());
     }
 
     /// One changed byte may make another flow or an error, but never reads outside the packet.
@@ -212,7 +212,7 @@ proptest! {
         let mut bytes = encapsulate(&inner.bytes, 7, PORT);
         let at = at.index(bytes.len());
         bytes[at] = value;
-        let Ok(Wire::Vxlan(vxlan)) = parse::wire(&&bytes[..], 14, PORT.to_be()) else {
+        let Ok(Wire::Vxlan(vxlan)) = parse::wire::<u32, _>(&&bytes[..], 14, PORT.to_be()) else {
             return Ok(());
         };
         if let Ok(Some(inner)) = vxlan.inner(&&bytes[..]) {
@@ -224,7 +224,7 @@ proptest! {
     #[test]
     fn a_tunnel_in_a_tunnel_is_an_ordinary_udp_flow(inner in inner()) {
         let nested = encapsulate(&encapsulate(&inner.bytes, 7, PORT), 9, PORT);
-        let Ok(Wire::Vxlan(vxlan)) = parse::wire(&&nested[..], 14, PORT.to_be()) else {
+        let Ok(Wire::Vxlan(vxlan)) = parse::wire::<u32, _>(&&nested[..], 14, PORT.to_be()) else {
             panic!("not VXLAN");
         };
         let found = vxlan.inner(&&nested[..]).unwrap().expect("unicast IPv4");
@@ -239,5 +239,5 @@ fn a_header_without_the_i_flag_is_an_error() {
     let mut bytes = encapsulate(&inner.bytes, 7, PORT);
     bytes[42] = 0;
     let error = Err(Stop::Malformed(ParseError::VxlanFlags));
-    assert_eq!(parse::wire(&&bytes[..], 14, PORT.to_be()), error);
+    assert_eq!(parse::wire::<u32, _>(&&bytes[..], 14, PORT.to_be()), error);
 }

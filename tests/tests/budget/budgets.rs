@@ -23,7 +23,7 @@ pub(crate) struct Budget {
     how: fn(&Programs) -> Result<Measured>,
 }
 
-pub(crate) const BUDGETS: [Budget; 7] = [
+pub(crate) const BUDGETS: [Budget; 9] = [
     Budget {
         id: "G1",
         what: "known flow, IPv4, overlay or bridge",
@@ -32,12 +32,20 @@ pub(crate) const BUDGETS: [Budget; 7] = [
         how: known_flow,
     },
     Budget {
+        id: "G1b",
+        what: "known flow, IPv6, overlay or bridge",
+        must: 2.25,
+        aim: 1.7,
+        how: known_flow6,
+    },
+    Budget {
         id: "G2",
         what: "VXLAN at the uplink, peer and inner flow counted",
         must: 2.0,
         aim: 1.5,
         how: vxlan,
     },
+    Budget { id: "G2b", what: "the same over IPv6", must: 2.75, aim: 2.2, how: vxlan6 },
     Budget { id: "G4", what: "ARP, other non-IP", must: 0.3, aim: 0.05, how: arp },
     Budget { id: "G5", what: "32,768 live flows in turn", must: 1.4, aim: 1.15, how: many_flows },
     Budget {
@@ -81,10 +89,29 @@ fn known_flow(programs: &Programs) -> Result<Measured> {
     counting(programs, &run("minimal", &out), &runs)
 }
 
+/// In units of the same minimal program: it is one for IPv4.
+fn known_flow6(programs: &Programs) -> Result<Measured> {
+    let (unit, out, into) = (packets::outbound(), packets::outbound6(), packets::inbound6());
+    let runs = [
+        run(names::POD_OUT, &out),
+        run(names::OVERLAY_OUT, &out),
+        run(names::OVERLAY_IN, &into),
+        run(names::POD_IN, &into),
+    ];
+    counting(programs, &run("minimal", &unit), &runs)
+}
+
 fn vxlan(programs: &Programs) -> Result<Measured> {
     let (out, into) = (packets::vxlan_outbound(), packets::vxlan_inbound());
     let runs = [run(names::WIRE_OUT, &out), run(names::WIRE_IN, &into)];
     counting(programs, &run("minimal", &out), &runs)
+}
+
+fn vxlan6(programs: &Programs) -> Result<Measured> {
+    let unit = packets::outbound();
+    let (out, into) = (packets::vxlan_outbound6(), packets::vxlan_inbound6());
+    let runs = [run(names::WIRE_OUT, &out), run(names::WIRE_IN, &into)];
+    counting(programs, &run("minimal", &unit), &runs)
 }
 
 fn arp(programs: &Programs) -> Result<Measured> {

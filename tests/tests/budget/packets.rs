@@ -1,11 +1,13 @@
 //! The packets that are measured with. Each begins with an Ethernet header to the loopback device's
 //! own address: BPF_PROG_TEST_RUN takes a frame to another for one of another host.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
 
-use crate::programs::{NODE, OWN_POD, PEER, PEER_POD, PORT, VNI};
+use crate::programs::{
+    NODE, NODE6, OWN_POD, OWN_POD6, PEER, PEER_POD, PEER_POD6, PEER6, PORT, VNI,
+};
 
 const LOOPBACK: [u8; 6] = [0; 6];
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -30,6 +32,26 @@ pub(crate) fn vxlan_outbound() -> Vec<u8> {
 /// [`inbound`], encapsulated by the peer.
 pub(crate) fn vxlan_inbound() -> Vec<u8> {
     udp(PEER, NODE, (50_123, PORT), &vxlan(&inbound()))
+}
+
+/// [`outbound`] over IPv6.
+pub(crate) fn outbound6() -> Vec<u8> {
+    udp6(OWN_POD6, PEER_POD6, (40_000, 7_000), &PAYLOAD)
+}
+
+/// [`inbound`] over IPv6.
+pub(crate) fn inbound6() -> Vec<u8> {
+    udp6(PEER_POD6, OWN_POD6, (7_000, 40_000), &PAYLOAD)
+}
+
+/// [`vxlan_outbound`] over IPv6.
+pub(crate) fn vxlan_outbound6() -> Vec<u8> {
+    udp6(NODE6, PEER6, (50_123, PORT), &vxlan(&outbound6()))
+}
+
+/// [`vxlan_inbound`] over IPv6.
+pub(crate) fn vxlan_inbound6() -> Vec<u8> {
+    udp6(PEER6, NODE6, (50_123, PORT), &vxlan(&inbound6()))
 }
 
 /// What else a host sends and receives.
@@ -61,6 +83,15 @@ pub(crate) fn arp() -> Vec<u8> {
 fn udp(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(SENDER, LOOPBACK)
         .ipv4(source.octets(), destination.octets(), TTL)
+        .udp(ports.0, ports.1);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+fn udp6(source: Ipv6Addr, destination: Ipv6Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(SENDER, LOOPBACK)
+        .ipv6(source.octets(), destination.octets(), TTL)
         .udp(ports.0, ports.1);
     let mut frame = Vec::new();
     builder.write(&mut frame, payload).unwrap();

@@ -1,12 +1,15 @@
 //! The programs that run: the tracer's own, loaded by its own session, and the yardstick's.
 
-use std::{cell::RefCell, net::Ipv4Addr};
+use std::{
+    cell::RefCell,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, ProgramArray},
-    programs::{SchedClassifier, loaded_programs},
+    programs::{SchedClassifier, TcAttachType},
 };
 use nix::sched::{CloneFlags, unshare};
 use tracer::{
@@ -14,7 +17,7 @@ use tracer::{
     kernel::{AttachMode, Plan, PlannedHook, Session, YARDSTICK},
 };
 use tracer_common::{
-    config::{Config, Network4},
+    config::{Config, Network},
     names,
 };
 
@@ -25,6 +28,11 @@ pub(crate) const PEER_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 7);
 /// Both nodes.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+/// The same of IPv6.
+pub(crate) const OWN_POD6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 1, 0, 0, 0, 5);
+pub(crate) const PEER_POD6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 2, 0, 0, 0, 7);
+pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// The tunnel.
 pub(crate) const PORT: u16 = 8472;
 pub(crate) const VNI: u32 = 1;
@@ -67,7 +75,7 @@ impl Programs {
         for hook in session.hooks() {
             anyhow::ensure!(hook.attached, "{}", hook.because);
         }
-        let stages = names::PROGRAMS.into_iter().map(|name| Ok((name, newest(name)?)));
+        let stages = names::PROGRAMS.into_iter().map(|name| Ok((name, on_loopback(name)?)));
         let stages = stages.collect::<Result<_>>()?;
         let mut ebpf = EbpfLoader::new().load(YARDSTICK)?;
         for name in ["empty", "minimal", "rotate"] {
@@ -120,14 +128,21 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassif
 
 /// A node with one peer, every program on one side of the loopback device.
 fn plan() -> Result<Plan> {
-    let network = |address: Ipv4Addr, length| {
-        Network4::new(address.octets(), length).context("a prefix length")
-    };
-    let mut config = Config::new(VNI, PORT, MTU);
-    config.add_pod_network(network(OWN_POD, 16)?);
-    config.add_own_pods(network(OWN_POD, 24)?);
-    config.add_node_address(NODE.octets());
-    config.add_tunnel_end(NODE.octets());
+    let network =
+        |address: Ipv4Addr, length| Network::new(address, length).context("a prefix length");
+    let network6 =
+        |address: Ipv6Addr, length| Network::new(address, length).context("a prefix length");
+    let mut config = Config::NONE;
+    config.v4.set_tunnel(VNI, PORT, MTU);
+    config.v4.add_pod_network(network(OWN_POD, 16)?);
+    config.v4.add_own_pods(network(OWN_POD, 24)?);
+    config.v4.add_node_address(NODE);
+    config.v4.add_tunnel_end(NODE);
+    config.v6.set_tunnel(VNI, PORT, MTU);
+    config.v6.add_pod_network(network6(OWN_POD6, 48)?);
+    config.v6.add_own_pods(network6(OWN_POD6, 64)?);
+    config.v6.add_node_address(NODE6);
+    config.v6.add_tunnel_end(NODE6);
     let hook = |program| PlannedHook {
         interface: "lo".to_owned(),
         ifindex: 1,
@@ -136,18 +151,19 @@ fn plan() -> Result<Plan> {
     };
     Ok(Plan {
         config,
-        peers: vec!["10.244.2.0/24".parse()?],
-        own: vec!["10.244.1.0/24".parse()?],
+        peers: vec!["10.244.2.0/24".parse()?, "fd00:10:244:2::/64".parse()?],
+        own: vec!["10.244.1.0/24".parse()?, "fd00:10:244:1::/64".parse()?],
         hooks: names::PROGRAMS.into_iter().map(hook).collect(),
         unseen: Vec::new(),
     })
 }
 
-/// The program of this name that was loaded last.
-fn newest(name: &'static str) -> Result<SchedClassifier> {
+/// The program of this name among those on the loopback device: by its name alone it might be one
+/// of another tracer on this machine.
+fn on_loopback(name: &'static str) -> Result<SchedClassifier> {
     let known = &name.as_bytes()[..name.len().min(NAME)];
-    let infos = loaded_programs().filter_map(Result::ok).filter(|info| info.name() == known);
-    let newest = infos.max_by_key(aya::programs::ProgramInfo::id);
-    let info = newest.with_context(|| format!("{name} is not loaded"))?;
+    let (_, infos) = SchedClassifier::query_tcx("lo", TcAttachType::Ingress)?;
+    let info = infos.into_iter().find(|info| info.name() == known);
+    let info = info.with_context(|| format!("{name} is not attached"))?;
     Ok(SchedClassifier::from_program_info(info, name.into())?)
 }

@@ -2,11 +2,15 @@ use tracer_common::counter::ParseError;
 
 use super::{Packet, Stop};
 
-const IPV4: u16 = 0x0800_u16.to_be();
+/// EtherType of IPv4 as it lies in memory.
+pub const IPV4: u16 = 0x0800_u16.to_be();
+/// EtherType of IPv6 as it lies in memory.
+pub const IPV6: u16 = 0x86dd_u16.to_be();
 const VLAN: u16 = 0x8100_u16.to_be();
 const QINQ: u16 = 0x88a8_u16.to_be();
 
-/// Where the IPv4 header of an Ethernet frame at `at` begins; `None` for any other protocol.
+/// EtherType of the Ethernet frame at `at`, behind VLAN tags and as it lies in memory, and where
+/// what it carries begins.
 ///
 /// The kernel usually moves VLAN tags into metadata, where they are not seen here; up to two of
 /// them may still stand in the data.
@@ -14,14 +18,13 @@ const QINQ: u16 = 0x88a8_u16.to_be();
 /// # Errors
 /// [`ParseError::TruncatedEthernet`], [`ParseError::VlanDepth`]; [`Stop::Layout`] for a VLAN tag.
 #[inline(always)]
-pub fn ipv4_offset<P: Packet>(packet: &P, at: usize) -> Result<Option<usize>, Stop> {
+pub fn ethernet<P: Packet>(packet: &P, at: usize) -> Result<(u16, usize), Stop> {
     let mut type_at = at + 12;
     for _ in 0..3 {
         match packet.half(type_at).ok_or(ParseError::TruncatedEthernet)? {
-            IPV4 => return Ok(Some(type_at + 2)),
             VLAN | QINQ if !P::ANY_LAYOUT => return Err(Stop::Layout),
             VLAN | QINQ => type_at += 4,
-            _ => return Ok(None),
+            other => return Ok((other, type_at + 2)),
         }
     }
     Err(ParseError::VlanDepth.into())
@@ -47,27 +50,29 @@ mod tests {
         for (tags, offset) in [(0, 14), (1, 18), (2, 22)] {
             let mut types = vec![QINQ; tags];
             types.push(IPV4);
-            assert_eq!(ipv4_offset(&&frame(&types)[..], 0), Ok(Some(offset)));
+            assert_eq!(ethernet(&&frame(&types)[..], 0), Ok((IPV4, offset)));
         }
     }
 
     #[test]
     fn a_third_vlan_tag_is_an_error() {
         let bytes = frame(&[VLAN, VLAN, VLAN, IPV4]);
-        assert_eq!(ipv4_offset(&&bytes[..], 0), Err(ParseError::VlanDepth.into()));
+        assert_eq!(ethernet(&&bytes[..], 0), Err(ParseError::VlanDepth.into()));
     }
 
     #[test]
-    fn other_protocols_are_not_ours() {
-        assert_eq!(ipv4_offset(&&frame(&[0x0806_u16.to_be()])[..], 0), Ok(None));
-        assert_eq!(ipv4_offset(&&frame(&[VLAN, 0x86dd_u16.to_be()])[..], 0), Ok(None));
+    fn every_protocol_is_named() {
+        for protocol in [IPV4, IPV6, 0x0806_u16.to_be()] {
+            assert_eq!(ethernet(&&frame(&[protocol])[..], 0), Ok((protocol, 14)));
+            assert_eq!(ethernet(&&frame(&[VLAN, protocol])[..], 0), Ok((protocol, 18)));
+        }
     }
 
     #[test]
     fn a_frame_that_ends_early_is_truncated() {
         let bytes = frame(&[VLAN, IPV4]);
         for end in 0..bytes.len() {
-            assert_eq!(ipv4_offset(&&bytes[..end], 0), Err(ParseError::TruncatedEthernet.into()));
+            assert_eq!(ethernet(&&bytes[..end], 0), Err(ParseError::TruncatedEthernet.into()));
         }
     }
 }

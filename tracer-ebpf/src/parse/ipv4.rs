@@ -1,88 +1,43 @@
 use tracer_common::counter::ParseError;
 
-use super::{Packet, Stop};
-
-/// ICMP's protocol number.
-pub(super) const ICMP: u8 = 1;
-/// TCP's protocol number.
-pub(super) const TCP: u8 = 6;
-/// UDP's protocol number.
-pub(super) const UDP: u8 = 17;
-/// SCTP's protocol number.
-pub(super) const SCTP: u8 = 132;
+use super::{
+    Packet, Stop,
+    ethernet::IPV4,
+    ip::{Ip, Version},
+};
 
 const FRAGMENT_OFFSET: u32 = 0x1fff;
 const DONT_FRAGMENT: u32 = 0x4000;
 
-/// What the tracer reads of an IPv4 header. Addresses as they lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv4 {
-    /// Source address.
-    pub source: u32,
-    /// Destination address.
-    pub destination: u32,
-    /// Protocol number of the payload.
-    pub protocol: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// A fragment other than the first: it has no transport header.
-    pub later_fragment: bool,
-    /// Must not be fragmented on its way.
-    pub dont_fragment: bool,
-    /// Where the payload begins.
-    pub payload_at: usize,
-}
+impl Version for u32 {
+    const ETHERTYPE: u16 = IPV4;
+    const ICMP: u8 = 1;
+    const ECHO: [u8; 2] = [8, 0];
 
-/// Why an IPv4 header could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
-    Truncated,
-    Version,
-    HeaderLength,
-    TotalLength,
-    /// Options, where they are not looked for.
-    Options,
-}
-
-impl From<Malformed> for Stop {
     #[inline(always)]
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(match malformed {
-            Malformed::Truncated => ParseError::TruncatedIpv4,
-            Malformed::Version => ParseError::Ipv4Version,
-            Malformed::HeaderLength => ParseError::Ipv4HeaderLength,
-            Malformed::TotalLength => ParseError::Ipv4TotalLength,
-            Malformed::Options => return Self::Layout,
-        })
-    }
-}
-
-impl Ipv4 {
-    /// Reads the header at `at`.
-    #[inline(always)]
-    pub(super) fn read<P: Packet>(packet: &P, at: usize) -> Result<Self, Malformed> {
+    fn read<P: Packet>(packet: &P, at: usize) -> Result<Ip<Self>, Stop> {
         let [first, second, third, source, destination] =
-            packet.words::<5>(at).ok_or(Malformed::Truncated)?.map(u32::from_be);
+            packet.words::<5>(at).ok_or(ParseError::TruncatedIpv4)?.map(Self::from_be);
         if first >> 28 != 4 {
-            return Err(Malformed::Version);
+            return Err(ParseError::Ipv4Version.into());
         }
         let header_length = (first >> 24 & 0xf) as usize * 4;
         if header_length < 20 {
-            return Err(Malformed::HeaderLength);
+            return Err(ParseError::Ipv4HeaderLength.into());
         }
         if header_length != 20 {
             if !P::ANY_LAYOUT {
-                return Err(Malformed::Options);
+                return Err(Stop::Layout);
             }
             // The last byte of the options: beyond it the parser may read nothing at all.
-            packet.byte(at + header_length - 1).ok_or(Malformed::Truncated)?;
+            packet.byte(at + header_length - 1).ok_or(ParseError::TruncatedIpv4)?;
         }
         // A "BIG TCP" packet of over 64 KiB has length 0 (net/ipv4/ip_output.c, from 6.3).
         let total_length = (first & 0xffff) as usize;
         if total_length != 0 && total_length < header_length {
-            return Err(Malformed::TotalLength);
+            return Err(ParseError::Ipv4TotalLength.into());
         }
-        Ok(Self {
+        Ok(Ip {
             source: source.to_be(),
             destination: destination.to_be(),
             protocol: (third >> 16) as u8,
@@ -93,17 +48,25 @@ impl Ipv4 {
         })
     }
 
-    /// Multicast and broadcast: never sent through the overlay, so never counted.
+    /// Multicast and broadcast are never sent through the overlay, so never counted.
     #[inline(always)]
-    #[must_use]
-    pub const fn is_unicast(&self) -> bool {
-        u32::from_be(self.destination) < 0xe000_0000
+    fn is_unicast(address: Self) -> bool {
+        Self::from_be(address) < 0xe000_0000
+    }
+
+    #[inline(always)]
+    fn inside(error: ParseError) -> ParseError {
+        match error {
+            ParseError::TruncatedIpv4 => ParseError::TruncatedInnerIpv4,
+            ParseError::TruncatedTransport => ParseError::TruncatedInnerTransport,
+            _ => ParseError::InnerIpv4,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ip::UDP, *};
 
     fn header() -> [u8; 24] {
         let mut bytes = [0; 24];
@@ -118,7 +81,7 @@ mod tests {
 
     #[test]
     fn options_move_the_payload() {
-        let read = Ipv4::read(&&header()[..], 0).unwrap();
+        let read = u32::read(&&header()[..], 0).unwrap();
         assert_eq!(read.payload_at, 24);
         assert_eq!(read.source.to_ne_bytes(), [10, 244, 1, 2]);
         assert_eq!(read.destination.to_ne_bytes(), [10, 244, 2, 3]);
@@ -132,7 +95,7 @@ mod tests {
             [([0x20, 0], false), ([0x40, 0], false), ([0, 1], true), ([0x20, 8], true)]
         {
             bytes[6..8].copy_from_slice(&field);
-            assert_eq!(Ipv4::read(&&bytes[..], 0).unwrap().later_fragment, later, "{field:?}");
+            assert_eq!(u32::read(&&bytes[..], 0).unwrap().later_fragment, later, "{field:?}");
         }
     }
 
@@ -141,14 +104,18 @@ mod tests {
         let with = |index: usize, value: u8| {
             let mut bytes = header();
             bytes[index] = value;
-            Ipv4::read(&&bytes[..], 0)
+            u32::read(&&bytes[..], 0)
         };
-        assert_eq!(with(0, 0x66), Err(Malformed::Version));
-        assert_eq!(with(0, 0x44), Err(Malformed::HeaderLength));
-        assert_eq!(with(3, 23), Err(Malformed::TotalLength));
+        assert_eq!(with(0, 0x66), Err(ParseError::Ipv4Version.into()));
+        assert_eq!(with(0, 0x44), Err(ParseError::Ipv4HeaderLength.into()));
+        assert_eq!(with(3, 23), Err(ParseError::Ipv4TotalLength.into()));
         assert!(with(3, 0).is_ok(), "BIG TCP");
         for end in 0..24 {
-            assert_eq!(Ipv4::read(&&header()[..end], 0), Err(Malformed::Truncated), "{end}");
+            assert_eq!(
+                u32::read(&&header()[..end], 0),
+                Err(ParseError::TruncatedIpv4.into()),
+                "{end}"
+            );
         }
     }
 }

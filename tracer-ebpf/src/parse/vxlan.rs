@@ -1,9 +1,11 @@
 use tracer_common::counter::ParseError;
 
-use super::{Packet, Stop, ethernet};
+use super::{Packet, Stop, ethernet::ethernet};
 
 const UDP_HEADER: usize = 8;
 const VXLAN_HEADER: usize = 8;
+/// From the UDP header to what an inner frame without VLAN tags carries.
+pub(super) const HEADERS: usize = UDP_HEADER + VXLAN_HEADER + 14;
 /// The VNI is valid (RFC 7348, section 5).
 const FLAG_VNI: u32 = 0x0800_0000_u32.to_be();
 
@@ -19,8 +21,8 @@ pub(super) struct Peeled {
     pub(super) vni: u32,
     /// Inner Ethernet source, its first two octets and its last four as they lie in memory.
     pub(super) source_mac: (u16, u32),
-    /// Where the inner IPv4 header begins, when the inner frame holds one.
-    pub(super) inner_at: Option<usize>,
+    /// EtherType of the inner frame, as it lies in memory, and where what it carries begins.
+    pub(super) inner: (u16, usize),
 }
 
 /// Reads the VXLAN datagram whose UDP header begins at `at`.
@@ -31,11 +33,11 @@ pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<Peeled, Stop> {
         return Err(ParseError::VxlanFlags.into());
     }
     let ethernet_at = at + UDP_HEADER + VXLAN_HEADER;
-    let inner_at = ethernet::ipv4_offset(packet, ethernet_at).map_err(|stop| match stop {
+    let inner = ethernet(packet, ethernet_at).map_err(|stop| match stop {
         Stop::Malformed(ParseError::TruncatedEthernet) => ParseError::TruncatedInnerEthernet.into(),
         other => other,
     })?;
     let high = packet.half(ethernet_at + 6).ok_or(ParseError::TruncatedInnerEthernet)?;
     let [low] = packet.words(ethernet_at + 8).ok_or(ParseError::TruncatedInnerEthernet)?;
-    Ok(Peeled { vni: u32::from_be(vni) >> 8, source_mac: (high, low), inner_at })
+    Ok(Peeled { vni: u32::from_be(vni) >> 8, source_mac: (high, low), inner })
 }

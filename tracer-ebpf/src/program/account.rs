@@ -6,43 +6,47 @@ use tracer_common::{
 };
 use tracer_ebpf::parse::{Inner, Packet};
 
-use crate::{config, flows, packet::Skb, peers};
+use crate::{
+    flows::{self, Counted},
+    packet::Skb,
+    peers,
+};
 
 /// What an outer header tells of the other tunnel end, in words as they lie in memory.
 #[derive(Clone, Copy)]
-pub(super) struct TunnelEnd {
+pub(super) struct TunnelEnd<A> {
     /// Its node address.
-    pub(super) address: u32,
+    pub(super) address: A,
     /// Its VTEP MAC where the packet comes from it, else zeros.
     pub(super) mac: (u16, u32),
 }
 
 /// Counts an inner packet at a stage. `remote` is the other tunnel end, where one is seen.
 #[inline(always)]
-pub(super) fn account<P: Packet>(
+pub(super) fn account<A: Counted, P: Packet>(
     skb: Skb,
     packet: &P,
     stage: usize,
-    inner: &Inner,
-    remote: Option<TunnelEnd>,
+    inner: &Inner<A>,
+    remote: Option<TunnelEnd<A>>,
 ) {
     let segments = skb.segments(packet, inner);
     let bytes = skb.inner_bytes(inner);
-    if inner.ipv4.later_fragment {
+    if inner.ip.later_fragment {
         return peers::count_slot(FRAGMENTS, stage, segments, bytes);
     }
     if stage == POD_OUT && is_refused(skb, packet, inner) {
         return peers::count_slot(REFUSED, stage, segments, bytes);
     }
     let address = remote.map(|end| end.address);
-    let class = flows::count(skb, inner.key, stage, segments, address);
+    let class = flows::count(skb, &inner.key, stage, segments, address);
     let mac = remote.map_or((0, 0), |end| end.mac);
     peers::count(class, stage, segments, bytes, !inner.expires(), mac);
 }
 
 /// Whether the node will answer a pod's packet to a peer by ICMP instead of sending it on.
 #[inline(always)]
-fn is_refused<P: Packet>(skb: Skb, packet: &P, inner: &Inner) -> bool {
-    let refusable = inner.expires() || skb.exceeds_mtu(packet, inner, config::get().overlay_mtu());
+fn is_refused<A: Counted, P: Packet>(skb: Skb, packet: &P, inner: &Inner<A>) -> bool {
+    let refusable = inner.expires() || skb.exceeds_mtu(packet, inner, A::config().overlay_mtu());
     refusable && peers::slot_of(inner.key.destination()) >= FIRST_PEER
 }

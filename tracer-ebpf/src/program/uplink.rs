@@ -5,14 +5,14 @@ use tracer_common::{
     counter::ParseError,
     stage::{LEAK, WIRE_IN, WIRE_OUT},
 };
-use tracer_ebpf::parse::{self, Packet, Stop, Wire};
+use tracer_ebpf::parse::{self, IPV4, IPV6, Packet, Stop, Wire};
 
 use super::{
     Observer,
     account::{TunnelEnd, account},
 };
 use crate::{
-    config,
+    flows::Counted,
     packet::{Copied, Linear, Skb},
 };
 
@@ -52,9 +52,20 @@ impl<const ETHERNET: bool> Observer for In<ETHERNET> {
 
 #[inline(always)]
 fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
-    let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
-    let config = config::get();
-    match parse::wire(packet, at, config.vxlan_port())? {
+    match network(packet, ethernet)? {
+        (IPV4, at) => out_of::<u32, P>(skb, packet, at),
+        (IPV6, at) => out_of::<[u32; 4], P>(skb, packet, at),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(), Stop> {
+    let config = A::config();
+    if !config.is_used() {
+        return Ok(());
+    }
+    match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
         Wire::Vxlan(vxlan)
             if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
         {
@@ -63,8 +74,8 @@ fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
                 account(skb, packet, WIRE_OUT, &inner, Some(end));
             }
         }
-        Wire::Plain(ipv4) if config.is_pod(ipv4.destination) => {
-            if let Some(inner) = parse::inner(packet, at)? {
+        Wire::Plain(ip) if config.is_pod(ip.destination) => {
+            if let Some(inner) = parse::inner::<A, P>(packet, at)? {
                 account(skb, packet, LEAK, &inner, None);
             }
         }
@@ -78,9 +89,20 @@ fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     if skb.is_for_another_host() {
         return Ok(());
     }
-    let Some(at) = network_offset(packet, ethernet)? else { return Ok(()) };
-    let config = config::get();
-    match parse::wire(packet, at, config.vxlan_port())? {
+    match network(packet, ethernet)? {
+        (IPV4, at) => into_of::<u32, P>(skb, packet, at),
+        (IPV6, at) => into_of::<[u32; 4], P>(skb, packet, at),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn into_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(), Stop> {
+    let config = A::config();
+    if !config.is_used() {
+        return Ok(());
+    }
+    match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
         Wire::Vxlan(vxlan)
             if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.destination) =>
         {
@@ -94,13 +116,17 @@ fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Where the IPv4 header begins; `None` for other protocols.
+/// The protocol as an EtherType, as it lies in memory, and where its header begins.
 #[inline(always)]
-fn network_offset<P: Packet>(packet: &P, ethernet: bool) -> Result<Option<usize>, Stop> {
+fn network<P: Packet>(packet: &P, ethernet: bool) -> Result<(u16, usize), Stop> {
     if ethernet {
-        return parse::ipv4_offset(packet, 0);
+        return parse::ethernet(packet, 0);
     }
     // Two bytes, because the verifier does not follow the compiler's comparison for one.
     let first = packet.half(0).ok_or(ParseError::TruncatedIpv4)?;
-    Ok((u16::from_be(first) >> 12 == 4).then_some(0))
+    Ok(match u16::from_be(first) >> 12 {
+        4 => (IPV4, 0),
+        6 => (IPV6, 0),
+        _ => (0, 0),
+    })
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use tracer_common::{
-    config::{Config, NODE_ADDRESSES, Network4},
+    config::{Config, NODE_ADDRESSES, Network},
     names,
     peer::{FIRST_PEER, SLOTS},
 };
@@ -103,13 +103,14 @@ fn configure(topology: &Topology<'_>, tables: &Tables, unseen: &mut Vec<String>)
     let mtu = topology.overlay.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(0));
     // Without a device flannel's Linux defaults still tell VXLAN of peers from other traffic.
     let (vni, port) = vxlan.map_or((1, 8472), |vxlan| (vxlan.vni, vxlan.port));
-    let mut config = Config::new(vni, port, mtu);
+    let mut config = Config::NONE;
+    config.v4.set_tunnel(vni, port, mtu);
     let mut all_fit = true;
     for network in ipv4(&topology.cluster_cidrs) {
-        all_fit &= config.add_pod_network(network);
+        all_fit &= config.v4.add_pod_network(network);
     }
     for network in ipv4(&topology.own_cidrs) {
-        all_fit &= config.add_own_pods(network);
+        all_fit &= config.v4.add_own_pods(network);
     }
     if !all_fit {
         unseen.push("pods in more than 8 networks: the first 8 are watched".to_owned());
@@ -130,7 +131,7 @@ fn add_addresses(
         .into_iter()
         .partition(|address| topology.is_own(IpAddr::V4(*address)));
     let taken_for_pods =
-        not_pods.iter().filter(|address| !config.add_node_address(address.octets())).count();
+        not_pods.iter().filter(|address| !config.v4.add_node_address(**address)).count();
     if taken_for_pods > 0 {
         unseen.push(format!(
             "{taken_for_pods} of the node's own addresses in its pod network are taken for pods: \
@@ -138,7 +139,7 @@ fn add_addresses(
         ));
     }
     let not_watched =
-        tunnel_ends.iter().filter(|address| !config.add_tunnel_end(address.octets())).count();
+        tunnel_ends.iter().filter(|address| !config.v4.add_tunnel_end(**address)).count();
     if not_watched > 0 {
         unseen.push(format!(
             "VXLAN to {not_watched} of the node's addresses: only {NODE_ADDRESSES} fit, its tunnel's \
@@ -169,15 +170,15 @@ fn own_addresses(topology: &Topology<'_>, tables: &Tables) -> Vec<Ipv4Addr> {
     addresses
 }
 
-fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network4> {
+fn ipv4(networks: &[IpNet]) -> impl Iterator<Item = Network<u32>> {
     networks.iter().filter_map(|network| match network {
         IpNet::V4(v4) => network4(*v4),
         IpNet::V6(_) => None,
     })
 }
 
-fn network4(network: Ipv4Net) -> Option<Network4> {
-    Network4::new(network.addr().octets(), network.prefix_len())
+fn network4(network: Ipv4Net) -> Option<Network<u32>> {
+    Network::new(network.addr(), network.prefix_len())
 }
 
 #[cfg(test)]
@@ -204,7 +205,7 @@ mod tests {
         let second = address(UPLINK, "192.168.77.99", 24);
         tables(&mut evidence).addresses.splice(0..0, services.chain([second]));
         let plan = plan(&Topology::of(&evidence), evidence.tables.as_ref().unwrap());
-        let is_end = |address: [u8; 4]| plan.config.is_tunnel_end(u32::from_ne_bytes(address));
+        let is_end = |address: [u8; 4]| plan.config.v4.is_tunnel_end(u32::from_ne_bytes(address));
         assert!(is_end([192, 168, 77, 11]) && is_end([192, 168, 77, 99]));
         assert!(is_end([10, 96, 0, 6]), "there is room for six more");
         assert!(!is_end([10, 96, 0, 7]));

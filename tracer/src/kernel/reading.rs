@@ -1,6 +1,6 @@
 //! Typed readers of the maps. Each counter is read once per CPU and summed.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -8,8 +8,9 @@ use aya::{
     maps::{MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use tracer_common::{
+    address::Address,
     counter::{Counter, PARSE_ERROR_ENTRIES},
-    flow::{FLOWS, FlowKey4, FlowValue},
+    flow::{FLOWS, FlowKey, FlowValue},
     names,
     peer::{FIRST_PEER, PeerValue},
     stage::{FLOW_COUNTS, PEER_COUNTS, SIZED_COUNTS},
@@ -45,9 +46,9 @@ pub struct SlotReading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowReading {
     /// Inner source.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Inner destination.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// Source port, or type and code of an ICMP message.
@@ -59,7 +60,7 @@ pub struct FlowReading {
     /// Differs between two lives of one flow.
     pub birth: u32,
     /// The other tunnel end.
-    pub outer_remote: Option<Ipv4Addr>,
+    pub outer_remote: Option<IpAddr>,
 }
 
 /// Reads the exact totals of `peers` peers.
@@ -84,14 +85,26 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize) -> Result<Reading> {
     })
 }
 
-/// Reads the flow table. Entries evicted meanwhile are left out. Eviction can send the walk back
-/// to its start, so it ends after twice as many steps as the table has entries at most.
+/// Reads the flow tables of both IP versions. Entries evicted meanwhile are left out.
 ///
 /// # Errors
-/// When the map is missing or cannot be read.
+/// When a map is missing or cannot be read.
 pub(super) fn read_flows(ebpf: &Ebpf) -> Result<Vec<FlowReading>> {
-    let map = ebpf.map(names::FLOWS4).context("the object has no flow table")?;
-    let map: PerCpuHashMap<&MapData, FlowKey4, FlowValue> = map.try_into()?;
+    let mut flows = read_table::<u32>(ebpf, names::FLOWS4)?;
+    flows.extend(read_table::<[u32; 4]>(ebpf, names::FLOWS6)?);
+    Ok(flows)
+}
+
+/// Eviction can send the walk back to its start, so it ends after twice as many steps as a table
+/// has entries at most.
+fn read_table<A>(ebpf: &Ebpf, name: &str) -> Result<Vec<FlowReading>>
+where
+    A: Address<Ip: Into<IpAddr>> + Eq + Hash,
+    FlowKey<A>: aya::Pod,
+    FlowValue<A>: aya::Pod,
+{
+    let map = ebpf.map(name).context("the object has no flow table")?;
+    let map: PerCpuHashMap<&MapData, FlowKey<A>, FlowValue<A>> = map.try_into()?;
     let mut flows = HashMap::new();
     for key in map.keys().take(2 * FLOWS as usize) {
         let key = match key {
@@ -137,8 +150,11 @@ fn add(sums: &mut [u64], values: &[u64]) {
     }
 }
 
-fn sum_flow<'a>(key: &FlowKey4, values: impl Iterator<Item = &'a FlowValue>) -> FlowReading {
-    let address = |word: u32| Ipv4Addr::from(word.to_ne_bytes());
+fn sum_flow<'a, A: Address<Ip: Into<IpAddr>> + 'a>(
+    key: &FlowKey<A>,
+    values: impl Iterator<Item = &'a FlowValue<A>>,
+) -> FlowReading {
+    let address = |address: A| address.ip().into();
     let mut flow = FlowReading {
         source: address(key.source()),
         destination: address(key.destination()),

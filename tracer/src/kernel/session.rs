@@ -10,7 +10,9 @@ use aya::{
 };
 use ipnet::IpNet;
 use tracer_common::{
-    flow::{FLOWS, FlowValue},
+    address::Address,
+    config::Config,
+    flow::{FLOWS, FlowKey, FlowValue},
     names,
     peer::FIRST_PEER,
 };
@@ -25,8 +27,10 @@ use crate::evidence::Hook;
 
 /// Bytes that the flow table may take of the kernel's memory.
 const FLOW_MEMORY: u32 = 48 << 20;
-/// Bytes of an entry beside its values: key, hash element, list node (kernel/bpf/hashtab.c).
-const ENTRY_OVERHEAD: u32 = 88;
+/// Bytes of an entry beside its key and values: hash element, list node (kernel/bpf/hashtab.c).
+const ENTRY_OVERHEAD: u32 = 72;
+/// The least that a table can have; the kernel rounds it up to some for each CPU.
+const UNUSED: u32 = 1;
 
 /// The object, built by build.rs.
 static OBJECT: &[u8] =
@@ -72,9 +76,11 @@ impl Session {
     /// # Errors
     /// When no program can be loaded.
     pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
+        let entries = flow_entries(&plan.config, possible_cpus());
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
-            .map_max_entries(names::FLOWS4, flow_entries(possible_cpus()))
+            .map_max_entries(names::FLOWS4, entries.v4)
+            .map_max_entries(names::FLOWS6, entries.v6)
             .map_max_entries(names::PEERS, FIRST_PEER + plan.peers.len() as u32)
             .load(OBJECT)
             .map_err(load_error)?;
@@ -138,10 +144,32 @@ fn possible_cpus() -> u32 {
     aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1)
 }
 
-/// Entries of the flow table such that it stays below [`FLOW_MEMORY`] on any number of CPUs.
-fn flow_entries(cpus: u32) -> u32 {
-    let value = size_of::<FlowValue>() as u32;
-    (FLOW_MEMORY / (ENTRY_OVERHEAD + cpus * value)).min(FLOWS)
+/// Entries of the flow tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FlowEntries {
+    v4: u32,
+    v6: u32,
+}
+
+/// Entries of the flow tables such that both together stay below [`FLOW_MEMORY`] on any number of
+/// CPUs, and on few of them below what IPv4 alone takes.
+fn flow_entries(config: &Config, cpus: u32) -> FlowEntries {
+    let fit = |share: u32, bytes: u32| (FLOW_MEMORY / share / bytes).min(FLOWS / share);
+    let v4 = entry_bytes::<u32>(cpus);
+    let v6 = entry_bytes::<[u32; 4]>(cpus);
+    // A table of as many bytes as that of IPv4 has fewer entries.
+    let fit6 = |share: u32| (fit(share, v4) * v4 / v6).min(FLOWS / share);
+    match (config.v4.is_used(), config.v6.is_used()) {
+        (true, true) => FlowEntries { v4: fit(2, v4), v6: fit6(2) },
+        (false, true) => FlowEntries { v4: UNUSED, v6: fit6(1) },
+        (_, false) => FlowEntries { v4: fit(1, v4), v6: UNUSED },
+    }
+}
+
+/// Bytes that the kernel takes for an entry; every CPU has a value, rounded up to eight bytes.
+const fn entry_bytes<A>(cpus: u32) -> u32 {
+    let value = size_of::<FlowValue<A>>().next_multiple_of(8);
+    ENTRY_OVERHEAD + size_of::<FlowKey<A>>() as u32 + cpus * value as u32
 }
 
 /// A program of the object, loaded on first use: several devices may share it.
@@ -167,16 +195,31 @@ fn load_program<'a>(
 }
 
 fn fill_peer_slots(ebpf: &mut Ebpf, peers: &[IpNet]) -> anyhow::Result<()> {
-    let map = ebpf.map_mut(names::PEER_SLOTS4).context("the object has no map of peers")?;
-    let mut slots: LpmTrie<_, u32, u32> = map.try_into()?;
-    for (index, peer) in peers.iter().enumerate() {
-        let IpNet::V4(cidr) = peer else { continue };
-        let key = Key::new(u32::from(cidr.prefix_len()), u32::from_ne_bytes(cidr.addr().octets()));
-        slots
-            .insert(&key, FIRST_PEER + index as u32, 0)
-            .with_context(|| format!("telling the programs of peer {cidr}"))?;
+    for (slot, peer) in (FIRST_PEER..).zip(peers) {
+        match peer {
+            IpNet::V4(cidr) => {
+                fill_slot::<u32>(ebpf, names::PEER_SLOTS4, cidr.addr(), cidr.prefix_len(), slot)
+            }
+            IpNet::V6(cidr) => {
+                let name = names::PEER_SLOTS6;
+                fill_slot::<[u32; 4]>(ebpf, name, cidr.addr(), cidr.prefix_len(), slot)
+            }
+        }
+        .with_context(|| format!("telling the programs of peer {peer}"))?;
     }
     Ok(())
+}
+
+fn fill_slot<A: Address + aya::Pod>(
+    ebpf: &mut Ebpf,
+    map: &str,
+    address: A::Ip,
+    prefix_length: u8,
+    slot: u32,
+) -> anyhow::Result<()> {
+    let map = ebpf.map_mut(map).context("the object has no map of peers")?;
+    let mut slots: LpmTrie<_, A, u32> = map.try_into()?;
+    Ok(slots.insert(&Key::new(u32::from(prefix_length), A::of(address)), slot, 0)?)
 }
 
 fn load_error(error: EbpfError) -> StartError {
@@ -199,13 +242,31 @@ fn is_refusal(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn config(v4: bool, v6: bool) -> Config {
+        let mut config = Config::NONE;
+        if v4 {
+            config.v4.set_tunnel(1, 8472, 1450);
+        }
+        if v6 {
+            config.v6.set_tunnel(1, 8472, 1430);
+        }
+        config
+    }
+
+    fn bytes(entries: FlowEntries, cpus: u32) -> u32 {
+        entries.v4 * entry_bytes::<u32>(cpus) + entries.v6 * entry_bytes::<[u32; 4]>(cpus)
+    }
+
     #[test]
-    fn the_flow_table_stays_within_its_memory_on_any_number_of_cpus() {
-        assert_eq!(flow_entries(4), FLOWS);
-        for cpus in [8, 64, 256, 1024] {
-            let bytes = flow_entries(cpus) * (ENTRY_OVERHEAD + cpus * 40);
-            assert!(bytes <= FLOW_MEMORY, "{cpus} CPUs: {bytes}");
-            assert!(flow_entries(cpus) > 1000, "{cpus} CPUs");
+    fn the_flow_tables_stay_within_their_memory_on_any_number_of_cpus() {
+        assert_eq!(flow_entries(&config(true, false), 4), FlowEntries { v4: FLOWS, v6: UNUSED });
+        for (v4, v6) in [(true, false), (true, true), (false, true)] {
+            for cpus in [1, 4, 8, 64, 256, 1024] {
+                let entries = flow_entries(&config(v4, v6), cpus);
+                let limit = if cpus <= 4 { 16 << 20 } else { FLOW_MEMORY + 8192 * cpus };
+                assert!(bytes(entries, cpus) <= limit, "{cpus} CPUs: {entries:?}");
+                assert!(entries.v4 + entries.v6 > 500, "{cpus} CPUs: {entries:?}");
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use tracer_common::stage::{FLOW_COUNTS, LEAK, OVERLAY_IN, OVERLAY_OUT, POD_IN, WIRE_IN, WIRE_OUT};
 
 use super::Observation;
@@ -16,12 +16,9 @@ use crate::{
 pub(super) const LISTED: usize = 1_000;
 
 const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 const TCP: u8 = 6;
 const DNS_PORT: u16 = 53;
-/// Type 8, code 0.
-const ECHO_REQUEST: u16 = 0x0800;
-/// Type 0, code 0.
-const ECHO_REPLY: u16 = 0;
 
 /// What the flow table tells.
 pub(super) struct Flows {
@@ -39,10 +36,10 @@ pub(super) struct Flows {
 #[derive(Default, Clone)]
 pub(super) struct SeenInFlows {
     pub(super) asking_out: u64,
-    pub(super) addresses_asked: BTreeSet<Ipv4Addr>,
+    pub(super) addresses_asked: BTreeSet<IpAddr>,
     pub(super) outer_source: Option<IpAddr>,
     /// By inner destination: packets at overlay_in and at pod_in.
-    arrived: BTreeMap<Ipv4Addr, (u64, u64)>,
+    arrived: BTreeMap<IpAddr, (u64, u64)>,
 }
 
 impl SeenInFlows {
@@ -50,10 +47,7 @@ impl SeenInFlows {
     pub(super) fn undelivered(&self) -> Vec<Undelivered> {
         let missing = self.arrived.iter().filter(|(_, (came, went))| came > went);
         missing
-            .map(|(address, (came, went))| Undelivered {
-                address: IpAddr::V4(*address),
-                packets: came - went,
-            })
+            .map(|(address, (came, went))| Undelivered { address: *address, packets: came - went })
             .collect()
     }
 }
@@ -85,7 +79,7 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
 }
 
 /// Addresses, protocol and ports of a flow.
-pub(super) type Name = (Ipv4Addr, Ipv4Addr, u8, u16, u16);
+pub(super) type Name = (IpAddr, IpAddr, u8, u16, u16);
 
 pub(super) const fn name(flow: &FlowReading) -> Name {
     (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
@@ -94,15 +88,27 @@ pub(super) const fn name(flow: &FlowReading) -> Name {
 /// The name of the flow that answers: ports change places, an echo reply keeps the identifier.
 pub(super) const fn reverse(flow: &FlowReading) -> Name {
     let (source, destination, protocol, source_port, destination_port) = name(flow);
-    if protocol == ICMP {
-        return (destination, source, protocol, ECHO_REPLY, destination_port);
+    match echo(protocol) {
+        Some((_, reply)) => (destination, source, protocol, reply, destination_port),
+        None => (destination, source, protocol, destination_port, source_port),
     }
-    (destination, source, protocol, destination_port, source_port)
 }
 
 /// Whether these are ICMP messages about other packets.
 pub(super) const fn is_icmp_error(flow: &FlowReading) -> bool {
-    flow.protocol == ICMP && flow.source_port != ECHO_REQUEST && flow.source_port != ECHO_REPLY
+    match echo(flow.protocol) {
+        Some((request, reply)) => flow.source_port != request && flow.source_port != reply,
+        None => false,
+    }
+}
+
+/// Type and code of an echo and of its reply, as the source port of an ICMP flow has them.
+const fn echo(protocol: u8) -> Option<(u16, u16)> {
+    match protocol {
+        ICMP => Some((8 << 8, 0)),
+        ICMPV6 => Some((128 << 8, 129 << 8)),
+        _ => None,
+    }
 }
 
 /// Order of flows in evidence: most packets first, then by their own name.
@@ -135,7 +141,7 @@ fn note_remote(
     flow: &FlowReading,
     packets: &[u64; FLOW_COUNTS],
     by_peer: &mut [SeenInFlows],
-    strangers: &mut BTreeMap<(Ipv4Addr, Ipv4Addr), Stranger>,
+    strangers: &mut BTreeMap<(IpAddr, IpAddr), Stranger>,
 ) {
     // What passes through this node, or is somebody's tunnel in the tunnel, asks nothing of us.
     let asked = packets[WIRE_OUT].min(packets[OVERLAY_OUT]);
@@ -155,37 +161,38 @@ fn note_remote(
     }
     let Some(outer) = flow.outer_remote.filter(|_| packets[WIRE_IN] > 0) else { return };
     if let Some(peer) = sender {
-        by_peer[peer].outer_source = Some(IpAddr::V4(outer));
+        by_peer[peer].outer_source = Some(outer);
     } else {
         let network = pod_network(observation, flow.source);
         let stranger = strangers.entry((outer, network)).or_insert_with(|| Stranger {
-            inner_source: IpAddr::V4(flow.source),
-            outer_source: IpAddr::V4(outer),
+            inner_source: flow.source,
+            outer_source: outer,
             packets: 0,
         });
         stranger.packets += packets[WIRE_IN];
     }
 }
 
-pub(super) fn holds(networks: &[IpNet], address: Ipv4Addr) -> bool {
-    networks.iter().any(|network| network.contains(&IpAddr::V4(address)))
+pub(super) fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
-pub(super) fn peer_of(observation: &Observation, address: Ipv4Addr) -> Option<usize> {
-    observation.peers.iter().position(|cidr| cidr.contains(&IpAddr::V4(address)))
+pub(super) fn peer_of(observation: &Observation, address: IpAddr) -> Option<usize> {
+    observation.peers.iter().position(|cidr| cidr.contains(&address))
 }
 
 /// The network of an unknown sender's pod, by the size of our own.
-fn pod_network(observation: &Observation, address: Ipv4Addr) -> Ipv4Addr {
-    let length = observation.own.first().map_or(24, IpNet::prefix_len).min(32);
-    Ipv4Net::new(address, length).map_or(address, |network| network.network())
+fn pod_network(observation: &Observation, address: IpAddr) -> IpAddr {
+    let own = observation.own.iter().find(|own| own.addr().is_ipv4() == address.is_ipv4());
+    let length = own.map_or(if address.is_ipv4() { 24 } else { 64 }, IpNet::prefix_len);
+    IpNet::new(address, length).map_or(address, |network| network.network())
 }
 
 /// Whether a healthy far end would answer: TCP, an echo, a DNS query. UDP in general may not.
 pub(super) const fn asks_for_an_answer(flow: &FlowReading) -> bool {
-    match flow.protocol {
-        TCP => true,
-        ICMP => flow.source_port == ECHO_REQUEST,
+    match (flow.protocol, echo(flow.protocol)) {
+        (TCP, _) => true,
+        (_, Some((request, _))) => flow.source_port == request,
         _ => flow.destination_port == DNS_PORT,
     }
 }
@@ -197,20 +204,19 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
     }
     let received = packets[WIRE_IN] > 0 && packets[OVERLAY_OUT] == 0;
     Flow {
-        source: reading.source.into(),
-        destination: reading.destination.into(),
+        source: reading.source,
+        destination: reading.destination,
         protocol: reading.protocol,
         // Of an ICMP message's type and code the type is what names its flow.
-        source_port: if reading.protocol == ICMP {
-            reading.source_port >> 8
-        } else {
-            reading.source_port
+        source_port: match echo(reading.protocol) {
+            Some(_) => reading.source_port >> 8,
+            None => reading.source_port,
         },
         destination_port: reading.destination_port,
         packets: counts,
         leaked: packets[LEAK],
         born_in_window,
-        outer_source: reading.outer_remote.filter(|_| received).map(IpAddr::V4),
+        outer_source: reading.outer_remote.filter(|_| received),
     }
 }
 
@@ -277,8 +283,10 @@ mod tests {
     fn only_what_asks_for_an_answer_is_asking() {
         for (protocol, ports, asking) in [
             (TCP, (40000, 80), 7),
-            (ICMP, (ECHO_REQUEST, 3), 7),
+            (ICMP, (0x0800, 3), 7),
             (ICMP, (0, 3), 0),
+            (ICMPV6, (0x8000, 3), 7),
+            (ICMPV6, (0x8100, 3), 0),
             (17, (40000, 53), 7),
             (17, (40000, 514), 0),
         ] {
@@ -310,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_sender_without_a_known_cidr_is_a_stranger() {
-        let outer = Some(Ipv4Addr::new(192, 0, 2, 7));
+        let outer = Some(IpAddr::from([192, 0, 2, 7]));
         let known = FlowReading {
             outer_remote: outer,
             ..with(reading(PEER_POD, POD, TCP, (1, 2)), WIRE_IN, 3)
@@ -320,7 +328,7 @@ mod tests {
             vec![],
             vec![known, unknown, FlowReading { source_port: 8, ..unknown }],
         ));
-        assert_eq!(flows.by_peer[0].outer_source, outer.map(IpAddr::V4));
+        assert_eq!(flows.by_peer[0].outer_source, outer);
         assert_eq!(flows.strangers.len(), 1);
         assert_eq!(flows.strangers[0].packets, 6);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use tracer_common::stage::{OVERLAY_OUT, WIRE_IN, WIRE_OUT};
@@ -68,7 +68,7 @@ fn by_name(flows: &[FlowReading]) -> HashMap<Name, &FlowReading> {
 struct Answers {
     flows: HashSet<Name>,
     /// Who was told by ICMP that something went wrong: that is an answer too.
-    told_by_icmp: HashSet<Ipv4Addr>,
+    told_by_icmp: HashSet<IpAddr>,
 }
 
 impl Answers {
@@ -87,19 +87,16 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tracer_common::stage::FLOW_COUNTS;
 
     use super::*;
 
-    const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 5);
-    const PEER_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 5);
+    const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 1, 5));
+    const PEER_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 2, 5));
 
-    fn flow(
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        protocol: u8,
-        ports: (u16, u16),
-    ) -> FlowReading {
+    fn flow(source: IpAddr, destination: IpAddr, protocol: u8, ports: (u16, u16)) -> FlowReading {
         FlowReading {
             source,
             destination,
@@ -152,7 +149,7 @@ mod tests {
     #[test]
     fn an_answer_or_an_icmp_error_is_an_answer() {
         let reply = came(flow(PEER_POD, POD, 1, (0, 7)));
-        let expired = came(flow(Ipv4Addr::new(10, 244, 2, 0), POD, 1, (0x0b00, 0)));
+        let expired = came(flow(IpAddr::from([10, 244, 2, 0]), POD, 1, (0x0b00, 0)));
         for answer in [reply, expired] {
             assert_eq!(told(4, 9, &[answer]), Unanswered::default());
         }

@@ -11,10 +11,9 @@ use crate::{
     topology::Topology,
 };
 
-/// ICMP's echo reply (RFC 792): type and code are 0, in a flow's source port.
-const ECHO_REPLY: u16 = 0;
-/// IP protocol number of ICMP.
+/// IP protocol numbers of ICMP.
 const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 
 /// One inner flow, one direction.
 #[derive(Debug, Serialize)]
@@ -80,10 +79,23 @@ fn answered_by(flow: &Flow, all: &[Flow], evidence: &Evidence) -> Option<IpAddr>
 
 /// Ports change places; an echo reply has its request's identifier.
 const fn ports_answer(flow: &Flow, other: &Flow) -> bool {
-    if flow.protocol == ICMP {
-        return flow.source_port != ECHO_REPLY
-            && other.source_port == ECHO_REPLY
-            && flow.destination_port == other.destination_port;
+    match echo_reply(flow.protocol) {
+        Some(reply) => {
+            flow.source_port != reply
+                && other.source_port == reply
+                && flow.destination_port == other.destination_port
+        }
+        None => {
+            flow.source_port == other.destination_port && flow.destination_port == other.source_port
+        }
     }
-    flow.source_port == other.destination_port && flow.destination_port == other.source_port
+}
+
+/// The type of an echo reply (RFC 792, RFC 4443), which stands in a flow's source port.
+const fn echo_reply(protocol: u8) -> Option<u16> {
+    match protocol {
+        ICMP => Some(0),
+        ICMPV6 => Some(129),
+        _ => None,
+    }
 }
