@@ -1,11 +1,9 @@
 //! One observation: programs loaded and attached, until dropped.
 
-use std::io;
-
 use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{LpmTrie, MapError, lpm_trie::Key},
+    maps::{LpmTrie, lpm_trie::Key},
     programs::{ProgramError, SchedClassifier},
 };
 use ipnet::IpNet;
@@ -21,9 +19,12 @@ use super::{
     AttachMode, FlowReading, Plan, Reading,
     attach::{Attacher, Attachment},
     log::{self, Logger},
+    memlock, minimum,
+    privileges::Privilege,
     reading,
+    refusal::Refusal,
 };
-use crate::evidence::Hook;
+use crate::{evidence::Hook, process};
 
 /// Bytes that the flow table may take of the kernel's memory.
 const FLOW_MEMORY: u32 = 48 << 20;
@@ -31,6 +32,9 @@ const FLOW_MEMORY: u32 = 48 << 20;
 const ENTRY_OVERHEAD: u32 = 72;
 /// The least that a table can have; the kernel rounds it up to some for each CPU.
 const UNUSED: u32 = 1;
+/// Before it the verifier refuses programs to a process without PERFMON, which from then on get a
+/// barrier against speculation instead (kernel/bpf/verifier.c, 6.17).
+const BARRIERS: (u32, u32) = (6, 17);
 
 /// The object, built by build.rs.
 static OBJECT: &[u8] =
@@ -51,19 +55,8 @@ pub struct Session {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The kernel refuses bpf(2).
-    #[error(
-        "the kernel does not let this process load eBPF programs ({0}): run as root, or with the \
-         capabilities BPF and NET_ADMIN (in Kubernetes: kubectl debug --profile=sysadmin)"
-    )]
-    Privileges(io::Error),
-    /// The verifier refuses a program, which is our fault.
-    #[error("the kernel refuses program {program}; please report this with the log below\n{log}")]
-    Verifier {
-        /// Program of the object.
-        program: &'static str,
-        /// The verifier's own words, the last lines first to be read.
-        log: String,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -76,6 +69,7 @@ impl Session {
     /// # Errors
     /// When no program can be loaded.
     pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
+        memlock::raise();
         let entries = flow_entries(&plan.config, possible_cpus());
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
@@ -140,8 +134,24 @@ impl Session {
 }
 
 /// CPUs that per-CPU maps have values for, present or not.
-fn possible_cpus() -> u32 {
+pub(super) fn possible_cpus() -> u32 {
     aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1)
+}
+
+/// Entries of the flow table of a node that has IPv4 only, the most that there are.
+pub(super) fn most_flow_entries(cpus: u32) -> u32 {
+    flow_entries(&Config::NONE, cpus).v4
+}
+
+/// Whether it takes PERFMON too to load the programs.
+pub(super) fn needs_perfmon() -> bool {
+    minimum::is_before(&process::kernel_release(), BARRIERS)
+}
+
+/// What it takes to load and attach the programs.
+fn needed() -> &'static [Privilege] {
+    const ALL: [Privilege; 3] = [Privilege::Bpf, Privilege::NetAdmin, Privilege::Perfmon];
+    if needs_perfmon() { &ALL } else { &ALL[..2] }
 }
 
 /// Entries of the flow tables.
@@ -184,13 +194,10 @@ fn load_program<'a>(
         .context("the object's program has another type")?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-        Err(ProgramError::LoadError { io_error, verifier_log }) => {
-            if is_refusal(&io_error) && verifier_log.to_string().is_empty() {
-                return Err(StartError::Privileges(io_error));
-            }
-            Err(StartError::Verifier { program: name, log: format!("{io_error}\n{verifier_log}") })
-        }
-        Err(error) => Err(StartError::Other(error.into())),
+        Err(error) => match Refusal::of_program(name, error, needed()) {
+            Ok(refusal) => Err(StartError::Refused(refusal)),
+            Err(error) => Err(StartError::Other(error.into())),
+        },
     }
 }
 
@@ -223,19 +230,12 @@ fn fill_slot<A: Address + aya::Pod>(
 }
 
 fn load_error(error: EbpfError) -> StartError {
-    let refused = match &error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) => is_refusal(io_error),
-        EbpfError::MapError(MapError::SyscallError(call)) => is_refusal(&call.io_error),
-        _ => false,
-    };
-    if refused {
-        return StartError::Privileges(io::Error::from(io::ErrorKind::PermissionDenied));
+    match Refusal::of_object(error, needed()) {
+        Ok(refusal) => StartError::Refused(refusal),
+        Err(error) => {
+            StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
+        }
     }
-    StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
-}
-
-fn is_refusal(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 #[cfg(test)]
