@@ -25,6 +25,7 @@ pub mod flannel;
 pub mod inject;
 pub mod lab;
 pub mod lan;
+pub mod less;
 pub mod lookalike;
 pub mod matrix;
 pub mod netfilter;

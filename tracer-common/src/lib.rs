@@ -10,6 +10,7 @@
 #![cfg_attr(not(feature = "user"), no_std)]
 
 pub mod address;
+pub mod change;
 pub mod config;
 pub mod counter;
 pub mod flow;

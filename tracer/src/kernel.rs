@@ -1,19 +1,28 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
+mod changes;
+mod flow_table;
 mod foreign;
+mod ladder;
 mod log;
+mod memlock;
+mod minimum;
 mod plan;
+mod privileges;
 mod reading;
+mod refusal;
 mod session;
-mod support;
 
 pub use self::{
     attach::AttachMode,
+    changes::{Changes, ChangesError},
+    ladder::{capabilities, probe},
+    minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
+    refusal::Refusal,
     session::{Session, StartError},
-    support::{MINIMUM_KERNEL, TooOld, capabilities, probe, require_kernel},
 };
 
 /// What the programs are measured against: `empty`, `minimal` and `rotate` of

@@ -6,9 +6,20 @@ mod flannel;
 mod platform;
 mod scan;
 
-use std::fs;
+use nix::sys::utsname::uname;
 
 use crate::evidence::{Flannel, Platform};
+
+/// How much of the node's processes is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// All, with their namespaces.
+    Node,
+    /// All, but not the namespaces of each.
+    Unreadable,
+    /// Those of a container.
+    OwnNamespace,
+}
 
 /// flannel's process in this thread's network namespace. Adds to `unseen` what could not be told.
 pub fn flannel(unseen: &mut Vec<String>) -> Flannel {
@@ -37,6 +48,14 @@ pub fn node_name() -> String {
 /// The kernel's release, as `uname -r` prints it.
 #[must_use]
 pub fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+    uname().map_or_else(
+        |_| "unknown".to_owned(),
+        |names| names.release().to_string_lossy().into_owned(),
+    )
+}
+
+/// How much of the node's processes this one sees.
+#[must_use]
+pub fn visibility() -> Visibility {
+    scan::processes().visibility()
 }

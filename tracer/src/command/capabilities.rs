@@ -11,6 +11,9 @@ use tracer::{
 use super::{Failure, Status, say, unobserved};
 use crate::cli::{CapabilitiesArgs, Format};
 
+/// Columns of the text.
+const WIDTH: u16 = 100;
+
 /// The answer in JSON.
 #[derive(Serialize)]
 struct Answer {
@@ -53,8 +56,14 @@ fn print_json(features: Vec<Capability>) -> Result<(), Failure> {
 }
 
 fn print_text(features: &[Capability]) -> Result<(), Failure> {
+    say(|out| Ok(writeln!(out, "{}", text(features))?))
+}
+
+/// A line a feature, wrapped.
+fn text(features: &[Capability]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic).set_width(WIDTH);
     for Capability { feature, state, because } in features {
         let state = match state {
             CapabilityState::On => "on",
@@ -63,5 +72,26 @@ fn print_text(features: &[Capability]) -> Result<(), Failure> {
         };
         table.add_row([feature, state, because.as_str()]);
     }
-    say(|out| Ok(writeln!(out, "{}", table.trim_fmt())?))
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reasons_are_wrapped_beside_their_feature() {
+        let capability = |feature: &str, because: String| Capability {
+            feature: feature.to_owned(),
+            state: CapabilityState::Degraded,
+            because,
+        };
+        let long = "a reason of many words ".repeat(20);
+        let text = text(&[capability("stages", long), capability("btf", "short".to_owned())]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+        assert!(lines[0].trim_start().starts_with("stages  degraded  a reason of"), "{text}");
+        assert!(lines[1].starts_with("                 "), "{text}");
+        assert!(lines.last().is_some_and(|line| line.trim_start().starts_with("btf ")), "{text}");
+    }
 }

@@ -24,9 +24,6 @@ pub(super) fn observe(evidence: &mut Evidence, plan: &Plan, duration: Duration, 
         .map_err(|error| StartError::Other(error.into()))
         .and_then(|()| watch(evidence, plan, duration, mode));
     if let Err(error) = seen {
-        if let StartError::Verifier { program, log } = &error {
-            tracing::warn!("the verifier's log of {program}:\n{log}");
-        }
         evidence.capabilities = kernel::capabilities(Err(&error));
         evidence.unseen.push(format!("packets: {error}"));
     }

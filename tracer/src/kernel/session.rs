@@ -1,36 +1,28 @@
 //! One observation: programs loaded and attached, until dropped.
 
-use std::io;
-
 use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{LpmTrie, MapError, lpm_trie::Key},
+    maps::{LpmTrie, lpm_trie::Key},
     programs::{ProgramError, SchedClassifier},
 };
 use ipnet::IpNet;
-use tracer_common::{
-    address::Address,
-    config::Config,
-    flow::{FLOWS, FlowKey, FlowValue},
-    names,
-    peer::FIRST_PEER,
-};
+use tracer_common::{address::Address, names, peer::FIRST_PEER};
 
 use super::{
     AttachMode, FlowReading, Plan, Reading,
     attach::{Attacher, Attachment},
+    flow_table::FlowEntries,
     log::{self, Logger},
+    memlock,
+    privileges::Privilege,
     reading,
+    refusal::Refusal,
 };
 use crate::evidence::Hook;
 
-/// Bytes that the flow table may take of the kernel's memory.
-const FLOW_MEMORY: u32 = 48 << 20;
-/// Bytes of an entry beside its key and values: hash element, list node (kernel/bpf/hashtab.c).
-const ENTRY_OVERHEAD: u32 = 72;
-/// The least that a table can have; the kernel rounds it up to some for each CPU.
-const UNUSED: u32 = 1;
+/// What it takes to load and attach the programs.
+const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::NetAdmin];
 
 /// The object, built by build.rs.
 static OBJECT: &[u8] =
@@ -51,19 +43,8 @@ pub struct Session {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The kernel refuses bpf(2).
-    #[error(
-        "the kernel does not let this process load eBPF programs ({0}): run as root, or with the \
-         capabilities BPF and NET_ADMIN (in Kubernetes: kubectl debug --profile=sysadmin)"
-    )]
-    Privileges(io::Error),
-    /// The verifier refuses a program, which is our fault.
-    #[error("the kernel refuses program {program}; please report this with the log below\n{log}")]
-    Verifier {
-        /// Program of the object.
-        program: &'static str,
-        /// The verifier's own words, the last lines first to be read.
-        log: String,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -76,7 +57,8 @@ impl Session {
     /// # Errors
     /// When no program can be loaded.
     pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
-        let entries = flow_entries(&plan.config, possible_cpus());
+        memlock::raise();
+        let entries = FlowEntries::fitting(&plan.config, possible_cpus());
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
             .map_max_entries(names::FLOWS4, entries.v4)
@@ -140,36 +122,8 @@ impl Session {
 }
 
 /// CPUs that per-CPU maps have values for, present or not.
-fn possible_cpus() -> u32 {
+pub(super) fn possible_cpus() -> u32 {
     aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1)
-}
-
-/// Entries of the flow tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FlowEntries {
-    v4: u32,
-    v6: u32,
-}
-
-/// Entries of the flow tables such that both together stay below [`FLOW_MEMORY`] on any number of
-/// CPUs, and on few of them below what IPv4 alone takes.
-fn flow_entries(config: &Config, cpus: u32) -> FlowEntries {
-    let fit = |share: u32, bytes: u32| (FLOW_MEMORY / share / bytes).min(FLOWS / share);
-    let v4 = entry_bytes::<u32>(cpus);
-    let v6 = entry_bytes::<[u32; 4]>(cpus);
-    // A table of as many bytes as that of IPv4 has fewer entries.
-    let fit6 = |share: u32| (fit(share, v4) * v4 / v6).min(FLOWS / share);
-    match (config.v4.is_used(), config.v6.is_used()) {
-        (true, true) => FlowEntries { v4: fit(2, v4), v6: fit6(2) },
-        (false, true) => FlowEntries { v4: UNUSED, v6: fit6(1) },
-        (_, false) => FlowEntries { v4: fit(1, v4), v6: UNUSED },
-    }
-}
-
-/// Bytes that the kernel takes for an entry; every CPU has a value, rounded up to eight bytes.
-const fn entry_bytes<A>(cpus: u32) -> u32 {
-    let value = size_of::<FlowValue<A>>().next_multiple_of(8);
-    ENTRY_OVERHEAD + size_of::<FlowKey<A>>() as u32 + cpus * value as u32
 }
 
 /// A program of the object, loaded on first use: several devices may share it.
@@ -184,13 +138,10 @@ fn load_program<'a>(
         .context("the object's program has another type")?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-        Err(ProgramError::LoadError { io_error, verifier_log }) => {
-            if is_refusal(&io_error) && verifier_log.to_string().is_empty() {
-                return Err(StartError::Privileges(io_error));
-            }
-            Err(StartError::Verifier { program: name, log: format!("{io_error}\n{verifier_log}") })
-        }
-        Err(error) => Err(StartError::Other(error.into())),
+        Err(error) => match Refusal::of_program(name, error, &NEEDED) {
+            Ok(refusal) => Err(StartError::Refused(refusal)),
+            Err(error) => Err(StartError::Other(error.into())),
+        },
     }
 }
 
@@ -223,50 +174,10 @@ fn fill_slot<A: Address + aya::Pod>(
 }
 
 fn load_error(error: EbpfError) -> StartError {
-    let refused = match &error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) => is_refusal(io_error),
-        EbpfError::MapError(MapError::SyscallError(call)) => is_refusal(&call.io_error),
-        _ => false,
-    };
-    if refused {
-        return StartError::Privileges(io::Error::from(io::ErrorKind::PermissionDenied));
-    }
-    StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
-}
-
-fn is_refusal(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(v4: bool, v6: bool) -> Config {
-        let mut config = Config::NONE;
-        if v4 {
-            config.v4.set_tunnel(1, 8472, 1450);
-        }
-        if v6 {
-            config.v6.set_tunnel(1, 8472, 1430);
-        }
-        config
-    }
-
-    fn bytes(entries: FlowEntries, cpus: u32) -> u32 {
-        entries.v4 * entry_bytes::<u32>(cpus) + entries.v6 * entry_bytes::<[u32; 4]>(cpus)
-    }
-
-    #[test]
-    fn the_flow_tables_stay_within_their_memory_on_any_number_of_cpus() {
-        assert_eq!(flow_entries(&config(true, false), 4), FlowEntries { v4: FLOWS, v6: UNUSED });
-        for (v4, v6) in [(true, false), (true, true), (false, true)] {
-            for cpus in [1, 4, 8, 64, 256, 1024] {
-                let entries = flow_entries(&config(v4, v6), cpus);
-                let limit = if cpus <= 4 { 16 << 20 } else { FLOW_MEMORY + 8192 * cpus };
-                assert!(bytes(entries, cpus) <= limit, "{cpus} CPUs: {entries:?}");
-                assert!(entries.v4 + entries.v6 > 500, "{cpus} CPUs: {entries:?}");
-            }
+    match Refusal::of_object(error, &NEEDED) {
+        Ok(refusal) => StartError::Refused(refusal),
+        Err(error) => {
+            StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
         }
     }
 }

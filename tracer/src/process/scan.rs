@@ -1,9 +1,11 @@
 //! Reading /proc.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use jiff::Timestamp;
 use procfs::process::{Process, all_processes};
+
+use super::Visibility;
 
 /// Inode of the first PID namespace, the same on every kernel (include/linux/proc_ns.h,
 /// PROC_PID_INIT_INO, 5.10; a part of the API since 6.18).
@@ -43,6 +45,17 @@ pub(super) struct HostFiles {
     pub(super) kubelet_conf: bool,
 }
 
+impl View {
+    /// How much of the node this is.
+    pub(super) fn visibility(&self) -> Visibility {
+        if !self.in_initial_pid_namespace {
+            return Visibility::OwnNamespace;
+        }
+        let readable = |seen: &Seen| seen.network_namespace.is_some();
+        if self.processes.iter().all(readable) { Visibility::Node } else { Visibility::Unreadable }
+    }
+}
+
 /// All processes that /proc shows. What vanishes while it is read is left out.
 pub(super) fn processes() -> View {
     let processes = all_processes().into_iter().flatten().filter_map(|found| seen(&found.ok()?));
@@ -71,11 +84,17 @@ fn seen(process: &Process) -> Option<Seen> {
         return None;
     }
     let stat = process.stat().ok()?;
+    let network_namespace = match fs::metadata(format!("/proc/{pid}/ns/net")) {
+        Ok(metadata) => Some(metadata.ino()),
+        // It has ended meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => None,
+    };
     Some(Seen {
         pid,
         name: stat.comm,
         command_line,
-        network_namespace: inode(&format!("/proc/{pid}/ns/net")),
+        network_namespace,
         since: started(stat.starttime),
     })
 }
@@ -103,6 +122,18 @@ mod tests {
         assert_eq!(own.network_namespace, view.network_namespace);
         let age = Timestamp::now().duration_since(own.since.unwrap()).as_secs();
         assert!((-2..3600).contains(&age), "{age}");
+    }
+
+    #[test]
+    fn a_process_that_may_not_be_looked_into_is_not_the_whole_node() {
+        let process = |network_namespace| Seen { network_namespace, ..Seen::default() };
+        let node =
+            |processes| View { processes, in_initial_pid_namespace: true, ..View::default() };
+        assert_eq!(node(vec![process(Some(1))]).visibility(), Visibility::Node);
+        let some = node(vec![process(Some(1)), process(None)]);
+        assert_eq!(some.visibility(), Visibility::Unreadable);
+        let container = View { in_initial_pid_namespace: false, ..some };
+        assert_eq!(container.visibility(), Visibility::OwnNamespace);
     }
 
     #[test]

@@ -1,0 +1,58 @@
+//! A kernel below the minimum: one clear message and exit status 2. The kernel itself says that it is
+//! a 2.6 (UNAME26), so that the binary is the real one.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tracer_tests::{
+    lab::{LOCK_WAIT, Lab},
+    less,
+    plan::{Node, Plan},
+    process,
+    seed::Shape,
+    tracer::{CheckOutput, Intent, tracer_command},
+};
+
+use super::capabilities;
+
+const PARTS: [&str; 2] = ["this is Linux 2.6", "needs 5.10 or newer"];
+
+#[test]
+fn capabilities_of_an_old_kernel_are_one_line() {
+    let output = capabilities(&["--format", "json"], |command| {
+        less::kernel(command);
+    });
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(PARTS.iter().all(|part| stderr.contains(part)), "{stderr}");
+    println!("{}", stderr.trim());
+}
+
+#[test]
+fn on_an_old_kernel_the_tables_are_judged_and_the_packets_are_not() {
+    let shape = Shape { nodes: Some(2), ..Shape::default() };
+    let lab = Lab::up(Plan::draw(131, &shape), LOCK_WAIT).unwrap();
+    let node = &lab.plan().nodes[0];
+    let packets = check(node, "1s");
+    assert_eq!((packets.status, packets.findings()), (2, vec![]), "{}", packets.stderr);
+    assert_eq!(packets.json["coverage"]["tables"], true);
+    assert_eq!(packets.json["coverage"]["stages"], false);
+    let unseen = packets.json["unseen"].as_array().unwrap();
+    let says = |line: &&Value| {
+        let line = line.as_str().unwrap();
+        line.starts_with("packets: ") && PARTS.iter().all(|part| line.contains(part))
+    };
+    assert_eq!(unseen.iter().filter(says).count(), 1, "{unseen:#?}");
+    let tables = check(node, "0");
+    assert_eq!((tables.status, tables.findings()), (0, vec![]), "{}", tables.stderr);
+}
+
+fn check(node: &Node, duration: &str) -> CheckOutput {
+    let mut command = tracer_command(node).unwrap();
+    command.args(["check", "--format", "json", "--duration", duration]);
+    command.args(Intent::SubnetEnv.options(node));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    less::kernel(&mut command);
+    CheckOutput::of(&process::run(&node.namespace, &mut command).unwrap()).unwrap()
+}

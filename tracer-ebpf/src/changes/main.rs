@@ -1,0 +1,25 @@
+//! Who changes a table: one program, for fentry and for a kprobe, on the kernel's function for
+//! every rtnetlink request. It counts them by type.
+
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod program;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier proves that no path leads here.
+    loop {}
+}
+
+/// The kernel asks for a licence compatible with the GPL before it lends the helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The package's binary has no meaning on the host; cargo asks for a `main` all the same.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
