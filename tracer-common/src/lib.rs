@@ -12,6 +12,7 @@
 pub mod address;
 pub mod config;
 pub mod counter;
+pub mod drop;
 pub mod flow;
 pub mod names;
 pub mod peer;

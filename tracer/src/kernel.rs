@@ -1,15 +1,22 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
+mod btf;
+mod drops;
 mod foreign;
 mod log;
 mod plan;
 mod reading;
 mod session;
 mod support;
+mod symbols;
 
 pub use self::{
     attach::AttachMode,
+    drops::{
+        DropCount, DropError, DropKind, DropOptions, DropReading, DropSession, DropVariant,
+        drop_capabilities,
+    },
     plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
     session::{Session, StartError},

@@ -222,7 +222,7 @@ fn fill_slot<A: Address + aya::Pod>(
     Ok(slots.insert(&Key::new(u32::from(prefix_length), A::of(address)), slot, 0)?)
 }
 
-fn load_error(error: EbpfError) -> StartError {
+pub(super) fn load_error(error: EbpfError) -> StartError {
     let refused = match &error {
         EbpfError::MapError(MapError::CreateError { io_error, .. }) => is_refusal(io_error),
         EbpfError::MapError(MapError::SyscallError(call)) => is_refusal(&call.io_error),
@@ -234,7 +234,7 @@ fn load_error(error: EbpfError) -> StartError {
     StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))
 }
 
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 

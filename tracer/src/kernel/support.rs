@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tracer_common::names;
 
-use super::{AttachMode, Plan, PlannedHook, Session, StartError};
+use super::{AttachMode, Plan, PlannedHook, Session, StartError, drops::probe_drops};
 use crate::evidence::{Capability, CapabilityState, Hook, HookDirection};
 
 /// Where the kernel shows its own type information.
@@ -55,13 +55,13 @@ pub fn probe(plan: &Plan) -> Vec<Capability> {
         |hooks: &Result<Vec<Hook>, StartError>| Verdict::of(hooks.as_ref().map(Vec::as_slice));
     let (tcx, clsact) = (verdict(&tcx), verdict(&clsact));
     let best = if tcx.state == CapabilityState::On { &tcx } else { &clsact };
-    vec![
+    let stages = [
         best.capability("stages", best.lost.as_deref()),
         tcx.capability("tcx", Some("tidiness: a killed tracer leaves its clsact filters")),
         clsact.capability("clsact", Some("nothing where there is TCX")),
         btf(Path::new(KERNEL_BTF).exists()),
-        drops(),
-    ]
+    ];
+    stages.into_iter().chain(probe_drops()).collect()
 }
 
 /// Two programs at a time, one on each side: a tracer has one clsact filter on a side.

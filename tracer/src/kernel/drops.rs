@@ -1,0 +1,290 @@
+//! What the kernel drops in this network namespace: who dropped it, why, and at which device.
+//!
+//! The richer program reads the dropped packets' own headers. Where the kernel forbids that, the
+//! other one counts the same drops by typed loads alone, and the session says so.
+
+mod capability;
+mod reading;
+mod types;
+
+use std::{fs, io, os::fd::AsFd as _, os::fd::AsRawFd as _};
+
+use anyhow::{Context as _, anyhow};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, ProgramError},
+};
+use tracer_common::{
+    drop::{DROP_KINDS, DROPS},
+    names,
+};
+
+pub(super) use self::capability::probe_drops;
+use self::types::KernelTypes;
+pub use self::{
+    capability::drop_capabilities,
+    reading::{DropCount, DropKind, DropReading},
+};
+use super::{
+    StartError,
+    btf::BtfError,
+    session::{is_refusal, load_error},
+    symbols::Symbols,
+};
+
+/// The object, built by build.rs.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-drops"));
+
+/// With what the lines begin that the verifier ends its log with (print_verification_stats,
+/// kernel/bpf/verifier.c, Linux 6.18).
+const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+
+/// A counting program, until dropped. It counts what the network namespace of the thread that
+/// started it drops, also from before that thread goes elsewhere.
+pub struct DropSession {
+    ebpf: Ebpf,
+    types: KernelTypes,
+    symbols: Symbols,
+    variant: DropVariant,
+    because: Option<String>,
+}
+
+/// Which program counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropVariant {
+    /// Reads dropped packets' own headers too.
+    Packets,
+    /// Typed loads alone: reason, symbol, device, EtherType. A packet of many segments counts as
+    /// one.
+    Places,
+}
+
+/// How to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropOptions {
+    /// The richest program to try.
+    pub variant: DropVariant,
+    /// The UDP port that carries VXLAN; without it no packet is looked into.
+    pub vxlan_port: Option<u16>,
+    /// Places that are counted one by one, and kinds of packets: what comes later is `other`.
+    pub entries: (u32, u32),
+}
+
+/// Why drops cannot be observed.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// The kernel's types cannot be read, or lack something.
+    #[error(
+        "the kernel's types are needed to read its packets, and {0}: boot a kernel built with \
+         CONFIG_DEBUG_INFO_BTF=y, as distributions build theirs"
+    )]
+    Types(String),
+    /// The kernel refuses bpf(2), or tracing.
+    #[error(
+        "the kernel does not let this process trace drops ({0}): run as root, or with the \
+         capabilities BPF and PERFMON (in Kubernetes: kubectl debug --profile=sysadmin)"
+    )]
+    Privileges(io::Error),
+    /// The verifier refuses both programs, which is our fault.
+    #[error("the kernel refuses program {program}; please report this with the log below\n{log}")]
+    Verifier {
+        /// Program of the object.
+        program: &'static str,
+        /// The verifier's own words.
+        log: String,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+// === impl DropSession ===
+
+impl DropSession {
+    /// Loads and attaches the richest program that this kernel allows.
+    ///
+    /// # Errors
+    /// When none can be.
+    pub fn start(options: &DropOptions) -> Result<Self, DropError> {
+        let mut session = Self::open(options)?;
+        if options.variant == DropVariant::Packets {
+            match session.attach(DropVariant::Packets) {
+                Ok(()) => return Ok(session),
+                Err(error) => session.because = Some(error.degradation()?),
+            }
+        }
+        session.attach(DropVariant::Places)?;
+        Ok(session)
+    }
+
+    /// Which program counts.
+    #[must_use]
+    pub fn variant(&self) -> DropVariant {
+        self.variant
+    }
+
+    /// Why it is not the richest one; `None` when it is, or when no richer one was asked for.
+    #[must_use]
+    pub fn because(&self) -> Option<&str> {
+        self.because.as_deref()
+    }
+
+    /// What has been counted since the start.
+    ///
+    /// # Errors
+    /// When a map or the kernel's list of symbols cannot be read.
+    pub fn read(&mut self) -> anyhow::Result<DropReading> {
+        let mut reading = reading::read(&self.ebpf, &self.types, &mut self.symbols)?;
+        reading.missed = self.missed()?;
+        Ok(reading)
+    }
+
+    /// Creates the maps; no program is loaded yet.
+    fn open(options: &DropOptions) -> Result<Self, DropError> {
+        let types = KernelTypes::read()?;
+        let layout = types.layout(own_namespace()?, options.vxlan_port.unwrap_or_default());
+        let (places, kinds) = options.entries;
+        let ebpf = EbpfLoader::new()
+            .override_global(names::DROP_LAYOUT, &layout, true)
+            .map_max_entries(names::DROPS, places)
+            .map_max_entries(names::DROP_KINDS, kinds)
+            .load(OBJECT)
+            .map_err(load_error)?;
+        let variant = DropVariant::Places;
+        Ok(Self { ebpf, types, symbols: Symbols::default(), variant, because: None })
+    }
+
+    fn attach(&mut self, variant: DropVariant) -> Result<(), DropError> {
+        // It is large, and needed for this only.
+        let btf = Btf::from_sys_fs().context("the kernel's types")?;
+        let program = program_mut(&mut self.ebpf, variant)?;
+        program.load(names::KFREE_SKB, &btf).map_err(|error| refusal(variant.program(), error))?;
+        program.attach().context("attaching to the tracepoint kfree_skb")?;
+        self.variant = variant;
+        Ok(())
+    }
+
+    /// Drops that came in the middle of a run of the program on the same CPU, which the kernel
+    /// counts since 6.1 instead of running it again (fdinfo, kernel/bpf/syscall.c).
+    fn missed(&mut self) -> anyhow::Result<u64> {
+        let program = program_mut(&mut self.ebpf, self.variant)?;
+        let fd = program.fd().context("the program is not loaded")?.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+            .context("what the kernel says of the drop program (/proc/self/fdinfo)")?;
+        let missed = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        Ok(missed.and_then(|number| number.trim().parse().ok()).unwrap_or_default())
+    }
+}
+
+// === impl DropVariant ===
+
+impl DropVariant {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Packets => names::DROP_PACKETS,
+            Self::Places => names::DROP_PLACES,
+        }
+    }
+}
+
+// === impl DropOptions ===
+
+impl Default for DropOptions {
+    fn default() -> Self {
+        let entries = (DROPS, DROP_KINDS);
+        Self { variant: DropVariant::Packets, vxlan_port: None, entries }
+    }
+}
+
+// === impl DropError ===
+
+impl DropError {
+    /// What it costs that this program was refused, if another one may be allowed.
+    fn degradation(self) -> Result<String, Self> {
+        match self {
+            // A process that may load the program at all is refused this helper for one reason
+            // (bpf_tracing_func_proto, kernel/trace/bpf_trace.c, Linux 5.10 to 6.18). aya replaces
+            // it by its older form where it is missing.
+            Self::Verifier { log, .. } if log.contains("bpf_probe_read") => {
+                Ok("lockdown=confidentiality forbids bpf_probe_read_kernel".to_owned())
+            }
+            Self::Verifier { program, log } => {
+                Ok(format!("the kernel refuses program {program}: {}", last_words(&log)))
+            }
+            other => Err(other),
+        }
+    }
+}
+
+impl From<BtfError> for DropError {
+    fn from(error: BtfError) -> Self {
+        Self::Types(error.to_string())
+    }
+}
+
+impl From<StartError> for DropError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Privileges(error) => Self::Privileges(error),
+            other => Self::Other(anyhow!(other)),
+        }
+    }
+}
+
+fn program_mut(ebpf: &mut Ebpf, variant: DropVariant) -> anyhow::Result<&mut BtfTracePoint> {
+    let name = variant.program();
+    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    program.try_into().context("the object's program has another type")
+}
+
+fn refusal(program: &'static str, error: ProgramError) -> DropError {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            if is_refusal(&io_error) && log.is_empty() {
+                return DropError::Privileges(io_error);
+            }
+            DropError::Verifier { program, log: format!("{io_error}\n{log}") }
+        }
+        other => DropError::Other(other.into()),
+    }
+}
+
+/// The line of a verifier's log that says why: the last before its statistics.
+fn last_words(log: &str) -> &str {
+    let lines = log.lines().rev().map(str::trim);
+    let is_statistics = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));
+    let mut said = lines.filter(|line| !line.is_empty() && !is_statistics(line));
+    said.next().unwrap_or("it does not say why")
+}
+
+/// The number of the calling thread's network namespace, as the kernel has it in `net.ns.inum`.
+fn own_namespace() -> anyhow::Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = "/proc/thread-self/ns/net";
+    let inode = fs::metadata(path).with_context(|| format!("which namespace this is ({path})"))?;
+    u32::try_from(inode.ino()).context("the number of this network namespace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_helper_degrades_and_a_refused_process_does_not() {
+        let refused = |log: &str| DropError::Verifier { program: "p", log: log.to_owned() };
+        for log in [
+            "Invalid argument\nunknown func bpf_probe_read_kernel#113\nprocessed 9 insns",
+            "program of this type cannot use helper bpf_probe_read#4",
+        ] {
+            let because = refused(log).degradation().unwrap();
+            assert!(because.contains("lockdown=confidentiality"), "{because}");
+        }
+        let because =
+            refused("R1 is bad\nstack depth 56\nprocessed 9 insns (limit 1000000)\n").degradation();
+        assert_eq!(because.unwrap(), "the kernel refuses program p: R1 is bad");
+        let error = DropError::Privileges(io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(error.degradation(), Err(DropError::Privileges(_))));
+    }
+}
