@@ -297,15 +297,11 @@ impl DropValue {
         self.bytes
     }
 
-    /// Addresses of both counters of a value in a map, for the programs to add to.
-    ///
-    /// # Safety
-    /// `value` must point to a value.
+    /// Adds packets and their bytes.
     #[inline(always)]
-    #[must_use]
-    pub const unsafe fn counters(value: *mut Self) -> (*mut u64, *mut u64) {
-        // SAFETY: by the contract of this function; no reference is made.
-        unsafe { (&raw mut (*value).packets, &raw mut (*value).bytes) }
+    pub const fn count(&mut self, packets: u64, bytes: u64) {
+        self.packets = self.packets.wrapping_add(packets);
+        self.bytes = self.bytes.wrapping_add(bytes);
     }
 }
 

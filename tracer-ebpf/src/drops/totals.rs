@@ -39,9 +39,10 @@ pub(crate) fn count_kind(kind: &DropKindKey, packets: u64, bytes: u64) {
 /// Adds to a total.
 #[inline(always)]
 pub(crate) fn add(total: DropTotal, number: u64) {
-    if let Some(counter) = DROP_TOTALS.get_ptr_mut(total as u32) {
-        increase(counter, number);
-    }
+    let Some(counter) = DROP_TOTALS.get_ptr_mut(total as u32) else { return };
+    // SAFETY: as in `add_to`.
+    let counter = unsafe { &mut *counter };
+    *counter = counter.wrapping_add(number);
 }
 
 /// Adds to an entry, which is made when it is not there; false when it cannot be made.
@@ -55,24 +56,17 @@ fn count<K>(map: &PerCpuHashMap<K, DropValue>, key: &K, packets: u64, bytes: u64
     add_to(map, key, packets, bytes)
 }
 
+/// Adds to this CPU's value of an entry; false when there is none.
+///
+/// From Linux 6.1 on the kernel skips, and counts as missed, a program that an interrupt would start
+/// in the middle of itself (kernel/trace/bpf_trace.c). Before, such a drop is lost if it falls
+/// into the few instructions that add to the same entry: an atomic add, which would close that
+/// gap, cannot be had from a stable compiler for bpf.
 #[inline(always)]
 fn add_to<K>(map: &PerCpuHashMap<K, DropValue>, key: &K, packets: u64, bytes: u64) -> bool {
     let Some(value) = map.get_ptr_mut(key) else { return false };
-    // SAFETY: the map's pointer is to a value.
-    let (counted, sized) = unsafe { DropValue::counters(value) };
-    increase(counted, packets);
-    increase(sized, bytes);
+    // SAFETY: this CPU's value, of an entry that is never removed; the program cannot be moved to
+    // another CPU. What an interrupt may do to it is told above.
+    unsafe { &mut *value }.count(packets, bytes);
     true
-}
-
-/// Adds to a counter of this CPU. From Linux 6.1 on the kernel skips, and counts as missed, a program
-/// that an interrupt would start in the middle of itself (kernel/trace/bpf_trace.c). Before, such
-/// a drop is lost if it comes to the same counter between these few instructions; an atomic add,
-/// which would close that gap, cannot be had from a stable compiler for bpf.
-#[inline(always)]
-fn increase(counter: *mut u64, number: u64) {
-    // SAFETY: a pointer into this CPU's value in a map, which stays until the program ends.
-    let before = unsafe { counter.read() };
-    // SAFETY: as above.
-    unsafe { counter.write(before.wrapping_add(number)) };
 }

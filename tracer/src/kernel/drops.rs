@@ -172,8 +172,7 @@ impl DropSession {
         let fd = program.fd().context("the program is not loaded")?.as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
             .context("what the kernel says of the drop program (/proc/self/fdinfo)")?;
-        let missed = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-        Ok(missed.and_then(|number| number.trim().parse().ok()).unwrap_or_default())
+        Ok(recursion_misses(&info))
     }
 }
 
@@ -259,6 +258,12 @@ fn last_words(log: &str) -> &str {
     said.next().unwrap_or("it does not say why")
 }
 
+/// What fdinfo says of calls that were not handed over; kernels before 6.1 hand over all.
+fn recursion_misses(info: &str) -> u64 {
+    let number = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    number.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
 /// The number of the calling thread's network namespace, as the kernel has it in `net.ns.inum`.
 fn own_namespace() -> anyhow::Result<u32> {
     use std::os::unix::fs::MetadataExt as _;
@@ -270,6 +275,13 @@ fn own_namespace() -> anyhow::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_that_the_kernel_kept_are_read_from_its_own_count() {
+        let info = "pos:\t0\nprog_type:\t26\nrun_cnt:\t0\nrecursion_misses:\t7\n";
+        assert_eq!(recursion_misses(info), 7);
+        assert_eq!(recursion_misses("pos:\t0\n"), 0);
+    }
 
     #[test]
     fn a_refused_helper_degrades_and_a_refused_process_does_not() {

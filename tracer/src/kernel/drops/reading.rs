@@ -31,7 +31,8 @@ pub struct DropReading {
     pub elsewhere: u64,
     /// Packets that name neither a device nor a socket, and so no namespace.
     pub unplaced: u64,
-    /// Calls that the kernel did not hand over, because they came in the middle of another on the same CPU.
+    /// Drops, of any namespace, that the kernel did not hand over, because they came in the middle
+    /// of another on the same CPU (Linux 6.1 and newer).
     pub missed: u64,
 }
 
@@ -48,9 +49,9 @@ pub struct DropCount {
     pub ifindex: Option<u32>,
     /// Its name in the network namespace of the reader, now; `None` when there is no such device.
     pub device: Option<String>,
-    /// Exact.
+    /// Exact, but for [`DropReading::missed`].
     pub packets: u64,
-    /// Exact.
+    /// As the kernel held the packets: from the header that it worked on.
     pub bytes: u64,
     /// The packets by kind, as far as kinds found room.
     pub kinds: Vec<(DropKind, u64)>,
