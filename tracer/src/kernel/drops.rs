@@ -108,13 +108,14 @@ impl DropSession {
     /// When none can be.
     pub fn start(options: &DropOptions) -> Result<Self, DropError> {
         let mut session = Self::open(options)?;
+        let btf = kernel_types()?;
         if options.variant == DropVariant::Packets {
-            match session.attach(DropVariant::Packets) {
+            match session.attach(DropVariant::Packets, &btf) {
                 Ok(()) => return Ok(session),
                 Err(error) => session.because = Some(error.degradation()?),
             }
         }
-        session.attach(DropVariant::Places)?;
+        session.attach(DropVariant::Places, &btf)?;
         Ok(session)
     }
 
@@ -155,11 +156,9 @@ impl DropSession {
         Ok(Self { ebpf, types, symbols: Symbols::default(), variant, because: None })
     }
 
-    fn attach(&mut self, variant: DropVariant) -> Result<(), DropError> {
-        // It is large, and needed for this only.
-        let btf = Btf::from_sys_fs().context("the kernel's types")?;
+    fn attach(&mut self, variant: DropVariant, btf: &Btf) -> Result<(), DropError> {
         let program = program_mut(&mut self.ebpf, variant)?;
-        program.load(names::KFREE_SKB, &btf).map_err(|error| refusal(variant.program(), error))?;
+        program.load(names::KFREE_SKB, btf).map_err(|error| refusal(variant.program(), error))?;
         program.attach().context("attaching to the tracepoint kfree_skb")?;
         self.variant = variant;
         Ok(())
@@ -229,6 +228,11 @@ impl From<StartError> for DropError {
             other => Self::Other(anyhow!(other)),
         }
     }
+}
+
+/// The kernel's types once more, as aya wants them to find the tracepoint.
+fn kernel_types() -> anyhow::Result<Btf> {
+    Btf::from_sys_fs().context("the kernel's types")
 }
 
 fn program_mut(ebpf: &mut Ebpf, variant: DropVariant) -> anyhow::Result<&mut BtfTracePoint> {

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd as _;
 
 use tracer::kernel::{DropKind, DropOptions, DropVariant};
 
-use crate::node::{CLOSED, Node, allowed, only, send};
+use crate::node::{CLOSED, Node, allowed, kernel, only, send};
 
 const IPV4: u16 = 0x0800;
 const TCP: u8 = 6;
@@ -58,6 +58,9 @@ fn a_packet_of_many_segments_counts_as_many_where_they_can_be_read() {
         });
         let segments = match variant {
             DropVariant::Packets => 10,
+            // The loopback takes UDP of many segments since 5.11 (NETIF_F_GSO_SOFTWARE,
+            // include/linux/netdev_features.h); before, they are cut on their way to it.
+            DropVariant::Places if kernel() < (5, 11) => 10,
             DropVariant::Places => 1,
         };
         let reading = node.read_when(segments);

@@ -1,6 +1,6 @@
 //! What drops this kernel shows, with these privileges.
 
-use super::{DropError, DropOptions, DropSession, DropVariant, last_words};
+use super::{DropError, DropOptions, DropSession, DropVariant, kernel_types, last_words};
 use crate::{
     evidence::{Capability, CapabilityState},
     kernel::symbols::Symbols,
@@ -13,8 +13,9 @@ const PACKETS: &str = "drop-flows";
 #[must_use]
 pub(in crate::kernel) fn probe_drops() -> Vec<Capability> {
     let session = DropSession::open(&DropOptions::default()).and_then(|mut session| {
-        session.attach(DropVariant::Places)?;
-        session.because = match session.attach(DropVariant::Packets) {
+        let btf = kernel_types()?;
+        session.attach(DropVariant::Places, &btf)?;
+        session.because = match session.attach(DropVariant::Packets, &btf) {
             Ok(()) => None,
             Err(error) => Some(error.degradation()?),
         };
