@@ -204,7 +204,7 @@ impl DropError {
             // A process that may load the program at all is refused this helper for one reason
             // (bpf_tracing_func_proto, kernel/trace/bpf_trace.c, Linux 5.10 to 6.18). aya replaces
             // it by its older form where it is missing.
-            Self::Verifier { log, .. } if log.contains("bpf_probe_read") => {
+            Self::Verifier { log, .. } if last_words(&log).contains("bpf_probe_read") => {
                 Ok("lockdown=confidentiality forbids bpf_probe_read_kernel".to_owned())
             }
             Self::Verifier { program, log } => {
