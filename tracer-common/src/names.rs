@@ -1,4 +1,4 @@
-//! Names of maps, globals and programs in the eBPF object.
+//! Names of maps, globals and programs in the eBPF objects.
 
 /// Read-only global: [`crate::config::Config`].
 pub const CONFIG: &str = "CONFIG";
@@ -34,6 +34,21 @@ pub const OVERLAY_IN: &str = "overlay_in";
 /// Bridge egress.
 pub const POD_IN: &str = "pod_in";
 
-/// All programs of the object.
+/// All programs of the stages' object.
 pub const PROGRAMS: [&str; 8] =
     [POD_OUT, OVERLAY_OUT, WIRE_OUT, WIRE_OUT_L3, WIRE_IN, WIRE_IN_L3, OVERLAY_IN, POD_IN];
+
+/// Read-only global of the drops' object: [`crate::drop::Layout`].
+pub const DROP_LAYOUT: &str = "LAYOUT";
+/// Per-CPU hash: [`crate::drop::DropKey`] → [`crate::drop::DropValue`].
+pub const DROPS: &str = "DROPS";
+/// Per-CPU hash: [`crate::drop::DropKindKey`] → [`crate::drop::DropValue`].
+pub const DROP_KINDS: &str = "DROP_KINDS";
+/// Per-CPU array by [`crate::drop::DropTotal`] index: `u64`.
+pub const DROP_TOTALS: &str = "DROP_TOTALS";
+/// Counts drops by typed loads alone.
+pub const DROP_PLACES: &str = "drop_places";
+/// Counts drops and reads the packets' own headers.
+pub const DROP_PACKETS: &str = "drop_packets";
+/// The tracepoint that both programs are for.
+pub const KFREE_SKB: &str = "kfree_skb";

@@ -4,6 +4,7 @@ use aya::Pod;
 
 use crate::{
     config::Config,
+    drop::{DropKey, DropKindKey, DropValue, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
 };
@@ -21,3 +22,11 @@ unsafe impl Pod for FlowValue<u32> {}
 unsafe impl Pod for FlowValue<[u32; 4]> {}
 // SAFETY: as above.
 unsafe impl Pod for PeerValue {}
+// SAFETY: as above.
+unsafe impl Pod for DropKey {}
+// SAFETY: as above.
+unsafe impl Pod for DropKindKey {}
+// SAFETY: as above.
+unsafe impl Pod for DropValue {}
+// SAFETY: as above.
+unsafe impl Pod for Layout {}

@@ -1,7 +1,9 @@
 //! The eBPF side, seen from userspace: load, attach, read. The only module that names aya.
 
 mod attach;
+mod btf;
 mod changes;
+mod drops;
 mod flow_table;
 mod foreign;
 mod ladder;
@@ -13,10 +15,15 @@ mod privileges;
 mod reading;
 mod refusal;
 mod session;
+mod symbols;
 
 pub use self::{
     attach::AttachMode,
     changes::{Changes, ChangesError},
+    drops::{
+        DropCount, DropError, DropKind, DropOptions, DropReading, DropSession, DropVariant,
+        drop_capabilities,
+    },
     ladder::{capabilities, probe},
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     plan::{Plan, PlannedHook, plan},

@@ -21,7 +21,7 @@ use crate::evidence::{Capability, CapabilityState, Hook};
 pub fn probe(plan: &Plan) -> Vec<Capability> {
     let mut rungs = stages::probe(plan);
     rungs.extend([memory::rung(), ring_buffer::rung(), btf::rung(), modules::rung()]);
-    rungs.push(drops::rung());
+    rungs.extend(drops::probe());
     rungs.extend([changes::rung(), symbols::rung(), processes::rung(), privileges::rung()]);
     rungs
 }
@@ -34,7 +34,7 @@ pub fn capabilities(session: Result<&[Hook], &StartError>) -> Vec<Capability> {
         stages::of_session(session),
         memory::rung(),
         btf::rung(),
-        drops::rung(),
+        drops::of_session(),
         symbols::rung(),
         processes::rung(),
         privileges::rung(),

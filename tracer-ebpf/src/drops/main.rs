@@ -1,0 +1,36 @@
+//! The drop programs, an object of their own: whatever a kernel refuses of them, the stages load.
+//!
+//! Both count the packets that this namespace drops, by who dropped them, why, and at which device.
+//! `drop_places` reads by typed loads alone, which every kernel allows; `drop_packets` also reads
+//! the packets' own headers, which `lockdown=confidentiality` forbids.
+
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod header;
+#[cfg(target_arch = "bpf")]
+mod place;
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+mod structure;
+#[cfg(target_arch = "bpf")]
+mod totals;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier proves that no path leads here.
+    loop {}
+}
+
+/// The kernel asks for a licence compatible with the GPL before it lends the helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The package's binaries have no meaning on the host; cargo asks for a `main` all the same.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,155 @@
+//! Names of addresses in the kernel's code.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, BufRead, BufReader},
+};
+
+const PATH: &str = "/proc/kallsyms";
+/// In bytes; what lies further behind a symbol belongs to nothing that has a name.
+const LONGEST_FUNCTION: u64 = 1 << 20;
+
+/// Names found so far. The kernel's list is read again only for an address that was not asked for
+/// before, and never kept: it has hundreds of thousands of lines.
+#[derive(Debug, Default)]
+pub(super) struct Symbols {
+    known: BTreeMap<u64, Option<String>>,
+}
+
+// === impl Symbols ===
+
+impl Symbols {
+    /// Whether the kernel shows addresses to this process: it writes zeros without CAP_SYSLOG
+    /// (kptr_restrict).
+    pub(super) fn are_visible() -> bool {
+        File::open(PATH).is_ok_and(|file| shows_addresses(BufReader::new(file)))
+    }
+
+    /// Finds the names of `addresses`, for [`Symbols::name`] to give. An address is one that a
+    /// call returns to.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub(super) fn find(&mut self, addresses: impl Iterator<Item = u64>) -> io::Result<()> {
+        let wanted: BTreeSet<u64> =
+            addresses.filter(|address| !self.known.contains_key(address)).collect();
+        if !wanted.is_empty() {
+            self.known.extend(search(BufReader::new(File::open(PATH)?), &wanted)?);
+        }
+        Ok(())
+    }
+
+    /// The function of an address, without the compiler's suffixes (`.cold`, `.constprop.0`);
+    /// `None` when the kernel does not show it, or it was not looked for.
+    pub(super) fn name(&self, address: u64) -> Option<&str> {
+        self.known.get(&address)?.as_deref()
+    }
+}
+
+/// Whether the first lines have an address.
+fn shows_addresses(list: impl BufRead) -> bool {
+    let mut lines = list.lines().map_while(Result::ok);
+    lines.any(|line| parse(&line).is_some_and(|(address, ..)| address != 0))
+}
+
+/// For each address the function in which it lies: the one that begins last before it.
+fn search(
+    mut list: impl BufRead,
+    wanted: &BTreeSet<u64>,
+) -> io::Result<BTreeMap<u64, Option<String>>> {
+    let mut best: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+    let mut line = String::new();
+    while list.read_line(&mut line)? != 0 {
+        if let Some((start, name)) = function(&line) {
+            // A call may be the last instruction of its function: what it returns to is then the
+            // next function's, hence "after" and not "at".
+            for address in wanted.range(start + 1..=start.saturating_add(LONGEST_FUNCTION)) {
+                let found = best.entry(*address).or_default();
+                if found.0 < start {
+                    found.0 = start;
+                    name.clone_into(&mut found.1);
+                }
+            }
+        }
+        line.clear();
+    }
+    let name = |address| best.get(address).map(|(_, name)| plain(name).to_owned());
+    Ok(wanted.iter().map(|address| (*address, name(address))).collect())
+}
+
+/// Start and name of a line's function; `None` for data, and where addresses are hidden.
+fn function(line: &str) -> Option<(u64, &str)> {
+    let (address, kind, name) = parse(line)?;
+    (!matches!(address, 0 | u64::MAX) && matches!(kind, "t" | "T" | "w" | "W"))
+        .then_some((address, name))
+}
+
+/// Address, kind and name of a line: `ffffffff81a0 T kfree_skb`, with a module's name behind.
+fn parse(line: &str) -> Option<(u64, &str, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    Some((address, words.next()?, words.next()?))
+}
+
+/// A name without the compiler's suffixes.
+fn plain(name: &str) -> &str {
+    match name.find('.') {
+        // A name that begins with a point has no other.
+        Some(0) | None => name,
+        Some(point) => &name[..point],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "\
+0000000000000fff A fixed_percpu_data
+0000000000001000 T first
+0000000000001040 d some_data
+0000000000001080 t second.constprop.0
+0000000000003000 t vxlan_xmit\t[vxlan]
+0000000000002000 t vxlan_xmit.cold\t[vxlan]
+";
+
+    fn names(addresses: &[u64]) -> Vec<Option<String>> {
+        let wanted = addresses.iter().copied().collect();
+        let found = search(LIST.as_bytes(), &wanted).unwrap();
+        addresses.iter().map(|address| found[address].clone()).collect()
+    }
+
+    #[test]
+    fn an_address_belongs_to_the_last_function_that_begins_before_it() {
+        let found = names(&[0x1001, 0x1050, 0x1081, 0x2010, 0x4000]);
+        let expected = ["first", "first", "second", "vxlan_xmit", "vxlan_xmit"];
+        assert_eq!(found, expected.map(|name| Some(name.to_owned())));
+    }
+
+    #[test]
+    fn a_call_at_the_end_of_a_function_returns_to_its_own() {
+        assert_eq!(names(&[0x1080, 0x1000]), [Some("first".to_owned()), None]);
+    }
+
+    #[test]
+    fn what_is_far_from_every_function_has_no_name() {
+        assert_eq!(names(&[0x3000 + LONGEST_FUNCTION + 1]), [None]);
+    }
+
+    #[test]
+    fn hidden_addresses_give_no_names() {
+        let hidden = "0000000000000000 T first\n0000000000000000 T second\n";
+        assert!(!shows_addresses(hidden.as_bytes()));
+        assert!(shows_addresses(LIST.as_bytes()));
+        let found = search(hidden.as_bytes(), &BTreeSet::from([0x1001])).unwrap();
+        assert_eq!(found[&0x1001], None);
+    }
+
+    #[test]
+    fn odd_lines_are_passed_over() {
+        let odd = "\n12\nxyz T name\n0000000000001000 T\n0000000000001000 T good\n";
+        let found = search(odd.as_bytes(), &BTreeSet::from([0x1004])).unwrap();
+        assert_eq!(found[&0x1004], Some("good".to_owned()));
+    }
+}
