@@ -3,6 +3,7 @@
 mod attach;
 mod foreign;
 mod log;
+mod objects;
 mod plan;
 mod reading;
 mod session;
@@ -10,6 +11,7 @@ mod support;
 
 pub use self::{
     attach::AttachMode,
+    objects::{Object, objects},
     plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
     session::{Session, StartError},

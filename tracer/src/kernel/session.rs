@@ -33,7 +33,7 @@ const ENTRY_OVERHEAD: u32 = 72;
 const UNUSED: u32 = 1;
 
 /// The object, built by build.rs.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-ebpf"));
 
 /// Loaded and attached programs. Dropping it detaches them and frees the maps.
