@@ -10,6 +10,7 @@ mod ladder;
 mod log;
 mod memlock;
 mod minimum;
+mod objects;
 mod plan;
 mod privileges;
 mod reading;
@@ -26,6 +27,7 @@ pub use self::{
     },
     ladder::{capabilities, probe},
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
+    objects::{Object, objects},
     plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
     refusal::Refusal,

@@ -25,7 +25,7 @@ use crate::evidence::Hook;
 const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::NetAdmin];
 
 /// The object, built by build.rs.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-ebpf"));
 
 /// Loaded and attached programs. Dropping it detaches them and frees the maps.
