@@ -15,13 +15,13 @@ use tracer_common::change;
 use super::{memlock, privileges::Privilege, refusal::Refusal};
 
 /// The kernel's function for every request.
-const FUNCTION: &str = "rtnetlink_rcv_msg";
+pub(super) const FUNCTION: &str = "rtnetlink_rcv_msg";
 /// What it takes to load and attach either program.
 const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::Perfmon];
 
 /// The object, built by build.rs: apart from that of the stages, so that nothing of it can keep
 /// them from loading.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-changes"));
 
 /// An attached program. Dropping it detaches it.

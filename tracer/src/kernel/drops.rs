@@ -18,7 +18,7 @@ use aya::{
     programs::{BtfTracePoint, ProgramError},
 };
 use tracer_common::{
-    drop::{DROP_KINDS, DROPS},
+    drop::{DROP_KINDS, DROPS, Layout},
     names,
 };
 
@@ -34,7 +34,7 @@ use super::{btf::BtfError, memlock, privileges::Privilege, refusal::Refusal, sym
 const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::Perfmon];
 
 /// The object, built by build.rs.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-drops"));
 
 /// A counting program, until dropped. It counts what the network namespace of the thread that
@@ -206,6 +206,12 @@ impl From<BtfError> for DropError {
     fn from(error: BtfError) -> Self {
         Self::Types(error.to_string())
     }
+}
+
+/// What the programs are told on this kernel, for some namespace and flannel's default port; `None`
+/// when the kernel's types cannot be read.
+pub(super) fn any_layout() -> Option<Layout> {
+    Some(KernelTypes::read().ok()?.layout(1, 8472))
 }
 
 /// The kernel's types once more, as aya wants them to find the tracepoint.

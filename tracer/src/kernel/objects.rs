@@ -10,7 +10,7 @@ use tracer_common::{
     names,
 };
 
-use super::session;
+use super::{changes, drops, session};
 
 /// An eBPF object.
 #[derive(Debug, Clone)]
@@ -28,12 +28,29 @@ pub struct Object {
 /// Every object.
 #[must_use]
 pub fn objects() -> Vec<Object> {
-    vec![Object {
+    let stages = Object {
         name: "stages",
         bytes: session::OBJECT,
         globals: vec![(names::CONFIG, bytes_of(&fullest_config()))],
         hook: None,
-    }]
+    };
+    let drops = Object {
+        name: "drops",
+        bytes: drops::OBJECT,
+        // Without the kernel's types neither program can be loaded, whatever it is told.
+        globals: drops::any_layout()
+            .map(|layout| (names::DROP_LAYOUT, bytes_of(&layout)))
+            .into_iter()
+            .collect(),
+        hook: Some(names::KFREE_SKB),
+    };
+    let changes = Object {
+        name: "changes",
+        bytes: changes::OBJECT,
+        globals: Vec::new(),
+        hook: Some(changes::FUNCTION),
+    };
+    vec![stages, drops, changes]
 }
 
 /// Both IP versions, every place taken.
