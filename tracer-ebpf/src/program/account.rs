@@ -23,25 +23,24 @@ pub(super) struct TunnelEnd<A> {
 
 /// Counts an inner packet at a stage. `remote` is the other tunnel end, where one is seen.
 #[inline(always)]
-pub(super) fn account<A: Counted, P: Packet>(
+pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     skb: Skb,
     packet: &P,
-    stage: usize,
     inner: &Inner<A>,
     remote: Option<TunnelEnd<A>>,
 ) {
     let segments = skb.segments(packet, inner);
     let bytes = skb.inner_bytes(inner);
     if inner.ip.later_fragment {
-        return peers::count_slot(FRAGMENTS, stage, segments, bytes);
+        return peers::count_slot(FRAGMENTS, STAGE, segments, bytes);
     }
-    if stage == POD_OUT && is_refused(skb, packet, inner) {
-        return peers::count_slot(REFUSED, stage, segments, bytes);
+    if STAGE == POD_OUT && is_refused(skb, packet, inner) {
+        return peers::count_slot(REFUSED, STAGE, segments, bytes);
     }
-    let address = remote.map(|end| end.address);
-    let class = flows::count(skb, &inner.key, stage, segments, address);
+    let address = remote.map_or(A::ZERO, |end| end.address);
+    let class = flows::count::<A, STAGE>(skb, &inner.key, segments, address);
     let mac = remote.map_or((0, 0), |end| end.mac);
-    peers::count(class, stage, segments, bytes, !inner.expires(), mac);
+    peers::count(class, STAGE, segments, bytes, !inner.expires(), mac);
 }
 
 /// Whether the node will answer a pod's packet to a peer by ICMP instead of sending it on.

@@ -17,34 +17,38 @@ impl<const STAGE: usize> Observer for Plain<STAGE> {
 
     #[inline(always)]
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
-        observe(skb, packet, STAGE)
+        observe::<_, STAGE>(skb, packet)
     }
 
     #[inline(always)]
     fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
-        observe(skb, packet, STAGE)
+        observe::<_, STAGE>(skb, packet)
     }
 }
 
 #[inline(always)]
-fn observe<P: Packet>(skb: Skb, packet: &P, stage: usize) -> Result<(), Stop> {
+fn observe<P: Packet, const STAGE: usize>(skb: Skb, packet: &P) -> Result<(), Stop> {
     // A bridge in promiscuous mode hands up what it forwards from pod to pod.
-    if stage == POD_OUT && skb.is_for_another_host() {
+    if STAGE == POD_OUT && skb.is_for_another_host() {
         return Ok(());
     }
     match parse::ethernet(packet, 0)? {
-        (IPV4, at) => count::<u32, P>(skb, packet, stage, at),
-        (IPV6, at) => count::<[u32; 4], P>(skb, packet, stage, at),
+        (IPV4, at) => count::<u32, P, STAGE>(skb, packet, at),
+        (IPV6, at) => count::<[u32; 4], P, STAGE>(skb, packet, at),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn count<A: Counted, P: Packet>(skb: Skb, packet: &P, stage: usize, at: usize) -> Result<(), Stop> {
+fn count<A: Counted, P: Packet, const STAGE: usize>(
+    skb: Skb,
+    packet: &P,
+    at: usize,
+) -> Result<(), Stop> {
     if A::config().is_used()
         && let Some(inner) = parse::inner::<A, P>(packet, at)?
     {
-        account(skb, packet, stage, &inner, None);
+        account::<A, P, STAGE>(skb, packet, &inner, None);
     }
     Ok(())
 }

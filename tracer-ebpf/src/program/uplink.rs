@@ -71,12 +71,12 @@ fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(), 
         {
             if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
-                account(skb, packet, WIRE_OUT, &inner, Some(end));
+                account::<A, P, WIRE_OUT>(skb, packet, &inner, Some(end));
             }
         }
         Wire::Plain(ip) if config.is_pod(ip.destination) => {
             if let Some(inner) = parse::inner::<A, P>(packet, at)? {
-                account(skb, packet, LEAK, &inner, None);
+                account::<A, P, LEAK>(skb, packet, &inner, None);
             }
         }
         Wire::Vxlan(_) | Wire::Plain(_) => {}
@@ -108,7 +108,7 @@ fn into_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(),
         {
             if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
-                account(skb, packet, WIRE_IN, &inner, Some(end));
+                account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
             }
         }
         Wire::Vxlan(_) | Wire::Plain(_) => {}
