@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    fault::{Fault, Subject},
+    fault::{Fault, Severity, Subject},
     plan::{Plan, Site},
     tracer::{CheckOutput, Intent},
 };
@@ -126,14 +126,20 @@ impl Injected<'_> {
             expected.code,
             expected.key
         );
-        is_proven(finding, "certain")?;
+        is_proven(finding, self.fault.severity)?;
         match self.fault.subject {
+            Subject::Node => ensure!(
+                finding["subject"]["kind"] == "node",
+                "subject.kind is {}",
+                finding["subject"]["kind"]
+            ),
             Subject::Peer => {
                 names_peer(self.plan, self.site.peer, finding)?;
                 let known = &finding["subject"]["peer"];
                 ensure!(intent != Intent::PeersFile || known.is_string(), "subject.peer is null");
                 let packets = finding["impact"]["packets"].as_u64().unwrap_or(0);
-                ensure!(packets > 0, "says that no packet was lost");
+                let loses = self.fault.severity == Severity::Critical;
+                ensure!(packets > 0 || !loses, "says that no packet was lost");
             }
             _ => names_interface(&expected.key, finding)?,
         }
@@ -220,9 +226,9 @@ fn state_by_packets(answer: &CheckOutput, key: &str) -> Result<&'static str> {
     })
 }
 
-/// Critical, of this confidence, with evidence and remedy.
-fn is_proven(finding: &Value, confidence: &str) -> Result<()> {
-    for (key, expected) in [("severity", "critical"), ("confidence", confidence)] {
+/// As severe as the fault, certain, with evidence and remedy.
+fn is_proven(finding: &Value, severity: Severity) -> Result<()> {
+    for (key, expected) in [("severity", severity.name()), ("confidence", "certain")] {
         let value = text(finding, key)?;
         ensure!(value == expected, "{key} is {value}, not {expected}");
     }

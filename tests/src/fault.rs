@@ -33,6 +33,8 @@ pub struct Fault {
     pub code: &'static str,
     /// One line for people.
     pub summary: &'static str,
+    /// How bad the finding is.
+    pub severity: Severity,
     /// What the finding is about.
     pub subject: Subject,
     /// Which nodes lose packets with the victim.
@@ -46,6 +48,14 @@ pub struct Fault {
     pub heals: fn(&Plan, Site) -> Vec<Script>,
 }
 
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Severity {
+    Critical,
+    Warning,
+}
+
 /// What a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -55,6 +65,10 @@ pub enum Subject {
     Overlay,
     /// The victim's bridge.
     Bridge,
+    /// The victim's uplink.
+    Uplink,
+    /// The victim itself: `subject.key` is its name.
+    Node,
     /// The victim's overlay device, which is gone. Nothing on the node tells then what it was
     /// called, so the tracer uses flannel's default name.
     OverlayGone,
@@ -65,6 +79,8 @@ pub enum Subject {
 /// Which nodes lose packets with the victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// None: everything between pods still works.
+    Nobody,
     /// The peer of the site.
     OnePeer,
     /// All other nodes.
@@ -86,6 +102,19 @@ pub struct Expected {
 pub struct Injection {
     undo: Vec<Script>,
 }
+
+/// What most faults have in common.
+const PLAIN: Fault = Fault {
+    name: "",
+    code: "",
+    summary: "",
+    severity: Severity::Critical,
+    subject: Subject::Peer,
+    reach: Reach::OnePeer,
+    there: &["tunnel-one-way"],
+    breaks: |_, _| Vec::new(),
+    heals: |_, _| Vec::new(),
+};
 
 /// All faults, the first is the demo's.
 #[must_use]
@@ -115,6 +144,19 @@ pub fn named(name: &str) -> Result<Fault> {
         .with_context(|| format!("no fault is called {name}; there are: {}", names()))
 }
 
+// === impl Severity ===
+
+impl Severity {
+    /// The name in the contracts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {
@@ -125,6 +167,8 @@ impl Fault {
             Subject::Peer => plan.nodes[site.peer].subnet.to_string(),
             Subject::Overlay => plan.overlay(),
             Subject::Bridge => plan.nodes[site.victim].bridge.clone(),
+            Subject::Uplink => plan.nodes[site.victim].uplink.clone(),
+            Subject::Node => plan.nodes[site.victim].name.clone(),
             Subject::OverlayGone => DEFAULT_OVERLAY.to_owned(),
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
         };
@@ -148,6 +192,7 @@ impl Fault {
     #[must_use]
     pub fn affected(&self, plan: &Plan, site: Site) -> Vec<usize> {
         match self.reach {
+            Reach::Nobody => Vec::new(),
             Reach::OnePeer => vec![site.peer],
             Reach::AllPeers => plan.others(site.victim),
         }

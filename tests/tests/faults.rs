@@ -90,7 +90,11 @@ fn faults_of_one_peer_leave_the_third_node_alone() {
     let plan = Plan::draw(24, &Shape { nodes: Some(3), ..Shape::default() });
     for fault in fault::all() {
         let affected = fault.affected(&plan, plan.site);
-        let expected = if fault.reach == Reach::OnePeer { 1 } else { 2 };
+        let expected = match fault.reach {
+            Reach::Nobody => 0,
+            Reach::OnePeer => 1,
+            Reach::AllPeers => 2,
+        };
         assert_eq!(affected.len(), expected, "{}", fault.name);
         assert!(!affected.contains(&plan.site.victim), "{}", fault.name);
     }

@@ -1,6 +1,6 @@
 //! The overlay device is gone, and with it its address, routes, neighbours and FDB.
 
-use super::{Fault, Reach, Subject};
+use super::{Fault, PLAIN, Reach, Subject};
 use crate::{flannel, lan, netns, node, script::Script};
 
 const MODEL: Fault = Fault {
@@ -15,6 +15,7 @@ const MODEL: Fault = Fault {
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
     },
     heals: |plan, site| flannel::restart(plan, &plan.nodes[site.victim]),
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 2] = [
