@@ -11,6 +11,7 @@ mod flannel_link_missing;
 mod neigh_entry_missing;
 mod pod_route_blackholed;
 mod pod_route_missing;
+mod pod_route_wrong_device;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -42,6 +43,8 @@ pub struct Fault {
     /// The findings that such a node may report with traffic, the likeliest first. Which of them
     /// depends on whether anything at all comes back from the victim.
     pub there: &'static [&'static str],
+    /// How many nodes the lab must have at least.
+    pub nodes: usize,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
@@ -83,6 +86,8 @@ pub enum Reach {
     Nobody,
     /// The peer of the site.
     OnePeer,
+    /// The peer of the site in what it begins itself; it answers the victim.
+    FromOnePeer,
     /// All other nodes.
     AllPeers,
 }
@@ -112,6 +117,7 @@ const PLAIN: Fault = Fault {
     subject: Subject::Peer,
     reach: Reach::OnePeer,
     there: &["tunnel-one-way"],
+    nodes: 1,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
 };
@@ -122,6 +128,7 @@ pub fn all() -> Vec<Fault> {
     [
         pod_route_missing::FAULTS.as_slice(),
         pod_route_blackholed::FAULTS.as_slice(),
+        pod_route_wrong_device::FAULTS.as_slice(),
         flannel_link_missing::FAULTS.as_slice(),
         flannel_link_down::FAULTS.as_slice(),
         flannel_link_flapped::FAULTS.as_slice(),
@@ -193,7 +200,7 @@ impl Fault {
     pub fn affected(&self, plan: &Plan, site: Site) -> Vec<usize> {
         match self.reach {
             Reach::Nobody => Vec::new(),
-            Reach::OnePeer => vec![site.peer],
+            Reach::OnePeer | Reach::FromOnePeer => vec![site.peer],
             Reach::AllPeers => plan.others(site.victim),
         }
     }
@@ -219,6 +226,9 @@ impl Fault {
         }
         if site.victim == site.peer && self.subject == Subject::Peer {
             bail!("{} needs a peer other than the victim: a lab of --nodes 2 or more", self.name)
+        }
+        if nodes < self.nodes {
+            bail!("{} needs a lab of --nodes {} or more", self.name, self.nodes)
         }
         Ok((self.heals)(plan, site))
     }

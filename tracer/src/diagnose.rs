@@ -18,6 +18,7 @@ mod neigh_entry_missing;
 mod peers;
 mod pod_route_blackholed;
 mod pod_route_missing;
+mod pod_route_wrong_device;
 mod remedy;
 mod rule;
 mod silence;
@@ -50,13 +51,14 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     flannel_link_flapped::RULE,
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
+    pod_route_wrong_device::RULE,
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
     tunnel_one_way::RULE,

@@ -5,3 +5,4 @@ mod faults;
 mod injections;
 mod lookalikes;
 mod properties;
+mod routes;

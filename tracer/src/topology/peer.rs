@@ -15,7 +15,8 @@ use crate::evidence::{
 pub struct Peer<'a> {
     /// Its pod CIDR.
     pub cidr: IpNet,
-    /// The address of its overlay device: the gateway of the route, by default the CIDR's first.
+    /// The address of its overlay device: the gateway of the route, unless that is another peer's;
+    /// by default the CIDR's first.
     pub gateway: IpAddr,
     /// Its node address, where anything tells it.
     pub node_ip: Option<IpAddr>,
@@ -112,7 +113,8 @@ impl<'a> Answers<'a> {
 
 /// All peers of a topology whose other fields are filled.
 pub(super) fn all<'a>(topology: &Topology<'a>) -> Vec<Peer<'a>> {
-    candidates::peer_cidrs(topology).into_iter().map(|cidr| build(topology, cidr)).collect()
+    let cidrs = candidates::peer_cidrs(topology);
+    cidrs.iter().map(|cidr| build(topology, *cidr, &cidrs)).collect()
 }
 
 /// Whether the kernel can send with this neighbour entry.
@@ -127,11 +129,12 @@ pub const fn refuses(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 
-fn build<'a>(topology: &Topology<'a>, cidr: IpNet) -> Peer<'a> {
+fn build<'a>(topology: &Topology<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
     let intent = topology.intent.peers.iter().find(|peer| peer.pod_cidr.trunc() == cidr);
     let overlay_route = overlay_route(topology, cidr);
     let gateway = overlay_route
         .and_then(|route| route.next_hops.iter().find_map(|hop| hop.gateway))
+        .filter(|gateway| !all.iter().any(|other| *other != cidr && other.contains(gateway)))
         .unwrap_or_else(|| cidr.network());
     let neighbour = neighbour(topology, gateway);
     let mac = neighbour.filter(|entry| is_resolved(entry)).and_then(|entry| entry.mac);

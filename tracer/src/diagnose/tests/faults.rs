@@ -15,10 +15,10 @@ use super::{
 use crate::evidence::{Evidence, Route, RouteKind, RouteOutcome, Vxlan};
 
 /// A name, what it does, and the finding that must be told.
-type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
+pub(super) type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
 
 /// The plans that every fault is tried on.
-fn plans() -> Vec<Plan> {
+pub(super) fn plans() -> Vec<Plan> {
     let mut plans = Vec::new();
     for pass in PASSES {
         for nodes in [2, 3, 5] {
@@ -63,14 +63,19 @@ const FAULTS: [Fault; 12] = [
 
 #[test]
 fn each_fault_gives_its_finding_and_no_other() {
-    for (name, fault, expected) in FAULTS {
-        for plan in plans() {
+    assert_told(&FAULTS, Severity::Critical, &plans());
+}
+
+/// Each fault gives its finding and no other on each of the plans.
+pub(super) fn assert_told(faults: &[Fault], severity: Severity, plans: &[Plan]) {
+    for (name, fault, expected) in faults {
+        for plan in plans {
             let mut evidence = plan.evidence();
-            fault(&mut evidence, &plan);
+            fault(&mut evidence, plan);
             let diagnosis = judge(&mut evidence);
-            assert_eq!(told(&diagnosis), [expected(&plan)], "{name}: {plan:?}");
+            assert_eq!(told(&diagnosis), [expected(plan)], "{name}: {plan:?}");
             let finding = &diagnosis.findings[0];
-            assert_eq!(finding.severity, Severity::Critical, "{name}");
+            assert_eq!(finding.severity, severity, "{name}");
             assert_eq!(finding.confidence, Confidence::Certain, "{name}");
             assert!(!finding.evidence.is_empty() && !finding.remedy.is_empty(), "{name}");
             assert!(finding.subject.interface.is_some(), "{name}");
@@ -205,18 +210,13 @@ fn a_policy_rule_that_hijacks_a_right_route_is_no_missing_route() {
 #[test]
 fn faults_that_have_no_rule_yet_give_nothing_wrong() {
     let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::SubnetEnv) };
-    let wrong_device = |evidence: &mut Evidence| {
-        let tables = tables(evidence);
-        tables.routes.retain(|route| route.destination != plan.hit_cidr());
-        tables.routes.push(via(plan.hit_cidr(), None, BRIDGE));
-    };
     let points_to_self = |evidence: &mut Evidence| {
         let own = plan.node_ip(plan.own);
         for entry in &mut tables(evidence).fdb {
             entry.destination = Some(own);
         }
     };
-    for fault in [&wrong_device as &dyn Fn(&mut Evidence), &points_to_self, &lose_address] {
+    for fault in [&points_to_self as &dyn Fn(&mut Evidence), &lose_address] {
         let mut evidence = plan.evidence();
         fault(&mut evidence);
         assert_eq!(told(&judge(&mut evidence)), [""; 0]);
