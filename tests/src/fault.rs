@@ -12,6 +12,7 @@ mod neigh_entry_missing;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod policy_rule_hijacks_pod_route;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -129,6 +130,7 @@ pub fn all() -> Vec<Fault> {
         pod_route_missing::FAULTS.as_slice(),
         pod_route_blackholed::FAULTS.as_slice(),
         pod_route_wrong_device::FAULTS.as_slice(),
+        policy_rule_hijacks_pod_route::FAULTS.as_slice(),
         flannel_link_missing::FAULTS.as_slice(),
         flannel_link_down::FAULTS.as_slice(),
         flannel_link_flapped::FAULTS.as_slice(),

@@ -19,6 +19,7 @@ mod peers;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod policy_rule_hijacks_pod_route;
 mod remedy;
 mod rule;
 mod silence;
@@ -51,7 +52,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -59,6 +60,7 @@ const RULES: [Rule; 11] = [
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
     pod_route_wrong_device::RULE,
+    policy_rule_hijacks_pod_route::RULE,
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
     tunnel_one_way::RULE,

@@ -159,6 +159,15 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// This node as the subject of a finding about a device.
+    pub(super) fn about_node(&self, device: &str) -> Subject {
+        Subject {
+            kind: SubjectKind::Node,
+            key: self.evidence.node.name.clone(),
+            ..self.about_interface(device)
+        }
+    }
+
     /// Words for the kernel's answer, to follow "the kernel".
     pub(super) fn describe(&self, outcome: &RouteOutcome) -> String {
         match outcome {
@@ -188,7 +197,8 @@ impl<'a> Case<'a> {
         format!("{} ({which} of table {})", hops.join(" and "), table_name(route.table))
     }
 
-    fn name_of(&self, index: Option<u32>) -> &'a str {
+    /// The name of a route's device.
+    pub(super) fn name_of(&self, index: Option<u32>) -> &'a str {
         let link = index.zip(self.topology.tables).and_then(|(index, tables)| tables.link(index));
         link.map_or("an unknown device", |link| &link.name)
     }

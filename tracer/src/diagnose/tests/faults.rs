@@ -2,17 +2,15 @@
 
 use super::{
     super::{
-        Confidence, PeerState, Severity, diagnose, exit_status,
-        testing::{
-            BRIDGE, LO, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, tables, told, via,
-        },
+        Confidence, PeerState, Severity, exit_status,
+        testing::{LO, OVERLAY, PASSES, Pass, Plan, judge, link, tables, told},
     },
     injections::{
         blackhole, delete_bridge, delete_overlay, down_bridge, down_overlay, fail_neighbour,
         flap_overlay, lose_fdb, lose_neighbour, lose_route, lose_route_and_default,
     },
 };
-use crate::evidence::{Evidence, Route, RouteKind, RouteOutcome, Vxlan};
+use crate::evidence::{Evidence, RouteKind, Vxlan};
 
 /// A name, what it does, and the finding that must be told.
 pub(super) type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
@@ -190,21 +188,6 @@ fn lose_address(evidence: &mut Evidence) {
     tables.addresses.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
     tables.routes.retain(|route| route.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY)));
     evidence.traffic = evidence.traffic.take().map(|_| crate::evidence::Traffic::default());
-}
-
-#[test]
-fn a_policy_rule_that_hijacks_a_right_route_is_no_missing_route() {
-    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::PeersFile) };
-    let mut evidence = plan.evidence();
-    let wide: ipnet::IpNet = "10.244.0.0/16".parse().unwrap();
-    let hijack = Route { table: 52, ..via(wide, Some(plan.gateway()), UPLINK) };
-    for answer in &mut tables(&mut evidence).answers {
-        if wide.contains(&answer.destination) {
-            answer.outcome = RouteOutcome::Route(hijack.clone());
-        }
-    }
-    tables(&mut evidence).routes.push(hijack);
-    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
 }
 
 #[test]

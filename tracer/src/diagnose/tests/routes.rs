@@ -1,14 +1,19 @@
 //! Faults of routes: they lead elsewhere, or something is asked before them.
 
+use ipnet::IpNet;
+
 use super::{
     super::{
         PeerState, Severity,
-        testing::{BRIDGE, OVERLAY, PASSES, Pass, Plan, judge, peer_traffic, tables, told, via},
+        testing::{
+            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, peer_traffic, rule, tables,
+            told, via,
+        },
     },
     faults::{Fault, assert_told, plans},
     injections::{lose_route, make_one_way},
 };
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Route, Rule};
 
 /// The route to the peer leads to the bridge, where nobody answers.
 fn route_by_bridge(evidence: &mut Evidence, plan: &Plan) {
@@ -34,6 +39,22 @@ const WRONG_DEVICE: [Fault; 1] = [("route by the bridge", route_by_bridge, |plan
 const WRONG_VTEP: [Fault; 1] = [("route by another peer", route_by_another_peer, |plan| {
     format!("pod-route-wrong-device {}", plan.hit_cidr())
 })];
+
+/// A VPN's routes come before table main, and one of them covers the pod network.
+fn hijack(evidence: &mut Evidence, plan: &Plan) {
+    let wide = IpNet::new(plan.hit_cidr().addr(), 16).unwrap().trunc();
+    let tables = tables(evidence);
+    tables.routes.push(Route { table: 52, ..via(wide, Some(plan.gateway()), UPLINK) });
+    tables.rules.push(rule(5270, 52));
+    for peer in evidence.traffic.iter_mut().flat_map(|traffic| &mut traffic.peers) {
+        (peer.leaked, peer.leaked_early) = (40, 20);
+        (peer.lost.pod_to_overlay, peer.lost_early.pod_to_overlay) = (40, 20);
+        (peer.packets.overlay_out, peer.packets.wire_out, peer.asking_out) = (0, 0, 0);
+    }
+}
+
+const HIJACK: [Fault; 1] =
+    [("hijacked", hijack, |plan| format!("policy-rule-hijacks-pod-route n{}", plan.own))];
 
 /// Plans in which faults that need a third node are tried.
 fn plans_of_three() -> Vec<Plan> {
@@ -101,4 +122,65 @@ fn other_networks_of_the_bridge_are_no_fault() {
         tables(&mut evidence).routes.push(via(wide, None, BRIDGE));
         assert_eq!(told(&judge(&mut evidence)), [""; 0]);
     }
+}
+
+#[test]
+fn a_policy_rule_that_hijacks_all_peers_is_one_finding() {
+    assert_told(&HIJACK, Severity::Critical, &plans());
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    hijack(&mut evidence, &plan);
+    let diagnosis = judge(&mut evidence);
+    let finding = &diagnosis.findings[0];
+    assert_eq!(finding.title, "Policy rule 5270 sends packets for 2 peers to table 52 before main");
+    assert_eq!(finding.evidence[2], "`ip rule` has 5270: from all lookup 52");
+    assert_eq!(finding.remedy[0], "ip route del 10.244.0.0/16 table 52");
+    assert!(finding.remedy[1].starts_with("ip rule add pref 5269 to 10.244.0.0/16 lookup main"));
+    assert_eq!((finding.impact.packets, finding.subject.interface.as_deref()), (80, Some("eth0")));
+    assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken));
+}
+
+#[test]
+fn a_rule_that_hijacks_one_peer_names_it() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let tables = tables(&mut evidence);
+    tables.links.push(link(30, "tailscale0", Some("tun")));
+    tables.routes.push(Route { table: 52, ..via(plan.hit_cidr(), None, 30) });
+    tables.rules.push(rule(5270, 52));
+    tables.rules.push(Rule { source: "192.0.2.0/24".parse().ok(), ..rule(100, 52) });
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), ["policy-rule-hijacks-pod-route n1"]);
+    let finding = &diagnosis.findings[0];
+    assert_eq!(finding.subject.cidr, Some(plan.hit_cidr()));
+    assert!(finding.title.starts_with("Policy rule 5270 sends packets for 10.244.2.0/24 ("));
+    assert_eq!(finding.remedy[0], "tailscale set --accept-routes=false");
+    let states: Vec<PeerState> = diagnosis.peers.iter().map(|peer| peer.state).collect();
+    assert_eq!(states, [PeerState::Ok, PeerState::Broken]);
+}
+
+#[test]
+fn rules_whose_tables_hold_other_networks_or_the_same_ways_are_healthy() {
+    for pass in PASSES {
+        let plan = Plan::of(3, pass);
+        let mut evidence = plan.evidence();
+        let own = tables(&mut evidence);
+        own.rules.extend([rule(5270, 52), rule(100, 100), rule(33000, 101)]);
+        let host = "100.101.102.103/32".parse().unwrap();
+        own.routes.push(Route { table: 52, ..via(host, None, UPLINK) });
+        let everything = via("0.0.0.0/0".parse().unwrap(), Some(plan.gateway()), UPLINK);
+        own.routes.push(Route { table: 101, ..everything });
+        let copies: Vec<Route> = own.routes.iter().filter(|it| it.table == 254).cloned().collect();
+        own.routes.extend(copies.into_iter().map(|route| Route { table: 100, ..route }));
+        assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+    }
+}
+
+#[test]
+fn a_missing_route_before_which_a_rule_comes_is_a_missing_route() {
+    let plan = Plan::of(2, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    lose_route(&mut evidence, &plan);
+    hijack(&mut evidence, &plan);
+    assert_eq!(told(&judge(&mut evidence)), [format!("pod-route-missing {}", plan.hit_cidr())]);
 }
