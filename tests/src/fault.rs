@@ -4,6 +4,7 @@
 //! Adding one is adding a file and its line in [`all`].
 
 mod cni0_down;
+mod default_route_missing;
 mod fdb_entry_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
@@ -131,6 +132,7 @@ pub fn all() -> Vec<Fault> {
         pod_route_blackholed::FAULTS.as_slice(),
         pod_route_wrong_device::FAULTS.as_slice(),
         policy_rule_hijacks_pod_route::FAULTS.as_slice(),
+        default_route_missing::FAULTS.as_slice(),
         flannel_link_missing::FAULTS.as_slice(),
         flannel_link_down::FAULTS.as_slice(),
         flannel_link_flapped::FAULTS.as_slice(),

@@ -5,6 +5,7 @@
 
 mod case;
 mod cni0_down;
+mod default_route_missing;
 mod fdb_entry_missing;
 mod finding;
 mod flannel_link_down;
@@ -52,7 +53,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -61,6 +62,7 @@ const RULES: [Rule; 12] = [
     pod_route_blackholed::RULE,
     pod_route_wrong_device::RULE,
     policy_rule_hijacks_pod_route::RULE,
+    default_route_missing::RULE,
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
     tunnel_one_way::RULE,

@@ -52,6 +52,8 @@ pub(super) enum Effect {
     Silence(IpNet),
     /// A peer has no route over the overlay device.
     NoRoute(IpNet),
+    /// The node has no route to addresses outside the cluster.
+    NoDefaultRoute,
     /// A peer has no neighbour entry.
     NoNeighbour(IpNet),
     /// A peer has no FDB entry.
@@ -117,7 +119,7 @@ impl Effect {
             | Self::NoRoute(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr) => Some(*cidr),
-            Self::StrayLeak => None,
+            Self::StrayLeak | Self::NoDefaultRoute => None,
         }
     }
 

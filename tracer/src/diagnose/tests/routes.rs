@@ -4,14 +4,16 @@ use ipnet::IpNet;
 
 use super::{
     super::{
-        PeerState, Severity,
+        PeerState, Severity, diagnose,
         testing::{
             BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, peer_traffic, rule, tables,
             told, via,
         },
     },
     faults::{Fault, assert_told, plans},
-    injections::{lose_route, make_one_way},
+    injections::{
+        delete_overlay, down_overlay, lose_fdb, lose_route, lose_route_and_default, make_one_way,
+    },
 };
 use crate::evidence::{Evidence, Route, Rule};
 
@@ -55,6 +57,13 @@ fn hijack(evidence: &mut Evidence, plan: &Plan) {
 
 const HIJACK: [Fault; 1] =
     [("hijacked", hijack, |plan| format!("policy-rule-hijacks-pod-route n{}", plan.own))];
+
+fn lose_default(evidence: &mut Evidence, _: &Plan) {
+    tables(evidence).routes.retain(|route| route.destination.prefix_len() != 0);
+}
+
+const NO_DEFAULT: [Fault; 1] =
+    [("default route", lose_default, |_| "default-route-missing eth0".to_owned())];
 
 /// Plans in which faults that need a third node are tried.
 fn plans_of_three() -> Vec<Plan> {
@@ -183,4 +192,79 @@ fn a_missing_route_before_which_a_rule_comes_is_a_missing_route() {
     lose_route(&mut evidence, &plan);
     hijack(&mut evidence, &plan);
     assert_eq!(told(&judge(&mut evidence)), [format!("pod-route-missing {}", plan.hit_cidr())]);
+}
+
+#[test]
+fn a_missing_default_route_is_a_warning_that_breaks_no_peer() {
+    assert_told(&NO_DEFAULT, Severity::Warning, &plans());
+    let plan = Plan { nodes: 1, own: 0, ..Plan::of(2, Pass::Tables) };
+    let mut evidence = plan.evidence();
+    lose_default(&mut evidence, &plan);
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), ["default-route-missing eth0"]);
+    let remedy = &diagnosis.findings[0].remedy[0];
+    assert!(remedy.starts_with("ip route add default via ROUTER dev eth0"), "{remedy}");
+    assert!(remedy.ends_with("(ROUTER: the gateway of 192.168.77.0/24)"), "{remedy}");
+}
+
+#[test]
+fn a_default_route_elsewhere_or_in_halves_is_healthy() {
+    for (table, halves) in [(100, ["0.0.0.0/0", "0.0.0.0/0"]), (254, ["0.0.0.0/1", "128.0.0.0/1"])]
+    {
+        let plan = Plan::of(3, Pass::SubnetEnv);
+        let mut evidence = plan.evidence();
+        lose_default(&mut evidence, &plan);
+        let tables = tables(&mut evidence);
+        tables.rules.push(rule(33000, 100));
+        let half = |half: &str| via(half.parse().unwrap(), Some(plan.gateway()), UPLINK);
+        tables.routes.extend(halves.map(|it| Route { table, ..half(it) }));
+        assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+    }
+}
+
+#[test]
+fn evidence_that_was_saved_without_the_question_proves_no_missing_default_route() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    lose_default(&mut evidence, &plan);
+    judge(&mut evidence);
+    let outside = ["192.0.2.1", "203.0.113.1"].map(|it| it.parse::<std::net::IpAddr>().unwrap());
+    tables(&mut evidence).answers.retain(|answer| !outside.contains(&answer.destination));
+    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
+}
+
+#[test]
+fn an_uplink_that_is_down_or_gone_took_the_default_route_with_it() {
+    for gone in [false, true] {
+        let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::SubnetEnv) };
+        let mut evidence = plan.evidence();
+        lose_default(&mut evidence, &plan);
+        if gone {
+            delete_overlay(&mut evidence, &plan);
+            tables(&mut evidence).links.retain(|link| link.index != UPLINK);
+        } else {
+            let mut links = tables(&mut evidence).links.iter_mut();
+            links.find(|link| link.index == UPLINK).unwrap().lower_up = false;
+        }
+        let found = told(&judge(&mut evidence));
+        assert!(!found.iter().any(|it| it.starts_with("default-route-missing")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_default_route_lost_with_a_pods_route_is_told_with_that_and_else_apart() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    lose_route_and_default(&mut evidence, &plan);
+    let finding = judge(&mut evidence).findings.remove(0);
+    assert_eq!(finding.breaks, ["addresses outside the cluster"]);
+    assert!(finding.remedy.iter().any(|line| line.contains("default route is missing too")));
+    for other in [lose_fdb, down_overlay] {
+        let mut evidence = plan.evidence();
+        lose_default(&mut evidence, &plan);
+        other(&mut evidence, &plan);
+        let found = judge(&mut evidence);
+        assert_eq!(found.findings.len(), 2, "{:?}", told(&found));
+        assert_eq!(found.findings[1].code, "default-route-missing");
+    }
 }
