@@ -11,6 +11,7 @@ mod finding;
 mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
+mod flannel_link_recreated_empty;
 mod flow;
 mod ignore;
 mod impact;
@@ -53,11 +54,12 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     flannel_link_flapped::RULE,
+    flannel_link_recreated_empty::RULE,
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
     pod_route_wrong_device::RULE,

@@ -32,6 +32,16 @@ impl<'a> Case<'a> {
         Some((self.topology.tables?, overlay))
     }
 
+    /// Whether unicast routes of the families that flannel uses here lead to the overlay device;
+    /// the kernel's own for fe80::/64 are always there.
+    pub(super) fn has_overlay_routes(&self) -> bool {
+        self.topology.overlay_routes().any(|route| {
+            let ipv4 = route.destination.addr().is_ipv4();
+            self.topology.overlay_addresses().any(|address| address.is_ipv4() == ipv4)
+                && !is_link_local(route.destination.addr())
+        })
+    }
+
     /// A VXLAN device of another plugin that is up on the UDP port of an overlay device that is
     /// down, and keeps it from coming up. flannel's own IPv6 twin has a socket of its own.
     pub(super) fn port_holder(&self) -> Option<&'a Link> {
@@ -228,6 +238,14 @@ fn place_of<'a>(topology: &Topology<'a>, stage: Stage) -> (Vec<&'a Link>, HookDi
         Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
         Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
         Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
+    }
+}
+
+/// Whether an address is of IPv6 and link-local, as the kernel gives one to each device.
+pub(super) const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rules together: each fault gives its finding and no other, healthy nodes give none.
 
 mod details;
+mod device;
 mod faults;
 mod injections;
 mod lookalikes;

@@ -71,6 +71,12 @@ impl<'a> Peer<'a> {
         !self.life.is_empty()
     }
 
+    /// Whether this sign of life is there.
+    #[must_use]
+    pub fn has(&self, sign: LifeSign) -> bool {
+        self.life.contains(&sign)
+    }
+
     /// Whether anything but a stray route speaks of this peer.
     #[must_use]
     pub fn is_known(&self) -> bool {

@@ -96,13 +96,13 @@ fn ages_too_near_to_one_another_leave_the_proof_to_a_living_peer() {
 
 #[test]
 fn leaks_to_a_stranger_are_the_impact_of_its_missing_route() {
-    let plan = Plan::of(2, Pass::Tables);
+    let plan = Plan::of(3, Pass::Tables);
     let mut evidence = plan.evidence();
     lose_route(&mut evidence, &plan);
-    tables(&mut evidence).neighbours.clear();
-    tables(&mut evidence).fdb.clear();
+    tables(&mut evidence).neighbours.retain(|it| it.address != plan.hit_cidr().network());
+    tables(&mut evidence).fdb.retain(|it| it.mac != mac(plan.hit()));
     let traffic = evidence.traffic.as_mut().unwrap();
-    traffic.peers.clear();
+    traffic.peers.retain(|peer| peer.cidr != plan.hit_cidr());
     for flow in traffic.flows.iter_mut().filter(|it| plan.hit_cidr().contains(&it.destination)) {
         flow.leaked = 12;
     }
