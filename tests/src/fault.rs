@@ -6,6 +6,7 @@
 mod cni0_down;
 mod default_route_missing;
 mod fdb_entry_missing;
+mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
@@ -138,6 +139,7 @@ pub fn all() -> Vec<Fault> {
         flannel_link_down::FAULTS.as_slice(),
         flannel_link_flapped::FAULTS.as_slice(),
         flannel_link_recreated_empty::FAULTS.as_slice(),
+        flannel_address_missing::FAULTS.as_slice(),
         fdb_entry_missing::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),

@@ -8,6 +8,7 @@ mod cni0_down;
 mod default_route_missing;
 mod fdb_entry_missing;
 mod finding;
+mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
@@ -54,12 +55,13 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     flannel_link_flapped::RULE,
     flannel_link_recreated_empty::RULE,
+    flannel_address_missing::RULE,
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
     pod_route_wrong_device::RULE,

@@ -1,11 +1,11 @@
-//! Faults of flannel's device that leave it up: emptied.
+//! Faults of flannel's device that leave it up: emptied, without its address.
 
 use super::{
     super::{
         PeerState, Severity, exit_status,
         testing::{OVERLAY, PASSES, Pass, Plan, UPLINK, judge, tables, told, via},
     },
-    faults::{Fault, assert_told, plans},
+    faults::{Fault, assert_not_judged, assert_told, plans},
 };
 use crate::{
     evidence::{Evidence, Stranger},
@@ -22,6 +22,17 @@ fn empty(evidence: &mut Evidence, _: &Plan) {
     });
     tables.neighbours.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
     tables.fdb.clear();
+}
+
+/// The kernel takes the routes and the neighbours with the address.
+fn lose_address(evidence: &mut Evidence, _: &Plan) {
+    let tables = tables(evidence);
+    tables.addresses.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
+    tables.neighbours.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
+    tables.routes.retain(|route| {
+        route.destination.addr().is_ipv6()
+            || route.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY))
+    });
 }
 
 /// No peer was known when the window began; the peers' packets come in all the same.
@@ -42,6 +53,14 @@ const EMPTY: [Fault; 1] = [(
         meet_strangers(evidence, plan);
     },
     |plan| format!("flannel-link-recreated-empty {}", plan.overlay),
+)];
+const NO_ADDRESS: [Fault; 1] = [(
+    "without address",
+    |evidence, plan| {
+        lose_address(evidence, plan);
+        meet_strangers(evidence, plan);
+    },
+    |plan| format!("flannel-address-missing {}", plan.overlay),
 )];
 /// The plans in which there is a sign of life besides the tables.
 fn plans_with(sign: impl Fn(&Plan) -> bool) -> Vec<Plan> {
@@ -81,9 +100,9 @@ fn an_emptied_device_without_a_sign_of_life_is_a_cluster_of_one_node() {
 }
 
 #[test]
-fn a_device_that_direct_routing_leaves_empty_is_healthy() {
+fn a_device_that_direct_routing_leaves_empty_is_healthy_and_needs_no_address() {
     for pass in PASSES {
-        for fault in [empty] {
+        for fault in [empty, lose_address] {
             let plan = Plan { seconds: 0.0, ..Plan::of(3, pass) };
             let mut evidence = plan.evidence();
             fault(&mut evidence, &plan);
@@ -95,5 +114,28 @@ fn a_device_that_direct_routing_leaves_empty_is_healthy() {
             assert_eq!(told(&diagnosis), [""; 0], "{pass:?}");
             assert!(!diagnosis.unseen.iter().any(|line| line.starts_with("whether there are")));
         }
+    }
+}
+
+#[test]
+fn a_lost_address_is_told_by_subnet_env_or_a_peer_that_lives() {
+    let plans = plans_with(|plan| plan.pass != Pass::Tables);
+    assert_told(&NO_ADDRESS, Severity::Critical, &plans);
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    lose_address(&mut evidence, &plan);
+    let finding = judge(&mut evidence).findings.remove(0);
+    assert!(finding.title.starts_with("flannel.1 lost its address 10.244.1.0,"));
+    assert!(finding.evidence[0].ends_with("2 FDB entries are left"), "{:?}", finding.evidence);
+}
+
+#[test]
+fn a_lost_address_of_which_nothing_tells_is_not_judged_healthy() {
+    for seconds in [0.0, 5.0] {
+        let plan = Plan { seconds, ..Plan::of(3, Pass::Tables) };
+        let mut evidence = plan.evidence();
+        lose_address(&mut evidence, &plan);
+        evidence.traffic.iter_mut().for_each(|traffic| traffic.peers.clear());
+        assert_not_judged(&mut evidence, "flannel.1 has no address");
     }
 }
