@@ -11,6 +11,7 @@ mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flannel_link_recreated_empty;
+mod flannel_mac_rewritten;
 mod neigh_entry_missing;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -140,6 +141,7 @@ pub fn all() -> Vec<Fault> {
         flannel_link_flapped::FAULTS.as_slice(),
         flannel_link_recreated_empty::FAULTS.as_slice(),
         flannel_address_missing::FAULTS.as_slice(),
+        flannel_mac_rewritten::FAULTS.as_slice(),
         fdb_entry_missing::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),

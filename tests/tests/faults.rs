@@ -64,6 +64,7 @@ fn what_a_fault_leaves_in_the_tables_is_what_tells_it_from_others() {
         ("flannel-link-flapped-state-lost", 0, 0, peers),
         ("flannel-link-recreated-empty", 0, 0, 0),
         ("flannel-address-missing", 0, 0, peers),
+        ("flannel-mac-rewritten", peers, 0, peers),
         ("fdb-entry-missing", peers, peers, peers - 1),
         ("neigh-entry-missing", peers, peers - 1, peers),
         ("cni0-down", peers, peers, peers),

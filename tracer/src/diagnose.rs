@@ -13,6 +13,7 @@ mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flannel_link_recreated_empty;
+mod flannel_mac_rewritten;
 mod flow;
 mod ignore;
 mod impact;
@@ -55,13 +56,14 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     flannel_link_flapped::RULE,
     flannel_link_recreated_empty::RULE,
     flannel_address_missing::RULE,
+    flannel_mac_rewritten::RULE,
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
     pod_route_wrong_device::RULE,

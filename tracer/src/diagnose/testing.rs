@@ -220,6 +220,8 @@ impl Plan {
     fn links(&self) -> Vec<Link> {
         let mut overlay = link(OVERLAY, &self.overlay, Some("vxlan"));
         overlay.mtu = 1450;
+        // Of which its link-local address is made.
+        overlay.mac = Some(MacAddress([0x1e, 0x2d, 0x3e, 0x4f, 0x50, 0x61]));
         overlay.vxlan = Some(Vxlan {
             vni: 1,
             port: 8472,
