@@ -6,6 +6,7 @@
 mod cni0_down;
 mod default_route_missing;
 mod fdb_entry_missing;
+mod fdb_entry_to_self;
 mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
@@ -143,6 +144,7 @@ pub fn all() -> Vec<Fault> {
         flannel_address_missing::FAULTS.as_slice(),
         flannel_mac_rewritten::FAULTS.as_slice(),
         fdb_entry_missing::FAULTS.as_slice(),
+        fdb_entry_to_self::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
@@ -289,7 +291,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::seed::Shape;
+    use crate::{netns, seed::Shape};
 
     fn plan(nodes: usize) -> Plan {
         Plan::draw(5, &Shape { nodes: Some(nodes), ..Shape::default() })
@@ -308,8 +310,15 @@ mod tests {
         for fault in all() {
             let broken = (fault.breaks)(&plan, plan.site);
             assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
-            let at_victim =
-                |script: &Script| script.namespace.as_ref() == Some(&plan.victim().namespace);
+            let at_victim = |script: &Script| {
+                let namespace = script.namespace.as_deref();
+                let is_of_lan = |line: &String| {
+                    line.starts_with("neigh flush ") || line.ends_with(" nud reachable")
+                };
+                namespace == Some(&plan.victim().namespace)
+                    || namespace == Some(netns::SWITCH)
+                    || script.lines.iter().all(is_of_lan)
+            };
             assert!(broken.iter().all(at_victim), "{}", fault.name);
             assert!(!fault.healing(&plan, plan.site).unwrap().is_empty(), "{}", fault.name);
         }

@@ -7,6 +7,7 @@ mod case;
 mod cni0_down;
 mod default_route_missing;
 mod fdb_entry_missing;
+mod fdb_entry_to_self;
 mod finding;
 mod flannel_address_missing;
 mod flannel_link_down;
@@ -56,7 +57,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -71,6 +72,7 @@ const RULES: [Rule; 16] = [
     default_route_missing::RULE,
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
+    fdb_entry_to_self::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -2,6 +2,7 @@
 
 mod details;
 mod device;
+mod entries;
 mod faults;
 mod injections;
 mod lookalikes;

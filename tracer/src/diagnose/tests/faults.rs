@@ -3,14 +3,14 @@
 use super::{
     super::{
         Confidence, PeerState, Severity, exit_status,
-        testing::{LO, PASSES, Pass, Plan, judge, link, tables, told},
+        testing::{PASSES, Pass, Plan, judge, tables, told},
     },
     injections::{
         blackhole, delete_bridge, delete_overlay, down_bridge, down_overlay, fail_neighbour,
         flap_overlay, lose_fdb, lose_neighbour, lose_route, lose_route_and_default,
     },
 };
-use crate::evidence::{Evidence, RouteKind, Vxlan};
+use crate::evidence::{Evidence, RouteKind};
 
 /// A name, what it does, and the finding that must be told.
 pub(super) type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
@@ -140,27 +140,6 @@ fn two_faults_give_two_findings() {
     );
 }
 
-#[test]
-fn a_port_taken_by_another_plugin_is_not_a_device_set_down() {
-    let plan = Plan::of(3, Pass::SubnetEnv);
-    let mut evidence = plan.evidence();
-    down_overlay(&mut evidence, &plan);
-    let mut other = link(30, "cilium_vxlan", Some("vxlan"));
-    other.vxlan = Some(Vxlan {
-        vni: 0,
-        port: 8472,
-        local: None,
-        link: None,
-        learning: false,
-        external: true,
-    });
-    tables(&mut evidence).links.push(other);
-    assert_not_judged(
-        &mut evidence,
-        "flannel.1 is down while cilium_vxlan holds its UDP port 8472",
-    );
-}
-
 /// Nothing is found, the reason is told, and the exit status is not that of a healthy node.
 pub(super) fn assert_not_judged(evidence: &mut Evidence, because: &str) {
     let diagnosis = judge(evidence);
@@ -168,19 +147,4 @@ pub(super) fn assert_not_judged(evidence: &mut Evidence, because: &str) {
     assert_eq!(exit_status(&diagnosis, evidence, Severity::Warning), 2);
     let line = format!("routes, neighbours and FDB entries were not judged: {because}");
     assert!(diagnosis.unseen.iter().any(|it| it.starts_with(&line)), "{:?}", diagnosis.unseen);
-}
-
-#[test]
-fn faults_that_have_no_rule_yet_give_nothing_wrong() {
-    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::SubnetEnv) };
-    let points_to_self = |evidence: &mut Evidence| {
-        let own = plan.node_ip(plan.own);
-        for entry in &mut tables(evidence).fdb {
-            entry.destination = Some(own);
-        }
-    };
-    let mut evidence = plan.evidence();
-    points_to_self(&mut evidence);
-    assert_eq!(told(&judge(&mut evidence)), [""; 0]);
-    assert!(!evidence.roles.uplinks.contains(&LO));
 }
