@@ -14,6 +14,7 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod neigh_entry_missing;
+mod neigh_mac_not_in_fdb;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
@@ -146,6 +147,7 @@ pub fn all() -> Vec<Fault> {
         fdb_entry_missing::FAULTS.as_slice(),
         fdb_entry_to_self::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
+        neigh_mac_not_in_fdb::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()

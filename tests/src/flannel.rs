@@ -2,7 +2,7 @@
 
 use crate::{
     lan::up,
-    plan::{Node, Plan},
+    plan::{Mac, Node, Plan},
     script::Script,
 };
 
@@ -50,8 +50,14 @@ pub fn restart(plan: &Plan, node: &Node) -> Vec<Script> {
 /// The neighbour entry for a peer's overlay address.
 #[must_use]
 pub fn neighbour(plan: &Plan, peer: &Node) -> String {
-    let (ip, mac) = (peer.flannel_ip(), peer.vtep_mac);
-    format!("neigh replace {ip} lladdr {mac} dev {} nud permanent", plan.overlay())
+    neighbour_with(plan, peer, peer.vtep_mac)
+}
+
+/// The neighbour entry for a peer's overlay address with any MAC.
+#[must_use]
+pub fn neighbour_with(plan: &Plan, peer: &Node, mac: Mac) -> String {
+    let (ip, overlay) = (peer.flannel_ip(), plan.overlay());
+    format!("neigh replace {ip} lladdr {mac} dev {overlay} nud permanent")
 }
 
 /// The FDB entry for a peer's overlay MAC.

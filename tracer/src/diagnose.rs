@@ -20,6 +20,7 @@ mod ignore;
 mod impact;
 mod merge;
 mod neigh_entry_missing;
+mod neigh_mac_not_in_fdb;
 mod peers;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -35,6 +36,7 @@ pub(crate) mod testing;
 mod tests;
 mod tunnel_one_way;
 mod unexplained_loss;
+mod unmapped;
 mod unseen;
 mod verdict;
 
@@ -57,7 +59,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -73,6 +75,7 @@ const RULES: [Rule; 17] = [
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
     fdb_entry_to_self::RULE,
+    neigh_mac_not_in_fdb::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

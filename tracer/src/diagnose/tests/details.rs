@@ -147,20 +147,6 @@ fn a_left_over_entry_of_another_peer_does_not_hide_a_missing_one() {
 }
 
 #[test]
-fn which_of_two_entries_is_wrong_is_not_guessed() {
-    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::Tables) };
-    let mut evidence = plan.evidence();
-    for entry in &mut tables(&mut evidence).neighbours {
-        if entry.address == plan.hit_cidr().network() {
-            entry.mac = Some(mac(99));
-        }
-    }
-    let diagnosis = judge(&mut evidence);
-    assert_eq!(told(&diagnosis), [""; 0]);
-    assert!(diagnosis.unseen.iter().any(|line| line.contains("is no FDB key")));
-}
-
-#[test]
 fn silence_of_a_peer_is_told_as_likely() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     let mut evidence = plan.evidence();

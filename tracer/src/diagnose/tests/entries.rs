@@ -1,10 +1,10 @@
 //! Entries of neighbour table and FDB that are there and wrong, and what resembles them.
 
 use super::super::{
-    Severity,
+    PeerState, Severity,
     testing::{LO, OVERLAY, PASSES, Pass, Plan, fdb, judge, mac, peer_traffic, tables, told},
 };
-use crate::evidence::{Evidence, FdbEntry, Losses, StageCounts, Tables};
+use crate::evidence::{Evidence, FdbEntry, Losses, MacAddress, StageCounts, Tables};
 
 /// Plans of several sizes, with every amount of intent, with packets and without.
 fn plans(sizes: &[u8]) -> Vec<Plan> {
@@ -41,9 +41,23 @@ fn entry_of(tables: &mut Tables, node: u8) -> &mut FdbEntry {
     tables.fdb.iter_mut().find(|entry| entry.mac == mac(node)).unwrap()
 }
 
+/// Writes a neighbour entry anew, just now.
+fn set_neighbour(tables: &mut Tables, plan: &Plan, node: u8, mac: MacAddress) {
+    let gateway = plan.cidr(node).network();
+    let entry = tables.neighbours.iter_mut().find(|entry| entry.address == gateway).unwrap();
+    (entry.mac, entry.updated_age) = (Some(mac), Some(60.0));
+}
+
 fn point_to_self(evidence: &mut Evidence, plan: &Plan, node: u8) {
     let own = plan.node_ip(plan.own);
     entry_of(tables(evidence), node).destination = Some(own);
+}
+
+const WRONG: MacAddress = MacAddress([2, 0, 0, 0, 0xbb, 0xbb]);
+
+fn replace_mac(evidence: &mut Evidence, plan: &Plan) {
+    set_neighbour(tables(evidence), plan, plan.hit(), WRONG);
+    lose_after_overlay(evidence, plan, 1);
 }
 
 #[test]
@@ -78,6 +92,76 @@ fn every_fdb_entry_points_to_this_node() {
             .collect();
         assert_eq!(told(&diagnosis), expected, "{plan:?}");
         assert!(!evidence.roles.uplinks.contains(&LO), "the way to oneself is no uplink");
+    }
+}
+
+#[test]
+fn a_neighbour_entry_with_a_mac_that_the_fdb_does_not_know() {
+    for plan in plans(&[2, 3, 5]) {
+        let mut evidence = plan.evidence();
+        replace_mac(&mut evidence, &plan);
+        let diagnosis = judge(&mut evidence);
+        let expected = format!("neigh-mac-not-in-fdb {}", plan.hit_cidr());
+        assert_eq!(told(&diagnosis), [expected], "{plan:?}");
+        let subject = &diagnosis.findings[0].subject;
+        assert_eq!(subject.peer, Some(plan.node_ip(plan.hit())), "by the FDB entry left over");
+        let known = plan.seconds > 0.0 || plan.pass == Pass::PeersFile;
+        assert_eq!(subject.vtep_mac, known.then(|| mac(plan.hit())), "{plan:?}");
+        let broken = diagnosis.peers.iter().filter(|peer| peer.state == PeerState::Broken);
+        assert_eq!(broken.count(), 1);
+    }
+}
+
+#[test]
+fn both_peers_have_a_wrong_neighbour_entry() {
+    for plan in plans(&[3]) {
+        let mut evidence = plan.evidence();
+        for node in plan.peers() {
+            set_neighbour(tables(&mut evidence), &plan, node, MacAddress([2, 0, 0, 0, 0xbb, node]));
+        }
+        evidence.traffic = None;
+        let expected = [0, 2].map(|node| format!("neigh-mac-not-in-fdb {}", plan.cidr(node)));
+        assert_eq!(told(&judge(&mut evidence)), expected, "{plan:?}");
+    }
+}
+
+#[test]
+fn a_missing_fdb_entry_beside_one_that_is_left_over_of_another_peer() {
+    // One peer lost its FDB entry, the other its neighbour entry: the FDB entry that no neighbour
+    // uses belongs to the other. Only intent or packets tell.
+    for plan in plans(&[3]) {
+        let mut evidence = plan.evidence();
+        let other = plan.cidr(0).network();
+        tables(&mut evidence).neighbours.retain(|entry| entry.address != other);
+        tables(&mut evidence).fdb.retain(|entry| entry.mac != mac(plan.hit()));
+        lose_after_overlay(&mut evidence, &plan, 1);
+        let diagnosis = judge(&mut evidence);
+        let neighbour = format!("neigh-entry-missing {}", plan.cidr(0));
+        if plan.pass == Pass::PeersFile || plan.seconds > 0.0 {
+            let fdb = format!("fdb-entry-missing {}", plan.hit_cidr());
+            assert_eq!(told(&diagnosis), [fdb, neighbour], "{plan:?}");
+        } else {
+            assert_eq!(told(&diagnosis), [neighbour], "{plan:?}");
+            let line = "whether the neighbour entry or the FDB entry of 10.244.2.0/24 is wrong";
+            assert!(diagnosis.unseen.iter().any(|it| it.starts_with(line)), "{diagnosis:?}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_fdb_entry_of_a_peer_that_changed_its_mac_once() {
+    // Its old entry is still there, and its neighbour entry has the new MAC: a peers file or its
+    // own packets say that the new one is right.
+    for plan in plans(&[2, 3]) {
+        let mut evidence = plan.evidence();
+        let entries = &mut tables(&mut evidence).fdb;
+        entries.retain(|entry| entry.mac != mac(plan.hit()));
+        entries.push(fdb(mac(90), plan.node_ip(plan.hit())));
+        lose_after_overlay(&mut evidence, &plan, 1);
+        let known = plan.pass == Pass::PeersFile || plan.seconds > 0.0;
+        let code = if known { "fdb-entry-missing" } else { "neigh-mac-not-in-fdb" };
+        let expected = format!("{code} {}", plan.hit_cidr());
+        assert_eq!(told(&judge(&mut evidence)), [expected], "{plan:?}");
     }
 }
 
