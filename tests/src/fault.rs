@@ -14,6 +14,7 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod neigh_entry_missing;
+mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -148,6 +149,7 @@ pub fn all() -> Vec<Fault> {
         fdb_entry_to_self::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
         neigh_mac_not_in_fdb::FAULTS.as_slice(),
+        neigh_entry_wrong_peer::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()
@@ -286,6 +288,11 @@ impl Drop for Injection {
 /// Victim and peer of a site.
 fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
+}
+
+/// A node that is neither victim nor peer.
+fn third(plan: &Plan, site: Site) -> Option<&Node> {
+    plan.others(site.victim).into_iter().find(|it| *it != site.peer).map(|it| &plan.nodes[it])
 }
 
 #[cfg(test)]

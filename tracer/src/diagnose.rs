@@ -20,6 +20,7 @@ mod ignore;
 mod impact;
 mod merge;
 mod neigh_entry_missing;
+mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod peers;
 mod pod_route_blackholed;
@@ -59,7 +60,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -76,6 +77,7 @@ const RULES: [Rule; 18] = [
     fdb_entry_missing::RULE,
     fdb_entry_to_self::RULE,
     neigh_mac_not_in_fdb::RULE,
+    neigh_entry_wrong_peer::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -1,12 +1,8 @@
 //! The route to a peer's pod CIDR leads to the bridge of the node's own pods, or to another peer,
 //! which hands the packets on.
 
-use super::{Fault, PLAIN, Reach, Severity, pair};
-use crate::{
-    flannel,
-    plan::{Node, Plan, Site},
-    script::Script,
-};
+use super::{Fault, PLAIN, Reach, Severity, pair, third};
+use crate::{flannel, script::Script};
 
 const MODEL: Fault = Fault {
     name: "pod-route-wrong-device",
@@ -44,8 +40,3 @@ pub(super) const FAULTS: [Fault; 2] = [
         ..MODEL
     },
 ];
-
-/// A node that is neither victim nor peer.
-fn third(plan: &Plan, site: Site) -> Option<&Node> {
-    plan.others(site.victim).into_iter().find(|it| *it != site.peer).map(|it| &plan.nodes[it])
-}

@@ -1,7 +1,7 @@
 //! Entries of neighbour table and FDB that are there and wrong, and what resembles them.
 
 use super::super::{
-    PeerState, Severity,
+    PeerState, Severity, SubjectKind, exit_status,
     testing::{LO, OVERLAY, PASSES, Pass, Plan, fdb, judge, mac, peer_traffic, tables, told},
 };
 use crate::evidence::{Evidence, FdbEntry, Losses, MacAddress, StageCounts, Tables};
@@ -58,6 +58,13 @@ const WRONG: MacAddress = MacAddress([2, 0, 0, 0, 0xbb, 0xbb]);
 fn replace_mac(evidence: &mut Evidence, plan: &Plan) {
     set_neighbour(tables(evidence), plan, plan.hit(), WRONG);
     lose_after_overlay(evidence, plan, 1);
+}
+
+/// The neighbour entry of the hit peer gets the MAC of the first one.
+fn take_mac_of_another(evidence: &mut Evidence, plan: &Plan) -> u8 {
+    let other = plan.peers().next().unwrap();
+    set_neighbour(tables(evidence), plan, plan.hit(), mac(other));
+    other
 }
 
 #[test]
@@ -162,6 +169,61 @@ fn a_missing_fdb_entry_of_a_peer_that_changed_its_mac_once() {
         let code = if known { "fdb-entry-missing" } else { "neigh-mac-not-in-fdb" };
         let expected = format!("{code} {}", plan.hit_cidr());
         assert_eq!(told(&judge(&mut evidence)), [expected], "{plan:?}");
+    }
+}
+
+#[test]
+fn a_neighbour_entry_with_the_mac_of_another_peer() {
+    for plan in plans(&[3, 5]) {
+        let mut evidence = plan.evidence();
+        take_mac_of_another(&mut evidence, &plan);
+        let diagnosis = judge(&mut evidence);
+        let expected = format!("neigh-entry-wrong-peer {}", plan.hit_cidr());
+        assert_eq!(told(&diagnosis), [expected], "{plan:?}");
+        assert_eq!(diagnosis.findings[0].severity, Severity::Warning);
+        assert_eq!(exit_status(&diagnosis, &evidence, Severity::Warning), 1);
+        let subject = &diagnosis.findings[0].subject;
+        assert_eq!(subject.vtep_mac.filter(|it| *it != mac(plan.hit())), None, "{plan:?}");
+        let known = plan.seconds > 0.0 || plan.pass == Pass::PeersFile;
+        assert_eq!(subject.peer, known.then(|| plan.node_ip(plan.hit())), "{plan:?}");
+        let broken = diagnosis.peers.iter().any(|peer| peer.state == PeerState::Broken);
+        assert!(!broken, "everything works: {plan:?}");
+    }
+}
+
+#[test]
+fn packets_tell_whose_neighbour_entry_has_the_mac_of_another_whatever_the_ages() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let other = take_mac_of_another(&mut evidence, &plan);
+    // Answers take the detour: they come from the other node, with its MAC.
+    let node = plan.node_ip(other);
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.outer_source, traffic.inner_source_mac) = (Some(node), Some(mac(other)));
+    for entry in &mut tables(&mut evidence).neighbours {
+        entry.updated_age = Some(1000.0);
+    }
+    let hit = format!("neigh-entry-wrong-peer {}", plan.hit_cidr());
+    assert_eq!(told(&judge(&mut evidence)), [hit]);
+    evidence.traffic = None;
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), ["neigh-entry-wrong-peer flannel.1"]);
+    assert_eq!(diagnosis.findings[0].subject.kind, SubjectKind::Interface);
+}
+
+#[test]
+fn two_peers_that_really_have_one_mac_are_no_wrong_neighbour_entry() {
+    for plan in plans(&[3]) {
+        let mut evidence = plan.evidence();
+        let other = take_mac_of_another(&mut evidence, &plan);
+        tables(&mut evidence).fdb.retain(|entry| entry.mac != mac(plan.hit()));
+        for peer in &mut evidence.intent.peers {
+            peer.vtep_mac = Some(mac(other));
+        }
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), [""; 0], "{plan:?}");
+        let line = "which of 10.244.0.0/24 and 10.244.2.0/24 has the MAC";
+        assert!(diagnosis.unseen.iter().any(|it| it.starts_with(line)), "{diagnosis:?}");
     }
 }
 
