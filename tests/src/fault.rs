@@ -20,10 +20,12 @@ mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
+mod vtep_source_address_lost;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    lan,
     plan::{Node, Plan, Site},
     script::{Script, run_all},
 };
@@ -150,6 +152,7 @@ pub fn all() -> Vec<Fault> {
         neigh_entry_missing::FAULTS.as_slice(),
         neigh_mac_not_in_fdb::FAULTS.as_slice(),
         neigh_entry_wrong_peer::FAULTS.as_slice(),
+        vtep_source_address_lost::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()
@@ -288,6 +291,22 @@ impl Drop for Injection {
 /// Victim and peer of a site.
 fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
+}
+
+/// The others have forgotten the victim's MAC on the LAN, and ask for it anew.
+fn forgotten(plan: &Plan, site: Site) -> Vec<Script> {
+    on_others(plan, site, lan::forget)
+}
+
+/// The others have just heard of the victim, and ask for its MAC on the LAN only after a while.
+fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
+    on_others(plan, site, lan::remember)
+}
+
+fn on_others(plan: &Plan, site: Site, line: fn(&Node, &Node) -> String) -> Vec<Script> {
+    let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
+    let victim = &plan.nodes[site.victim];
+    others.map(|node| Script::ip(&node.namespace, [line(node, victim)])).collect()
 }
 
 /// A node that is neither victim nor peer.

@@ -40,6 +40,7 @@ mod unexplained_loss;
 mod unmapped;
 mod unseen;
 mod verdict;
+mod vtep_source_address_lost;
 
 use std::net::IpAddr;
 
@@ -60,7 +61,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 20] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -78,6 +79,7 @@ const RULES: [Rule; 19] = [
     fdb_entry_to_self::RULE,
     neigh_mac_not_in_fdb::RULE,
     neigh_entry_wrong_peer::RULE,
+    vtep_source_address_lost::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -8,3 +8,4 @@ mod injections;
 mod lookalikes;
 mod properties;
 mod routes;
+mod underlay;

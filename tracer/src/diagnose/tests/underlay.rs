@@ -1,0 +1,125 @@
+//! The node's own end of the tunnel and what lies below it: source address, uplinks, the nodes of
+//! the peers, the tunnel's port, the kernel.
+
+use super::super::{
+    PeerState, Severity, exit_status,
+    testing::{PASSES, Pass, Plan, UPLINK, address, judge, link, peer_traffic, tables, told, via},
+};
+use crate::evidence::{Evidence, Losses, StageCounts};
+
+const OTHER: u32 = 30;
+
+fn plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for pass in PASSES {
+        for nodes in [2, 3, 5] {
+            for seconds in [0.0, 5.0] {
+                plans.push(Plan { seconds, ..Plan::of(nodes, pass) });
+            }
+        }
+    }
+    plans
+}
+
+/// Packets of some peers pass the overlay device and never reach the uplink.
+fn lose_beyond_overlay(evidence: &mut Evidence, plan: &Plan, peers: impl Iterator<Item = u8>) {
+    for node in peers {
+        if let Some(traffic) = peer_traffic(evidence, plan.cidr(node)) {
+            let counts = |packets| StageCounts {
+                pod_out: packets,
+                overlay_out: packets,
+                ..StageCounts::default()
+            };
+            (traffic.packets, traffic.early) = (counts(40), counts(20));
+            traffic.lost = Losses { overlay_to_wire: 40, ..Losses::default() };
+            traffic.lost_early = Losses { overlay_to_wire: 20, ..Losses::default() };
+            traffic.asking_out = 0;
+            (traffic.outer_source, traffic.inner_source_mac) = (None, None);
+        }
+    }
+}
+
+/// The kernel removes the routes of a device that goes down, or that loses its last address.
+fn remove_uplink_routes(evidence: &mut Evidence) {
+    tables(evidence)
+        .routes
+        .retain(|route| route.next_hops.iter().all(|hop| hop.ifindex != Some(UPLINK)));
+}
+
+fn remove_uplink_address(evidence: &mut Evidence, plan: &Plan) {
+    tables(evidence).addresses.retain(|address| address.ifindex != UPLINK);
+    remove_uplink_routes(evidence);
+    lose_beyond_overlay(evidence, plan, plan.peers());
+}
+
+/// Everything is broken, by one finding about one device.
+fn assert_breaks_all(fault: impl Fn(&mut Evidence, &Plan), code: &str, device: &str) {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        fault(&mut evidence, &plan);
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), [format!("{code} {device}")], "{plan:?}");
+        let finding = &diagnosis.findings[0];
+        assert_eq!(finding.severity, Severity::Critical);
+        assert_eq!(finding.subject.interface.as_deref(), Some(device));
+        assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken), "{plan:?}");
+        assert_eq!(exit_status(&diagnosis, &evidence, Severity::Critical), 1);
+    }
+}
+
+#[test]
+fn a_tunnel_whose_source_address_is_gone() {
+    assert_breaks_all(remove_uplink_address, "vtep-source-address-lost", "flannel.1");
+    // The peers have not noticed yet, and go on sending.
+    let while_peers_send = |evidence: &mut Evidence, plan: &Plan| {
+        remove_uplink_address(evidence, plan);
+        for peer in evidence.traffic.iter_mut().flat_map(|traffic| &mut traffic.peers) {
+            (peer.packets.wire_in, peer.early.wire_in) = (30, 15);
+            (peer.lost.wire_to_overlay, peer.lost_early.wire_to_overlay) = (30, 15);
+        }
+    };
+    assert_breaks_all(while_peers_send, "vtep-source-address-lost", "flannel.1");
+}
+
+#[test]
+fn a_tunnel_whose_source_address_was_replaced() {
+    let replace = |evidence: &mut Evidence, plan: &Plan| {
+        remove_uplink_address(evidence, plan);
+        let own = plan.node_ip(77).to_string();
+        let lan = format!("192.168.{}.0/24", plan.lan).parse().unwrap();
+        let tables = tables(evidence);
+        tables.addresses.push(address(UPLINK, &own, 24));
+        tables.routes.push(via(lan, None, UPLINK));
+        tables.routes.push(via("0.0.0.0/0".parse().unwrap(), Some(plan.gateway()), UPLINK));
+    };
+    assert_breaks_all(replace, "vtep-source-address-lost", "flannel.1");
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    replace(&mut evidence, &plan);
+    let lines = &judge(&mut evidence).findings[0].evidence;
+    assert!(lines[1].contains("eth0") && lines[1].contains("192.168.77.87"), "{lines:?}");
+}
+
+#[test]
+fn a_source_address_that_moved_to_another_device_is_healthy() {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        for address in &mut tables(&mut evidence).addresses {
+            if address.ifindex == UPLINK {
+                address.ifindex = OTHER;
+            }
+        }
+        tables(&mut evidence).links.push(link(OTHER, "br0", Some("bridge")));
+        tables(&mut evidence).links.iter_mut().for_each(|link| {
+            if link.index == UPLINK {
+                link.master = Some(OTHER);
+            }
+        });
+        for route in &mut tables(&mut evidence).routes {
+            for hop in route.next_hops.iter_mut().filter(|hop| hop.ifindex == Some(UPLINK)) {
+                hop.ifindex = Some(OTHER);
+            }
+        }
+        assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
+}
