@@ -20,6 +20,7 @@ mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
+mod uplink_down;
 mod vtep_source_address_lost;
 
 use anyhow::{Context as _, Result, bail};
@@ -153,6 +154,7 @@ pub fn all() -> Vec<Fault> {
         neigh_mac_not_in_fdb::FAULTS.as_slice(),
         neigh_entry_wrong_peer::FAULTS.as_slice(),
         vtep_source_address_lost::FAULTS.as_slice(),
+        uplink_down::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()

@@ -14,6 +14,7 @@ mod node_joined;
 mod node_left;
 mod one_way_udp;
 mod policy_rules;
+mod second_card;
 mod second_vxlan;
 mod single_node;
 mod stale_fdb;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<LookAlike> {
         one_way_udp::LOOK_ALIKES.as_slice(),
         metallb_announces::LOOK_ALIKES.as_slice(),
         stale_fdb::LOOK_ALIKES.as_slice(),
+        second_card::LOOK_ALIKES.as_slice(),
         fresh_node::LOOK_ALIKES.as_slice(),
         jumbo_uplink::LOOK_ALIKES.as_slice(),
         second_vxlan::LOOK_ALIKES.as_slice(),

@@ -39,6 +39,7 @@ mod tunnel_one_way;
 mod unexplained_loss;
 mod unmapped;
 mod unseen;
+mod uplink_down;
 mod verdict;
 mod vtep_source_address_lost;
 
@@ -61,7 +62,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -80,6 +81,7 @@ const RULES: [Rule; 20] = [
     neigh_mac_not_in_fdb::RULE,
     neigh_entry_wrong_peer::RULE,
     vtep_source_address_lost::RULE,
+    uplink_down::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -3,9 +3,12 @@
 
 use super::super::{
     PeerState, Severity, exit_status,
-    testing::{PASSES, Pass, Plan, UPLINK, address, judge, link, peer_traffic, tables, told, via},
+    testing::{
+        OVERLAY, PASSES, Pass, Plan, UPLINK, address, judge, link, neighbour, peer_traffic, tables,
+        told, via,
+    },
 };
-use crate::evidence::{Evidence, Losses, StageCounts};
+use crate::evidence::{Evidence, Losses, MacAddress, Neighbour, NeighbourState, StageCounts};
 
 const OTHER: u32 = 30;
 
@@ -50,6 +53,33 @@ fn remove_uplink_address(evidence: &mut Evidence, plan: &Plan) {
     tables(evidence).addresses.retain(|address| address.ifindex != UPLINK);
     remove_uplink_routes(evidence);
     lose_beyond_overlay(evidence, plan, plan.peers());
+}
+
+fn set_uplink_down(evidence: &mut Evidence, plan: &Plan) {
+    let uplink = tables(evidence).links.iter_mut().find(|link| link.index == UPLINK).unwrap();
+    (uplink.up, uplink.lower_up) = (false, false);
+    remove_uplink_routes(evidence);
+    tables(evidence).neighbours.retain(|entry| entry.ifindex != UPLINK);
+    lose_beyond_overlay(evidence, plan, plan.peers());
+}
+
+/// Without carrier routes and addresses stay, and every peer's node keeps silent.
+fn take_carrier(evidence: &mut Evidence, plan: &Plan) {
+    let uplink = tables(evidence).links.iter_mut().find(|link| link.index == UPLINK).unwrap();
+    uplink.lower_up = false;
+    for node in plan.peers() {
+        set_node_entry(evidence, plan, node, NeighbourState::Failed, 5.0);
+    }
+    lose_beyond_overlay(evidence, plan, plan.peers());
+}
+
+/// Writes the uplink's neighbour entry for a peer's node.
+fn set_node_entry(evidence: &mut Evidence, plan: &Plan, node: u8, state: NeighbourState, age: f64) {
+    let node = plan.node_ip(node);
+    let entry = neighbour(UPLINK, node, MacAddress([2, 9, 9, 9, 9, 1]));
+    let mac = entry.mac.filter(|_| state.is_valid());
+    tables(evidence).neighbours.retain(|it| it.ifindex != UPLINK || it.address != node);
+    tables(evidence).neighbours.push(Neighbour { mac, state, updated_age: Some(age), ..entry });
 }
 
 /// Everything is broken, by one finding about one device.
@@ -122,4 +152,52 @@ fn a_source_address_that_moved_to_another_device_is_healthy() {
         }
         assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
     }
+}
+
+#[test]
+fn an_uplink_that_is_down_or_has_no_carrier() {
+    assert_breaks_all(set_uplink_down, "uplink-down", "eth0");
+    assert_breaks_all(take_carrier, "uplink-down", "eth0");
+}
+
+#[test]
+fn an_uplink_that_is_down_and_took_its_address_with_it() {
+    let fault = |evidence: &mut Evidence, plan: &Plan| {
+        set_uplink_down(evidence, plan);
+        remove_uplink_address(evidence, plan);
+    };
+    assert_breaks_all(fault, "uplink-down", "eth0");
+}
+
+#[test]
+fn an_uplink_that_is_down_while_another_leads_to_the_default_gateway() {
+    let fault = |evidence: &mut Evidence, plan: &Plan| {
+        set_uplink_down(evidence, plan);
+        let tables = tables(evidence);
+        tables.links.push(link(OTHER, "wlan0", None));
+        tables.addresses.push(address(OTHER, "172.20.0.5", 24));
+        let gateway = "172.20.0.1".parse().ok();
+        tables.routes.push(via("0.0.0.0/0".parse().unwrap(), gateway, OTHER));
+    };
+    assert_breaks_all(fault, "uplink-down", "eth0");
+}
+
+#[test]
+fn a_device_that_no_peer_is_behind_may_be_down() {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        let tables = tables(&mut evidence);
+        // The tunnel is bound to a card without a cable, and sends by the other.
+        let mut spare = link(OTHER, "eth1", None);
+        spare.lower_up = false;
+        tables.links.push(spare);
+        tables.addresses.push(address(OTHER, "172.20.0.5", 24));
+        let overlay = tables.links.iter_mut().find(|link| link.index == OVERLAY).unwrap();
+        overlay.vxlan.as_mut().unwrap().link = Some(OTHER);
+        assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
+    let lone = Plan { seconds: 0.0, ..Plan::of(1, Pass::SubnetEnv) };
+    let mut evidence = lone.evidence();
+    set_uplink_down(&mut evidence, &lone);
+    assert_eq!(told(&judge(&mut evidence)), [""; 0], "nobody is there to be reached");
 }
