@@ -19,6 +19,9 @@ const FINE: i32 = 0;
 /// The exit status for a node with findings.
 const FINDINGS: i32 = 1;
 
+/// The codes that say where packets end, and not why.
+const NAMES_NO_CAUSE: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
+
 /// A fault at its site, and what everybody must say about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Injected<'a> {
@@ -175,7 +178,9 @@ impl Injected<'_> {
         ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
         names_peer(self.plan, victim, finding)?;
         has_words(finding)?;
-        ensure!(finding["confidence"] == "likely", "is certain of it");
+        let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };
+        let told = text(finding, "confidence")?;
+        ensure!(told == confidence, "is {told} of it, not {confidence}");
         status(answer, FINDINGS)?;
         for (key, state) in peer_states(answer)? {
             let is_victim = key == subnet(self.plan, victim);

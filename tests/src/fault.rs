@@ -16,6 +16,7 @@ mod flannel_mac_rewritten;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
+mod peer_node_unreachable;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
@@ -155,6 +156,7 @@ pub fn all() -> Vec<Fault> {
         neigh_entry_wrong_peer::FAULTS.as_slice(),
         vtep_source_address_lost::FAULTS.as_slice(),
         uplink_down::FAULTS.as_slice(),
+        peer_node_unreachable::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()

@@ -3,6 +3,7 @@
 
 mod closed_ports;
 mod cluster_blackhole;
+mod dead_lan_host;
 mod default_route_elsewhere;
 mod direct_routing;
 mod flannel_nftables;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<LookAlike> {
         one_way_udp::LOOK_ALIKES.as_slice(),
         metallb_announces::LOOK_ALIKES.as_slice(),
         stale_fdb::LOOK_ALIKES.as_slice(),
+        dead_lan_host::LOOK_ALIKES.as_slice(),
         second_card::LOOK_ALIKES.as_slice(),
         fresh_node::LOOK_ALIKES.as_slice(),
         jumbo_uplink::LOOK_ALIKES.as_slice(),

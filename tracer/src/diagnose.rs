@@ -22,6 +22,7 @@ mod merge;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
+mod peer_node_unreachable;
 mod peers;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -62,7 +63,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 22] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -82,6 +83,7 @@ const RULES: [Rule; 21] = [
     neigh_entry_wrong_peer::RULE,
     vtep_source_address_lost::RULE,
     uplink_down::RULE,
+    peer_node_unreachable::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -1,6 +1,8 @@
 //! The node's own end of the tunnel and what lies below it: source address, uplinks, the nodes of
 //! the peers, the tunnel's port, the kernel.
 
+use std::net::IpAddr;
+
 use super::super::{
     PeerState, Severity, exit_status,
     testing::{
@@ -200,4 +202,62 @@ fn a_device_that_no_peer_is_behind_may_be_down() {
     let mut evidence = lone.evidence();
     set_uplink_down(&mut evidence, &lone);
     assert_eq!(told(&judge(&mut evidence)), [""; 0], "nobody is there to be reached");
+}
+
+#[test]
+fn a_peer_whose_node_does_not_answer() {
+    for plan in plans() {
+        for (state, age) in [(NeighbourState::Failed, 0.0), (NeighbourState::Incomplete, 2.0)] {
+            let mut evidence = plan.evidence();
+            set_node_entry(&mut evidence, &plan, plan.hit(), state, age);
+            lose_beyond_overlay(&mut evidence, &plan, [plan.hit()].into_iter());
+            let diagnosis = judge(&mut evidence);
+            let expected = format!("peer-node-unreachable-l2 {}", plan.hit_cidr());
+            assert_eq!(told(&diagnosis), [expected], "{plan:?}");
+            let finding = &diagnosis.findings[0];
+            assert_eq!(finding.subject.peer, Some(plan.node_ip(plan.hit())));
+            assert_eq!(finding.severity, Severity::Critical);
+        }
+    }
+}
+
+#[test]
+fn a_peer_whose_node_is_asked_anew_all_the_time() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    set_node_entry(&mut evidence, &plan, plan.hit(), NeighbourState::Incomplete, 0.01);
+    lose_beyond_overlay(&mut evidence, &plan, [plan.hit()].into_iter());
+    let expected = format!("peer-node-unreachable-l2 {}", plan.hit_cidr());
+    assert_eq!(told(&judge(&mut evidence)), [expected]);
+}
+
+#[test]
+fn a_peer_with_direct_routing_whose_node_does_not_answer() {
+    for pass in PASSES {
+        let plan = Plan { seconds: 0.0, ..Plan::of(3, pass) };
+        let mut evidence = plan.evidence();
+        let node = plan.node_ip(plan.hit());
+        let tables = tables(&mut evidence);
+        tables.routes.retain(|route| route.destination != plan.hit_cidr());
+        tables.routes.push(via(plan.hit_cidr(), Some(node), UPLINK));
+        set_node_entry(&mut evidence, &plan, plan.hit(), NeighbourState::Failed, 1.0);
+        let expected = format!("peer-node-unreachable-l2 {}", plan.hit_cidr());
+        assert_eq!(told(&judge(&mut evidence)), [expected], "{pass:?}");
+    }
+}
+
+#[test]
+fn nodes_that_are_just_being_asked_for_and_failed_entries_of_others_are_healthy() {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        set_node_entry(&mut evidence, &plan, plan.hit(), NeighbourState::Incomplete, 0.01);
+        for state in [NeighbourState::Failed, NeighbourState::Incomplete] {
+            // A host of the LAN that is no node, and another device's view of a node.
+            set_node_entry(&mut evidence, &plan, 90, state, 60.0);
+            let node: IpAddr = plan.node_ip(plan.hit());
+            let entry = neighbour(OTHER, node, MacAddress([2, 9, 9, 9, 9, 1]));
+            tables(&mut evidence).neighbours.push(Neighbour { mac: None, state, ..entry });
+        }
+        assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
 }
