@@ -13,6 +13,7 @@ mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
+mod flannel_wrong_interface;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
@@ -157,6 +158,7 @@ pub fn all() -> Vec<Fault> {
         vtep_source_address_lost::FAULTS.as_slice(),
         uplink_down::FAULTS.as_slice(),
         peer_node_unreachable::FAULTS.as_slice(),
+        flannel_wrong_interface::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()

@@ -1,5 +1,7 @@
 //! What flanneld writes into a node: the overlay device, and three entries for each peer.
 
+use std::net::Ipv4Addr;
+
 use crate::{
     lan::up,
     plan::{Mac, Node, Plan},
@@ -9,6 +11,12 @@ use crate::{
 /// The overlay device with its address, up; IPv6 stays enabled, as on real nodes.
 #[must_use]
 pub fn device(plan: &Plan, node: &Node) -> Vec<String> {
+    device_at(plan, node, node.ip, &node.uplink)
+}
+
+/// The overlay device, sending from another address and bound to another device.
+#[must_use]
+pub fn device_at(plan: &Plan, node: &Node, local: Ipv4Addr, lower: &str) -> Vec<String> {
     let overlay = plan.overlay();
     vec![
         format!(
@@ -17,8 +25,8 @@ pub fn device(plan: &Plan, node: &Node) -> Vec<String> {
             node.vtep_mac,
             plan.pod_mtu(),
             plan.vni,
-            node.ip,
-            node.uplink,
+            local,
+            lower,
             plan.port
         ),
         format!("addr add {}/32 dev {overlay}", node.flannel_ip()),

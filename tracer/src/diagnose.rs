@@ -15,6 +15,7 @@ mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
+mod flannel_wrong_interface;
 mod flow;
 mod ignore;
 mod impact;
@@ -63,7 +64,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 22] = [
+const RULES: [Rule; 23] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -84,6 +85,7 @@ const RULES: [Rule; 22] = [
     vtep_source_address_lost::RULE,
     uplink_down::RULE,
     peer_node_unreachable::RULE,
+    flannel_wrong_interface::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

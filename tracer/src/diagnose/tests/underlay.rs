@@ -261,3 +261,46 @@ fn nodes_that_are_just_being_asked_for_and_failed_entries_of_others_are_healthy(
         assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
     }
 }
+
+/// The tunnel is bound to a second card and sends from its address.
+fn bind_to_second_card(evidence: &mut Evidence, local: &str, length: u8) {
+    let tables = tables(evidence);
+    tables.links.push(link(OTHER, "eth1", None));
+    tables.addresses.push(address(OTHER, local, length));
+    let overlay = tables.links.iter_mut().find(|link| link.index == OVERLAY).unwrap();
+    let vxlan = overlay.vxlan.as_mut().unwrap();
+    (vxlan.link, vxlan.local) = (Some(OTHER), local.parse().ok());
+}
+
+#[test]
+fn a_tunnel_that_is_bound_to_a_device_by_which_no_peer_is_reached() {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        bind_to_second_card(&mut evidence, "10.0.2.15", 24);
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), ["flannel-wrong-interface flannel.1"], "{plan:?}");
+        assert_eq!(diagnosis.findings[0].severity, Severity::Warning);
+        assert!(diagnosis.findings[0].remedy[0].contains("--iface=eth0"));
+        assert!(diagnosis.peers.iter().all(|peer| peer.state != PeerState::Broken));
+    }
+}
+
+#[test]
+fn a_tunnel_bound_to_one_of_several_uplinks_is_healthy() {
+    for plan in plans().into_iter().filter(|plan| plan.nodes > 2) {
+        let mut evidence = plan.evidence();
+        bind_to_second_card(&mut evidence, "10.0.2.15", 24);
+        let node = plan.node_ip(plan.hit());
+        tables(&mut evidence).routes.push(via(node.into(), None, OTHER));
+        assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
+}
+
+#[test]
+fn a_tunnel_that_sends_from_a_routed_host_address_is_healthy() {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        bind_to_second_card(&mut evidence, "10.255.0.1", 32);
+        assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
+}
