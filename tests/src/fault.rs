@@ -24,6 +24,7 @@ mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
 mod uplink_down;
 mod vtep_source_address_lost;
+mod vxlan_port_taken;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -159,6 +160,7 @@ pub fn all() -> Vec<Fault> {
         uplink_down::FAULTS.as_slice(),
         peer_node_unreachable::FAULTS.as_slice(),
         flannel_wrong_interface::FAULTS.as_slice(),
+        vxlan_port_taken::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()

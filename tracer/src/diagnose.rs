@@ -44,6 +44,7 @@ mod unseen;
 mod uplink_down;
 mod verdict;
 mod vtep_source_address_lost;
+mod vxlan_port_taken;
 
 use std::net::IpAddr;
 
@@ -64,7 +65,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 24] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -86,6 +87,7 @@ const RULES: [Rule; 23] = [
     uplink_down::RULE,
     peer_node_unreachable::RULE,
     flannel_wrong_interface::RULE,
+    vxlan_port_taken::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

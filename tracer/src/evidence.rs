@@ -22,7 +22,7 @@ pub use self::{
     stage::{Stage, StageCounts, StagePair},
     tables::{
         Address, FdbEntry, Link, Neighbour, NeighbourState, NextHop, Origin, Route, RouteAnswer,
-        RouteKind, RouteOutcome, Rule, Tables, Vxlan,
+        RouteKind, RouteOutcome, Rule, Tables, UdpSocket, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,

@@ -8,9 +8,18 @@ use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
     evidence::{
         Evidence, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
+        UdpSocket,
     },
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
 };
+
+/// What holds the UDP port of the tunnel in place of the overlay device.
+pub(super) enum PortHolder<'a> {
+    /// A VXLAN device that shares it with nobody.
+    Device(&'a Link),
+    /// A socket of something else, bound to this address.
+    Socket(IpAddr),
+}
 
 /// One node's evidence and who is who in it.
 pub(super) struct Case<'a> {
@@ -42,17 +51,33 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// A VXLAN device of another plugin that is up on the UDP port of an overlay device that is
-    /// down, and keeps it from coming up. flannel's own IPv6 twin has a socket of its own.
-    pub(super) fn port_holder(&self) -> Option<&'a Link> {
+    /// What holds the UDP port of an overlay device that is down, and keeps it from coming up.
+    ///
+    /// VXLAN devices of the same settings share one socket; one that takes its parameters from
+    /// metadata (`external`) does not (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add, Linux 6.18).
+    /// While a device that shares has the port, its socket cannot be told from a stranger's.
+    pub(super) fn port_holder(&self) -> Option<PortHolder<'a>> {
         let overlay = self.topology.overlay.filter(|overlay| !overlay.up)?;
-        let port = overlay.vxlan.as_ref()?.port;
-        self.topology.tables?.links.iter().find(|other| {
-            other.index != overlay.index
-                && other.up
-                && other.vxlan.as_ref().is_some_and(|vxlan| vxlan.port == port)
-                && !other.name.starts_with("flannel")
-        })
+        let own = overlay.vxlan.as_ref()?;
+        let tables = self.topology.tables?;
+        let others = || {
+            let links = tables.links.iter().filter(|it| it.index != overlay.index && it.up);
+            links.filter_map(|it| {
+                Some((it, it.vxlan.as_ref().filter(|vxlan| vxlan.port == own.port)?))
+            })
+        };
+        if let Some((holder, _)) = others().find(|(_, vxlan)| vxlan.external != own.external) {
+            return Some(PortHolder::Device(holder));
+        }
+        let is_ipv4 = own.local.is_none_or(|local| local.is_ipv4());
+        let collides = |socket: &&UdpSocket| {
+            let is_same_family = socket.address.is_ipv4() == is_ipv4;
+            socket.port == own.port && (is_same_family || !socket.v6_only)
+        };
+        let is_shared =
+            others().any(|(_, vxlan)| vxlan.local.is_none_or(|local| local.is_ipv4()) == is_ipv4);
+        let socket = tables.udp_sockets.iter().find(collides).filter(|_| !is_shared)?;
+        Some(PortHolder::Socket(socket.address))
     }
 
     /// Why the tables were read but cannot be judged: a fault of the overlay device that has no
@@ -60,10 +85,7 @@ impl<'a> Case<'a> {
     pub(super) fn not_judged(&self) -> Option<String> {
         let overlay = self.topology.overlay?;
         let name = &overlay.name;
-        let because = if let Some(holder) = self.port_holder() {
-            let port = overlay.vxlan.as_ref()?.port;
-            format!("{name} is down while {} holds its UDP port {port}", holder.name)
-        } else if overlay.up && self.topology.overlay_addresses().next().is_none() {
+        let because = if overlay.up && self.topology.overlay_addresses().next().is_none() {
             format!("{name} has no address; `ip address show dev {name}` shows what it has")
         } else {
             return None;

@@ -3,14 +3,19 @@
 
 use std::net::IpAddr;
 
-use super::super::{
-    PeerState, Severity, exit_status,
-    testing::{
-        OVERLAY, PASSES, Pass, Plan, UPLINK, address, judge, link, neighbour, peer_traffic, tables,
-        told, via,
+use super::{
+    super::{
+        PeerState, Severity, exit_status,
+        testing::{
+            OVERLAY, PASSES, Pass, Plan, UPLINK, address, judge, link, neighbour, peer_traffic,
+            tables, told, via,
+        },
     },
+    injections::down_overlay,
 };
-use crate::evidence::{Evidence, Losses, MacAddress, Neighbour, NeighbourState, StageCounts};
+use crate::evidence::{
+    Evidence, Losses, MacAddress, Neighbour, NeighbourState, StageCounts, UdpSocket, Vxlan,
+};
 
 const OTHER: u32 = 30;
 
@@ -302,5 +307,64 @@ fn a_tunnel_that_sends_from_a_routed_host_address_is_healthy() {
         let mut evidence = plan.evidence();
         bind_to_second_card(&mut evidence, "10.255.0.1", 32);
         assert_eq!(told(&judge(&mut evidence)), [""; 0], "{plan:?}");
+    }
+}
+
+fn add_vxlan(evidence: &mut Evidence, external: bool) {
+    let mut other = link(OTHER, "cilium_vxlan", Some("vxlan"));
+    other.vxlan =
+        Some(Vxlan { vni: 0, port: 8472, local: None, link: None, learning: false, external });
+    tables(evidence).links.push(other);
+}
+
+fn bind_socket(evidence: &mut Evidence, address: &str, v6_only: bool) {
+    let address = address.parse().unwrap();
+    tables(evidence).udp_sockets.push(UdpSocket { address, port: 8472, v6_only });
+}
+
+#[test]
+fn a_port_that_a_device_or_socket_of_others_holds() {
+    let by_device = |evidence: &mut Evidence, plan: &Plan| {
+        down_overlay(evidence, plan);
+        add_vxlan(evidence, true);
+        bind_socket(evidence, "0.0.0.0", false);
+    };
+    let by_socket = |evidence: &mut Evidence, plan: &Plan| {
+        down_overlay(evidence, plan);
+        bind_socket(evidence, "127.0.0.1", false);
+    };
+    let by_socket_of_both = |evidence: &mut Evidence, plan: &Plan| {
+        down_overlay(evidence, plan);
+        bind_socket(evidence, "::", false);
+    };
+    for fault in [by_device, by_socket, by_socket_of_both] {
+        assert_breaks_all_known(fault, "vxlan-port-taken-by-other-cni flannel.1");
+    }
+}
+
+/// As [`assert_breaks_all`], for faults with which peers may be unknown.
+fn assert_breaks_all_known(fault: impl Fn(&mut Evidence, &Plan), expected: &str) {
+    for plan in plans() {
+        let mut evidence = plan.evidence();
+        fault(&mut evidence, &plan);
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), [expected], "{plan:?}");
+        assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken), "{plan:?}");
+    }
+}
+
+#[test]
+fn a_device_that_shares_the_port_keeps_nobody_down() {
+    let sharing = |evidence: &mut Evidence, plan: &Plan| {
+        down_overlay(evidence, plan);
+        add_vxlan(evidence, false);
+        bind_socket(evidence, "0.0.0.0", false);
+    };
+    let twin = |evidence: &mut Evidence, plan: &Plan| {
+        down_overlay(evidence, plan);
+        bind_socket(evidence, "::", true);
+    };
+    for fault in [sharing, twin] {
+        assert_breaks_all_known(fault, "flannel-link-down flannel.1");
     }
 }
