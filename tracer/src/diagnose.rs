@@ -44,6 +44,7 @@ mod unseen;
 mod uplink_down;
 mod verdict;
 mod vtep_source_address_lost;
+mod vxlan_module_missing;
 mod vxlan_port_taken;
 
 use std::net::IpAddr;
@@ -65,7 +66,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 25] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -88,6 +89,7 @@ const RULES: [Rule; 24] = [
     peer_node_unreachable::RULE,
     flannel_wrong_interface::RULE,
     vxlan_port_taken::RULE,
+    vxlan_module_missing::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     mac::MacAddress,
     node::{
-        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent, Node,
-        PeerIntent, Platform, Roles, SubnetEnv, Window,
+        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent,
+        ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
     stage::{Stage, StageCounts, StagePair},
     tables::{

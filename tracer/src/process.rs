@@ -3,12 +3,13 @@
 //! Reading /proc is thin; what it means is decided by pure functions over [`scan::View`].
 
 mod flannel;
+mod kernel_module;
 mod platform;
 mod scan;
 
 use std::fs;
 
-use crate::evidence::{Flannel, Platform};
+use crate::evidence::{Flannel, ModuleState, Platform};
 
 /// flannel's process in this thread's network namespace. Adds to `unseen` what could not be told.
 pub fn flannel(unseen: &mut Vec<String>) -> Flannel {
@@ -39,4 +40,10 @@ pub fn node_name() -> String {
 pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+}
+
+/// Whether this kernel has VXLAN, loaded or not. Nothing is loaded to find out.
+#[must_use]
+pub fn vxlan_module() -> ModuleState {
+    kernel_module::state("vxlan", &kernel_release())
 }

@@ -16,9 +16,9 @@ use super::{Diagnosis, diagnose};
 use crate::{
     evidence::{
         Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Intent, Link, Losses,
-        MacAddress, Neighbour, NeighbourState, NextHop, Node, PeerIntent, PeerTraffic, Platform,
-        Roles, Route, RouteKind, Rule, SCHEMA, StageCounts, StageTotals, SubnetEnv, Tables,
-        Traffic, Vxlan, Window,
+        MacAddress, ModuleState, Neighbour, NeighbourState, NextHop, Node, PeerIntent, PeerTraffic,
+        Platform, Roles, Route, RouteKind, Rule, SCHEMA, StageCounts, StageTotals, SubnetEnv,
+        Tables, Traffic, Vxlan, Window,
     },
     topology::{TABLE_LOCAL, TABLE_MAIN, nth_address},
 };
@@ -138,6 +138,7 @@ impl Plan {
                 name: format!("n{}", self.own),
                 kernel: "6.12.48".to_owned(),
                 platform: Platform::Kubeadm,
+                vxlan: ModuleState::Present,
             },
             window: Window {
                 start: "2026-01-01T12:00:00Z".parse().unwrap(),

@@ -11,10 +11,11 @@ use super::{
             tables, told, via,
         },
     },
-    injections::down_overlay,
+    injections::{delete_overlay, down_overlay},
 };
 use crate::evidence::{
-    Evidence, Losses, MacAddress, Neighbour, NeighbourState, StageCounts, UdpSocket, Vxlan,
+    Evidence, Losses, MacAddress, ModuleState, Neighbour, NeighbourState, StageCounts, UdpSocket,
+    Vxlan,
 };
 
 const OTHER: u32 = 30;
@@ -367,4 +368,32 @@ fn a_device_that_shares_the_port_keeps_nobody_down() {
     for fault in [sharing, twin] {
         assert_breaks_all_known(fault, "flannel-link-down flannel.1");
     }
+}
+
+#[test]
+fn a_kernel_without_vxlan() {
+    let fault = |evidence: &mut Evidence, plan: &Plan| {
+        delete_overlay(evidence, plan);
+        evidence.node.vxlan = ModuleState::Missing;
+    };
+    assert_breaks_all_known(fault, "vxlan-module-missing flannel.1");
+    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::SubnetEnv) };
+    let mut evidence = plan.evidence();
+    fault(&mut evidence, &plan);
+    assert_eq!(judge(&mut evidence).findings[0].breaks, ["device flannel.1"]);
+}
+
+#[test]
+fn a_kernel_with_vxlan_or_of_which_nothing_is_known_misses_the_device_alone() {
+    for state in [ModuleState::Present, ModuleState::Unknown] {
+        let fault = |evidence: &mut Evidence, plan: &Plan| {
+            delete_overlay(evidence, plan);
+            evidence.node.vxlan = state;
+        };
+        assert_breaks_all_known(fault, "flannel-link-missing flannel.1");
+    }
+    // The module's file was removed while its device is in use.
+    let mut evidence = Plan::of(3, Pass::SubnetEnv).evidence();
+    evidence.node.vxlan = ModuleState::Missing;
+    assert_eq!(told(&judge(&mut evidence)), [""; 0]);
 }
