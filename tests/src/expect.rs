@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    fault::{Fault, Subject},
+    fault::{Fault, Severity, Subject},
     plan::{Plan, Site},
     tracer::{CheckOutput, Intent},
 };
@@ -18,6 +18,9 @@ use crate::{
 const FINE: i32 = 0;
 /// The exit status for a node with findings.
 const FINDINGS: i32 = 1;
+
+/// The codes that say where packets end, and not why.
+const NAMES_NO_CAUSE: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
 
 /// A fault at its site, and what everybody must say about it.
 #[derive(Debug, Clone, Copy)]
@@ -126,14 +129,20 @@ impl Injected<'_> {
             expected.code,
             expected.key
         );
-        is_proven(finding, "certain")?;
+        is_proven(finding, self.fault.severity)?;
         match self.fault.subject {
+            Subject::Node => ensure!(
+                finding["subject"]["kind"] == "node",
+                "subject.kind is {}",
+                finding["subject"]["kind"]
+            ),
             Subject::Peer => {
                 names_peer(self.plan, self.site.peer, finding)?;
                 let known = &finding["subject"]["peer"];
                 ensure!(intent != Intent::PeersFile || known.is_string(), "subject.peer is null");
                 let packets = finding["impact"]["packets"].as_u64().unwrap_or(0);
-                ensure!(packets > 0, "says that no packet was lost");
+                let loses = self.fault.severity == Severity::Critical;
+                ensure!(packets > 0 || !loses, "says that no packet was lost");
             }
             _ => names_interface(&expected.key, finding)?,
         }
@@ -152,7 +161,8 @@ impl Injected<'_> {
             let Some(peer) = others.iter().find(|other| subnet(self.plan, **other) == *key) else {
                 bail!("lists a peer {key}, which does not exist")
             };
-            let expected = if affected.contains(peer) { "broken" } else { "ok" };
+            let critical = self.fault.severity == Severity::Critical;
+            let expected = if critical && affected.contains(peer) { "broken" } else { "ok" };
             ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
         }
         let all_needed = intent == Intent::PeersFile || self.fault.subject == Subject::Peer;
@@ -168,7 +178,9 @@ impl Injected<'_> {
         ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
         names_peer(self.plan, victim, finding)?;
         has_words(finding)?;
-        ensure!(finding["confidence"] == "likely", "is certain of it");
+        let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };
+        let told = text(finding, "confidence")?;
+        ensure!(told == confidence, "is {told} of it, not {confidence}");
         status(answer, FINDINGS)?;
         for (key, state) in peer_states(answer)? {
             let is_victim = key == subnet(self.plan, victim);
@@ -220,9 +232,9 @@ fn state_by_packets(answer: &CheckOutput, key: &str) -> Result<&'static str> {
     })
 }
 
-/// Critical, of this confidence, with evidence and remedy.
-fn is_proven(finding: &Value, confidence: &str) -> Result<()> {
-    for (key, expected) in [("severity", "critical"), ("confidence", confidence)] {
+/// As severe as the fault, certain, with evidence and remedy.
+fn is_proven(finding: &Value, severity: Severity) -> Result<()> {
+    for (key, expected) in [("severity", severity.name()), ("confidence", "certain")] {
         let value = text(finding, key)?;
         ensure!(value == expected, "{key} is {value}, not {expected}");
     }

@@ -4,17 +4,32 @@
 //! Adding one is adding a file and its line in [`all`].
 
 mod cni0_down;
+mod default_route_missing;
 mod fdb_entry_missing;
+mod fdb_entry_to_self;
+mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
+mod flannel_link_recreated_empty;
+mod flannel_mac_rewritten;
+mod flannel_wrong_interface;
 mod neigh_entry_missing;
+mod neigh_entry_wrong_peer;
+mod neigh_mac_not_in_fdb;
+mod peer_node_unreachable;
 mod pod_route_blackholed;
 mod pod_route_missing;
+mod pod_route_wrong_device;
+mod policy_rule_hijacks_pod_route;
+mod uplink_down;
+mod vtep_source_address_lost;
+mod vxlan_port_taken;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    lan,
     plan::{Node, Plan, Site},
     script::{Script, run_all},
 };
@@ -33,6 +48,8 @@ pub struct Fault {
     pub code: &'static str,
     /// One line for people.
     pub summary: &'static str,
+    /// How bad the finding is.
+    pub severity: Severity,
     /// What the finding is about.
     pub subject: Subject,
     /// Which nodes lose packets with the victim.
@@ -40,10 +57,20 @@ pub struct Fault {
     /// The findings that such a node may report with traffic, the likeliest first. Which of them
     /// depends on whether anything at all comes back from the victim.
     pub there: &'static [&'static str],
+    /// How many nodes the lab must have at least.
+    pub nodes: usize,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
     pub heals: fn(&Plan, Site) -> Vec<Script>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Severity {
+    Critical,
+    Warning,
 }
 
 /// What a finding is about.
@@ -55,6 +82,10 @@ pub enum Subject {
     Overlay,
     /// The victim's bridge.
     Bridge,
+    /// The victim's uplink.
+    Uplink,
+    /// The victim itself: `subject.key` is its name.
+    Node,
     /// The victim's overlay device, which is gone. Nothing on the node tells then what it was
     /// called, so the tracer uses flannel's default name.
     OverlayGone,
@@ -65,8 +96,12 @@ pub enum Subject {
 /// Which nodes lose packets with the victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// None: everything between pods still works.
+    Nobody,
     /// The peer of the site.
     OnePeer,
+    /// The peer of the site in what it begins itself; it answers the victim.
+    FromOnePeer,
     /// All other nodes.
     AllPeers,
 }
@@ -87,17 +122,45 @@ pub struct Injection {
     undo: Vec<Script>,
 }
 
+/// What most faults have in common.
+const PLAIN: Fault = Fault {
+    name: "",
+    code: "",
+    summary: "",
+    severity: Severity::Critical,
+    subject: Subject::Peer,
+    reach: Reach::OnePeer,
+    there: &["tunnel-one-way"],
+    nodes: 1,
+    breaks: |_, _| Vec::new(),
+    heals: |_, _| Vec::new(),
+};
+
 /// All faults, the first is the demo's.
 #[must_use]
 pub fn all() -> Vec<Fault> {
     [
         pod_route_missing::FAULTS.as_slice(),
         pod_route_blackholed::FAULTS.as_slice(),
+        pod_route_wrong_device::FAULTS.as_slice(),
+        policy_rule_hijacks_pod_route::FAULTS.as_slice(),
+        default_route_missing::FAULTS.as_slice(),
         flannel_link_missing::FAULTS.as_slice(),
         flannel_link_down::FAULTS.as_slice(),
         flannel_link_flapped::FAULTS.as_slice(),
+        flannel_link_recreated_empty::FAULTS.as_slice(),
+        flannel_address_missing::FAULTS.as_slice(),
+        flannel_mac_rewritten::FAULTS.as_slice(),
         fdb_entry_missing::FAULTS.as_slice(),
+        fdb_entry_to_self::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
+        neigh_mac_not_in_fdb::FAULTS.as_slice(),
+        neigh_entry_wrong_peer::FAULTS.as_slice(),
+        vtep_source_address_lost::FAULTS.as_slice(),
+        uplink_down::FAULTS.as_slice(),
+        peer_node_unreachable::FAULTS.as_slice(),
+        flannel_wrong_interface::FAULTS.as_slice(),
+        vxlan_port_taken::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
     ]
     .concat()
@@ -115,6 +178,19 @@ pub fn named(name: &str) -> Result<Fault> {
         .with_context(|| format!("no fault is called {name}; there are: {}", names()))
 }
 
+// === impl Severity ===
+
+impl Severity {
+    /// The name in the contracts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {
@@ -125,6 +201,8 @@ impl Fault {
             Subject::Peer => plan.nodes[site.peer].subnet.to_string(),
             Subject::Overlay => plan.overlay(),
             Subject::Bridge => plan.nodes[site.victim].bridge.clone(),
+            Subject::Uplink => plan.nodes[site.victim].uplink.clone(),
+            Subject::Node => plan.nodes[site.victim].name.clone(),
             Subject::OverlayGone => DEFAULT_OVERLAY.to_owned(),
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
         };
@@ -148,7 +226,8 @@ impl Fault {
     #[must_use]
     pub fn affected(&self, plan: &Plan, site: Site) -> Vec<usize> {
         match self.reach {
-            Reach::OnePeer => vec![site.peer],
+            Reach::Nobody => Vec::new(),
+            Reach::OnePeer | Reach::FromOnePeer => vec![site.peer],
             Reach::AllPeers => plan.others(site.victim),
         }
     }
@@ -174,6 +253,9 @@ impl Fault {
         }
         if site.victim == site.peer && self.subject == Subject::Peer {
             bail!("{} needs a peer other than the victim: a lab of --nodes 2 or more", self.name)
+        }
+        if nodes < self.nodes {
+            bail!("{} needs a lab of --nodes {} or more", self.name, self.nodes)
         }
         Ok((self.heals)(plan, site))
     }
@@ -219,12 +301,33 @@ fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
 }
 
+/// The others have forgotten the victim's MAC on the LAN, and ask for it anew.
+fn forgotten(plan: &Plan, site: Site) -> Vec<Script> {
+    on_others(plan, site, lan::forget)
+}
+
+/// The others have just heard of the victim, and ask for its MAC on the LAN only after a while.
+fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
+    on_others(plan, site, lan::remember)
+}
+
+fn on_others(plan: &Plan, site: Site, line: fn(&Node, &Node) -> String) -> Vec<Script> {
+    let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
+    let victim = &plan.nodes[site.victim];
+    others.map(|node| Script::ip(&node.namespace, [line(node, victim)])).collect()
+}
+
+/// A node that is neither victim nor peer.
+fn third(plan: &Plan, site: Site) -> Option<&Node> {
+    plan.others(site.victim).into_iter().find(|it| *it != site.peer).map(|it| &plan.nodes[it])
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::seed::Shape;
+    use crate::{netns, seed::Shape};
 
     fn plan(nodes: usize) -> Plan {
         Plan::draw(5, &Shape { nodes: Some(nodes), ..Shape::default() })
@@ -243,8 +346,15 @@ mod tests {
         for fault in all() {
             let broken = (fault.breaks)(&plan, plan.site);
             assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
-            let at_victim =
-                |script: &Script| script.namespace.as_ref() == Some(&plan.victim().namespace);
+            let at_victim = |script: &Script| {
+                let namespace = script.namespace.as_deref();
+                let is_of_lan = |line: &String| {
+                    line.starts_with("neigh flush ") || line.ends_with(" nud reachable")
+                };
+                namespace == Some(&plan.victim().namespace)
+                    || namespace == Some(netns::SWITCH)
+                    || script.lines.iter().all(is_of_lan)
+            };
             assert!(broken.iter().all(at_victim), "{}", fault.name);
             assert!(!fault.healing(&plan, plan.site).unwrap().is_empty(), "{}", fault.name);
         }

@@ -1,14 +1,22 @@
 //! What flanneld writes into a node: the overlay device, and three entries for each peer.
 
+use std::net::Ipv4Addr;
+
 use crate::{
     lan::up,
-    plan::{Node, Plan},
+    plan::{Mac, Node, Plan},
     script::Script,
 };
 
 /// The overlay device with its address, up; IPv6 stays enabled, as on real nodes.
 #[must_use]
 pub fn device(plan: &Plan, node: &Node) -> Vec<String> {
+    device_at(plan, node, node.ip, &node.uplink)
+}
+
+/// The overlay device, sending from another address and bound to another device.
+#[must_use]
+pub fn device_at(plan: &Plan, node: &Node, local: Ipv4Addr, lower: &str) -> Vec<String> {
     let overlay = plan.overlay();
     vec![
         format!(
@@ -17,8 +25,8 @@ pub fn device(plan: &Plan, node: &Node) -> Vec<String> {
             node.vtep_mac,
             plan.pod_mtu(),
             plan.vni,
-            node.ip,
-            node.uplink,
+            local,
+            lower,
             plan.port
         ),
         format!("addr add {}/32 dev {overlay}", node.flannel_ip()),
@@ -50,8 +58,14 @@ pub fn restart(plan: &Plan, node: &Node) -> Vec<Script> {
 /// The neighbour entry for a peer's overlay address.
 #[must_use]
 pub fn neighbour(plan: &Plan, peer: &Node) -> String {
-    let (ip, mac) = (peer.flannel_ip(), peer.vtep_mac);
-    format!("neigh replace {ip} lladdr {mac} dev {} nud permanent", plan.overlay())
+    neighbour_with(plan, peer, peer.vtep_mac)
+}
+
+/// The neighbour entry for a peer's overlay address with any MAC.
+#[must_use]
+pub fn neighbour_with(plan: &Plan, peer: &Node, mac: Mac) -> String {
+    let (ip, overlay) = (peer.flannel_ip(), plan.overlay());
+    format!("neigh replace {ip} lladdr {mac} dev {overlay} nud permanent")
 }
 
 /// The FDB entry for a peer's overlay MAC.

@@ -69,6 +69,20 @@ pub fn up(device: &str) -> String {
     format!("link set {device} up")
 }
 
+/// Has a node forget the MAC of another on the LAN, as it does when it has not heard of it for a
+/// while. It need not know one.
+#[must_use]
+pub fn forget(node: &Node, other: &Node) -> String {
+    format!("neigh flush to {} dev {}", other.ip, node.uplink)
+}
+
+/// Has a node know the MAC of another on the LAN for a while, as after a packet of that one.
+#[must_use]
+pub fn remember(node: &Node, other: &Node) -> String {
+    let (ip, mac) = (other.ip, other.uplink_mac);
+    format!("neigh replace {ip} lladdr {mac} dev {} nud reachable", node.uplink)
+}
+
 fn port(plan: &Plan, name: &str, far_end: &str) -> Vec<String> {
     let mtu = plan.lan.mtu;
     let (device, rest) = far_end.split_once(' ').unwrap_or((far_end, ""));

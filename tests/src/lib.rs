@@ -23,6 +23,7 @@ pub mod expect;
 pub mod fault;
 pub mod flannel;
 pub mod inject;
+pub mod kernel_module;
 pub mod lab;
 pub mod lan;
 pub mod less;

@@ -3,6 +3,7 @@
 
 mod closed_ports;
 mod cluster_blackhole;
+mod dead_lan_host;
 mod default_route_elsewhere;
 mod direct_routing;
 mod flannel_nftables;
@@ -14,6 +15,7 @@ mod node_joined;
 mod node_left;
 mod one_way_udp;
 mod policy_rules;
+mod second_card;
 mod second_vxlan;
 mod single_node;
 mod stale_fdb;
@@ -71,6 +73,8 @@ pub fn all() -> Vec<LookAlike> {
         one_way_udp::LOOK_ALIKES.as_slice(),
         metallb_announces::LOOK_ALIKES.as_slice(),
         stale_fdb::LOOK_ALIKES.as_slice(),
+        dead_lan_host::LOOK_ALIKES.as_slice(),
+        second_card::LOOK_ALIKES.as_slice(),
         fresh_node::LOOK_ALIKES.as_slice(),
         jumbo_uplink::LOOK_ALIKES.as_slice(),
         second_vxlan::LOOK_ALIKES.as_slice(),

@@ -32,7 +32,8 @@ fn assert_breaks_what_it_says(lab: &Lab, fault: &Fault) {
         for to in plan.others(from) {
             let other_end = if from == site.victim { to } else { from };
             let touches_victim = from == site.victim || to == site.victim;
-            let broken = touches_victim && affected.contains(&other_end);
+            let works = fault.reach == Reach::FromOnePeer && from == site.victim;
+            let broken = touches_victim && affected.contains(&other_end) && !works;
             assert_eq!(reaches(lab, from, to), !broken, "{}: n{from} to n{to}", fault.name);
         }
     }
@@ -61,6 +62,9 @@ fn what_a_fault_leaves_in_the_tables_is_what_tells_it_from_others() {
         ("pod-route-missing", peers - 1, peers, peers),
         ("flannel-link-down", 0, 0, peers),
         ("flannel-link-flapped-state-lost", 0, 0, peers),
+        ("flannel-link-recreated-empty", 0, 0, 0),
+        ("flannel-address-missing", 0, 0, peers),
+        ("flannel-mac-rewritten", peers, 0, peers),
         ("fdb-entry-missing", peers, peers, peers - 1),
         ("neigh-entry-missing", peers, peers - 1, peers),
         ("cni0-down", peers, peers, peers),
@@ -90,7 +94,11 @@ fn faults_of_one_peer_leave_the_third_node_alone() {
     let plan = Plan::draw(24, &Shape { nodes: Some(3), ..Shape::default() });
     for fault in fault::all() {
         let affected = fault.affected(&plan, plan.site);
-        let expected = if fault.reach == Reach::OnePeer { 1 } else { 2 };
+        let expected = match fault.reach {
+            Reach::Nobody => 0,
+            Reach::OnePeer | Reach::FromOnePeer => 1,
+            Reach::AllPeers => 2,
+        };
         assert_eq!(affected.len(), expected, "{}", fault.name);
         assert!(!affected.contains(&plan.site.victim), "{}", fault.name);
     }

@@ -5,19 +5,30 @@
 
 mod case;
 mod cni0_down;
+mod default_route_missing;
 mod fdb_entry_missing;
+mod fdb_entry_to_self;
 mod finding;
+mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
 mod flannel_link_missing;
+mod flannel_link_recreated_empty;
+mod flannel_mac_rewritten;
+mod flannel_wrong_interface;
 mod flow;
 mod ignore;
 mod impact;
 mod merge;
 mod neigh_entry_missing;
+mod neigh_entry_wrong_peer;
+mod neigh_mac_not_in_fdb;
+mod peer_node_unreachable;
 mod peers;
 mod pod_route_blackholed;
 mod pod_route_missing;
+mod pod_route_wrong_device;
+mod policy_rule_hijacks_pod_route;
 mod remedy;
 mod rule;
 mod silence;
@@ -28,8 +39,13 @@ pub(crate) mod testing;
 mod tests;
 mod tunnel_one_way;
 mod unexplained_loss;
+mod unmapped;
 mod unseen;
+mod uplink_down;
 mod verdict;
+mod vtep_source_address_lost;
+mod vxlan_module_missing;
+mod vxlan_port_taken;
 
 use std::net::IpAddr;
 
@@ -50,15 +66,30 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 25] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     flannel_link_flapped::RULE,
+    flannel_link_recreated_empty::RULE,
+    flannel_address_missing::RULE,
+    flannel_mac_rewritten::RULE,
     pod_route_missing::RULE,
     pod_route_blackholed::RULE,
+    pod_route_wrong_device::RULE,
+    policy_rule_hijacks_pod_route::RULE,
+    default_route_missing::RULE,
     neigh_entry_missing::RULE,
     fdb_entry_missing::RULE,
+    fdb_entry_to_self::RULE,
+    neigh_mac_not_in_fdb::RULE,
+    neigh_entry_wrong_peer::RULE,
+    vtep_source_address_lost::RULE,
+    uplink_down::RULE,
+    peer_node_unreachable::RULE,
+    flannel_wrong_interface::RULE,
+    vxlan_port_taken::RULE,
+    vxlan_module_missing::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     mac::MacAddress,
     node::{
-        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent, Node,
-        PeerIntent, Platform, Roles, SubnetEnv, Window,
+        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent,
+        ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
     stage::{Stage, StageCounts, StagePair},
     tables::{
         Address, FdbEntry, Link, Neighbour, NeighbourState, NextHop, Origin, Route, RouteAnswer,
-        RouteKind, RouteOutcome, Rule, Tables, Vxlan,
+        RouteKind, RouteOutcome, Rule, Tables, UdpSocket, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,

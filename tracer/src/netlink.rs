@@ -15,6 +15,7 @@ mod rule;
 mod socket;
 mod tables;
 pub mod traffic_control;
+mod udp_socket;
 
 pub use self::{
     ask::ask,

@@ -3,12 +3,13 @@
 //! Reading /proc is thin; what it means is decided by pure functions over [`scan::View`].
 
 mod flannel;
+mod kernel_module;
 mod platform;
 mod scan;
 
 use nix::sys::utsname::uname;
 
-use crate::evidence::{Flannel, Platform};
+use crate::evidence::{Flannel, ModuleState, Platform};
 
 /// How much of the node's processes is visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,4 +59,10 @@ pub fn kernel_release() -> String {
 #[must_use]
 pub fn visibility() -> Visibility {
     scan::processes().visibility()
+}
+
+/// Whether this kernel has VXLAN, loaded or not. Nothing is loaded to find out.
+#[must_use]
+pub fn vxlan_module() -> ModuleState {
+    kernel_module::state("vxlan", &kernel_release())
 }

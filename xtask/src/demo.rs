@@ -95,7 +95,8 @@ impl Scene {
     /// A fault or a healthy cluster needs a peer to be seen.
     fn shape(&self) -> Shape {
         match self {
-            Self::Healthy | Self::Broken(_) => Shape { min_nodes: 2, ..Shape::default() },
+            Self::Healthy => Shape { min_nodes: 2, ..Shape::default() },
+            Self::Broken(fault) => Shape { min_nodes: fault.nodes.max(2), ..Shape::default() },
             Self::LooksBroken(look_alike) => (look_alike.shape)(),
         }
     }

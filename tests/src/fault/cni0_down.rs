@@ -1,6 +1,6 @@
 //! The bridge is down or gone: pods are cut off, and what comes for them leaves the uplink again.
 
-use super::{Fault, Reach, Subject};
+use super::{Fault, PLAIN, Reach, Subject};
 use crate::{lan::up, node, script::Script};
 
 const MODEL: Fault = Fault {
@@ -19,6 +19,7 @@ const MODEL: Fault = Fault {
         let victim = &plan.nodes[site.victim];
         vec![Script::ip(&victim.namespace, [up(&victim.bridge)])]
     },
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

@@ -1,6 +1,6 @@
 //! A peer's VTEP MAC has no FDB entry: packets for it die in the overlay device.
 
-use super::{Fault, Reach, Subject, pair};
+use super::{Fault, PLAIN, Reach, Subject, pair};
 use crate::{flannel, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
@@ -20,4 +20,5 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         let (victim, peer) = pair(plan, site);
         vec![Script::bridge(&victim.namespace, [flannel::fdb_entry(plan, peer)])]
     },
+    ..PLAIN
 }];

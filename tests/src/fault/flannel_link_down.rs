@@ -1,6 +1,6 @@
 //! The overlay device is down: address and FDB stay, routes and neighbours go, its port is closed.
 
-use super::{Fault, Reach, Subject};
+use super::{Fault, PLAIN, Reach, Subject};
 use crate::{flannel, lan::up, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
@@ -20,4 +20,5 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         scripts.extend(flannel::peers(plan, victim));
         scripts
     },
+    ..PLAIN
 }];

@@ -1,6 +1,6 @@
 //! The overlay device went down and up: the FDB is full, routes and neighbours are gone.
 
-use super::{Fault, Reach, Subject};
+use super::{Fault, PLAIN, Reach, Subject};
 use crate::{flannel, lan::up, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
@@ -16,4 +16,5 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         vec![Script::ip(&plan.nodes[site.victim].namespace, lines)]
     },
     heals: |plan, site| flannel::peers(plan, &plan.nodes[site.victim]),
+    ..PLAIN
 }];

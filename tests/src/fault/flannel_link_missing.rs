@@ -1,6 +1,6 @@
 //! The overlay device is gone, and with it its address, routes, neighbours and FDB.
 
-use super::{Fault, Reach, Subject};
+use super::{Fault, PLAIN, Reach, Subject, remembered};
 use crate::{flannel, lan, netns, node, script::Script};
 
 const MODEL: Fault = Fault {
@@ -15,6 +15,7 @@ const MODEL: Fault = Fault {
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
     },
     heals: |plan, site| flannel::restart(plan, &plan.nodes[site.victim]),
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 2] = [
@@ -22,11 +23,10 @@ pub(super) const FAULTS: [Fault; 2] = [
     Fault {
         name: "flannel-link-missing-with-uplink",
         summary: "the uplink is deleted; the kernel removes the overlay device with it",
-        // Once the victim's entry in their ARP tables has failed, nothing leaves for it any more.
-        there: &["tunnel-one-way", "unexplained-loss"],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
-            vec![Script::ip(&victim.namespace, [format!("link del {}", victim.uplink)])]
+            let line = format!("link del {}", victim.uplink);
+            [vec![Script::ip(&victim.namespace, [line])], remembered(plan, site)].concat()
         },
         heals: |plan, site| {
             let victim = &plan.nodes[site.victim];

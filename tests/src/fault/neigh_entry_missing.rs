@@ -1,7 +1,7 @@
 //! A peer's overlay address has no neighbour entry: the kernel asks by ARP inside the tunnel, which
 //! nobody can answer.
 
-use super::{Fault, Reach, Subject, pair};
+use super::{Fault, PLAIN, Reach, Subject, pair};
 use crate::{
     flannel,
     plan::{Plan, Site},
@@ -20,6 +20,7 @@ const MODEL: Fault = Fault {
         let (victim, peer) = pair(plan, site);
         vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer)])]
     },
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

@@ -1,6 +1,6 @@
 //! The route to a peer's pod CIDR throws packets away.
 
-use super::{Fault, Reach, Subject, pair};
+use super::{Fault, PLAIN, Reach, Subject, pair};
 use crate::{
     flannel,
     plan::{Plan, Site},
@@ -19,6 +19,7 @@ const MODEL: Fault = Fault {
         let (victim, peer) = pair(plan, site);
         vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
     },
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 3] = [

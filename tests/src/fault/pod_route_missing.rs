@@ -1,7 +1,7 @@
 //! The route to a peer's pod CIDR is gone. With a default route nothing is dropped: pod packets
 //! leave the uplink un-encapsulated.
 
-use super::{Fault, Reach, Subject, pair};
+use super::{Fault, PLAIN, Reach, Subject, pair};
 use crate::{
     flannel, node,
     plan::{Plan, Site},
@@ -20,6 +20,7 @@ const MODEL: Fault = Fault {
         let (victim, peer) = pair(plan, site);
         vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
     },
+    ..PLAIN
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

@@ -27,7 +27,7 @@ pub(super) fn query(
         if socket.connect(server).and_then(|()| socket.send(&query)).is_err() {
             return Ok(Outcome::Error);
         }
-        Ok(if await_answer(&socket, |answer| answers(answer, &query)) {
+        Ok(if await_answer(&socket, server, |answer| answers(answer, &query)) {
             Outcome::Answered { bytes: 0 }
         } else {
             Outcome::Silence

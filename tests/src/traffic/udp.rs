@@ -24,7 +24,7 @@ pub(super) fn echo(to: SocketAddrV4, limits: Limits, stop: &Stop) -> Result<Coun
         if socket.send_to(&payload, to).is_err() {
             return Ok(Outcome::Error);
         }
-        Ok(if await_answer(&socket, |answer| answer == payload) {
+        Ok(if await_answer(&socket, to, |answer| answer == payload) {
             Outcome::Answered { bytes: ECHO_LENGTH as u64 }
         } else {
             Outcome::Silence
@@ -65,9 +65,13 @@ pub(super) fn many_flows(
     })
 }
 
-/// Waits at most [`ANSWER_TIMEOUT`] for a datagram that `right` accepts; others, such as late
-/// answers, are passed over.
-pub(super) fn await_answer(socket: &UdpSocket, right: impl Fn(&[u8]) -> bool) -> bool {
+/// Waits at most [`ANSWER_TIMEOUT`] for a datagram of the `server` that `right` accepts; others,
+/// such as late answers or those of a translated source, are passed over.
+pub(super) fn await_answer(
+    socket: &UdpSocket,
+    server: SocketAddrV4,
+    right: impl Fn(&[u8]) -> bool,
+) -> bool {
     let end = Instant::now() + ANSWER_TIMEOUT;
     let mut buffer = [0; 2048];
     loop {
@@ -75,8 +79,8 @@ pub(super) fn await_answer(socket: &UdpSocket, right: impl Fn(&[u8]) -> bool) ->
         if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
             return false;
         }
-        match socket.recv(&mut buffer) {
-            Ok(length) if right(&buffer[..length]) => return true,
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) if from == server.into() && right(&buffer[..length]) => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Ok(_) | Err(_) => {}
         }

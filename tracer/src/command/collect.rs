@@ -68,7 +68,12 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     let intent = read_intent(args, &mut unseen)?;
     let tables = dump()?;
     let platform = args.platform.unwrap_or_else(process::platform);
-    let node = Node { name: process::node_name(), kernel: process::kernel_release(), platform };
+    let node = Node {
+        name: process::node_name(),
+        kernel: process::kernel_release(),
+        platform,
+        vxlan: process::vxlan_module(),
+    };
     Ok(Evidence {
         schema: SCHEMA.to_owned(),
         node,

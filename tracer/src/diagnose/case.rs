@@ -8,9 +8,18 @@ use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
     evidence::{
         Evidence, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
+        UdpSocket,
     },
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
 };
+
+/// What holds the UDP port of the tunnel in place of the overlay device.
+pub(super) enum PortHolder<'a> {
+    /// A VXLAN device that shares it with nobody.
+    Device(&'a Link),
+    /// A socket of something else, bound to this address.
+    Socket(IpAddr),
+}
 
 /// One node's evidence and who is who in it.
 pub(super) struct Case<'a> {
@@ -32,17 +41,43 @@ impl<'a> Case<'a> {
         Some((self.topology.tables?, overlay))
     }
 
-    /// A VXLAN device of another plugin that is up on the UDP port of an overlay device that is
-    /// down, and keeps it from coming up. flannel's own IPv6 twin has a socket of its own.
-    pub(super) fn port_holder(&self) -> Option<&'a Link> {
-        let overlay = self.topology.overlay.filter(|overlay| !overlay.up)?;
-        let port = overlay.vxlan.as_ref()?.port;
-        self.topology.tables?.links.iter().find(|other| {
-            other.index != overlay.index
-                && other.up
-                && other.vxlan.as_ref().is_some_and(|vxlan| vxlan.port == port)
-                && !other.name.starts_with("flannel")
+    /// Whether unicast routes of the families that flannel uses here lead to the overlay device;
+    /// the kernel's own for fe80::/64 are always there.
+    pub(super) fn has_overlay_routes(&self) -> bool {
+        self.topology.overlay_routes().any(|route| {
+            let ipv4 = route.destination.addr().is_ipv4();
+            self.topology.overlay_addresses().any(|address| address.is_ipv4() == ipv4)
+                && !is_link_local(route.destination.addr())
         })
+    }
+
+    /// What holds the UDP port of an overlay device that is down, and keeps it from coming up.
+    ///
+    /// VXLAN devices of the same settings share one socket; one that takes its parameters from
+    /// metadata (`external`) does not (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add, Linux 6.18).
+    /// While a device that shares has the port, its socket cannot be told from a stranger's.
+    pub(super) fn port_holder(&self) -> Option<PortHolder<'a>> {
+        let overlay = self.topology.overlay.filter(|overlay| !overlay.up)?;
+        let own = overlay.vxlan.as_ref()?;
+        let tables = self.topology.tables?;
+        let others = || {
+            let links = tables.links.iter().filter(|it| it.index != overlay.index && it.up);
+            links.filter_map(|it| {
+                Some((it, it.vxlan.as_ref().filter(|vxlan| vxlan.port == own.port)?))
+            })
+        };
+        if let Some((holder, _)) = others().find(|(_, vxlan)| vxlan.external != own.external) {
+            return Some(PortHolder::Device(holder));
+        }
+        let is_ipv4 = own.local.is_none_or(|local| local.is_ipv4());
+        let collides = |socket: &&UdpSocket| {
+            let is_same_family = socket.address.is_ipv4() == is_ipv4;
+            socket.port == own.port && (is_same_family || !socket.v6_only)
+        };
+        let is_shared =
+            others().any(|(_, vxlan)| vxlan.local.is_none_or(|local| local.is_ipv4()) == is_ipv4);
+        let socket = tables.udp_sockets.iter().find(collides).filter(|_| !is_shared)?;
+        Some(PortHolder::Socket(socket.address))
     }
 
     /// Why the tables were read but cannot be judged: a fault of the overlay device that has no
@@ -50,10 +85,7 @@ impl<'a> Case<'a> {
     pub(super) fn not_judged(&self) -> Option<String> {
         let overlay = self.topology.overlay?;
         let name = &overlay.name;
-        let because = if let Some(holder) = self.port_holder() {
-            let port = overlay.vxlan.as_ref()?.port;
-            format!("{name} is down while {} holds its UDP port {port}", holder.name)
-        } else if overlay.up && self.topology.overlay_addresses().next().is_none() {
+        let because = if overlay.up && self.topology.overlay_addresses().next().is_none() {
             format!("{name} has no address; `ip address show dev {name}` shows what it has")
         } else {
             return None;
@@ -159,6 +191,15 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// This node as the subject of a finding about a device.
+    pub(super) fn about_node(&self, device: &str) -> Subject {
+        Subject {
+            kind: SubjectKind::Node,
+            key: self.evidence.node.name.clone(),
+            ..self.about_interface(device)
+        }
+    }
+
     /// Words for the kernel's answer, to follow "the kernel".
     pub(super) fn describe(&self, outcome: &RouteOutcome) -> String {
         match outcome {
@@ -188,7 +229,8 @@ impl<'a> Case<'a> {
         format!("{} ({which} of table {})", hops.join(" and "), table_name(route.table))
     }
 
-    fn name_of(&self, index: Option<u32>) -> &'a str {
+    /// The name of a route's device.
+    pub(super) fn name_of(&self, index: Option<u32>) -> &'a str {
         let link = index.zip(self.topology.tables).and_then(|(index, tables)| tables.link(index));
         link.map_or("an unknown device", |link| &link.name)
     }
@@ -218,6 +260,14 @@ fn place_of<'a>(topology: &Topology<'a>, stage: Stage) -> (Vec<&'a Link>, HookDi
         Stage::OverlayIn => (Vec::from_iter(topology.overlay), HookDirection::Ingress),
         Stage::WireOut => (topology.uplinks.clone(), HookDirection::Egress),
         Stage::WireIn => (topology.uplinks.clone(), HookDirection::Ingress),
+    }
+}
+
+/// Whether an address is of IPv6 and link-local, as the kernel gives one to each device.
+pub(super) const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Confidence {
 pub struct Subject {
     /// Which kind of thing.
     pub kind: SubjectKind,
-    /// Its stable name: for a peer its pod CIDR, else the interface.
+    /// Its stable name: for a peer its pod CIDR, for a node its name, else the interface.
     pub key: String,
     /// The peer's node address.
     pub peer: Option<IpAddr>,
@@ -82,6 +82,8 @@ pub enum SubjectKind {
     Peer,
     /// A device of this node.
     Interface,
+    /// This node.
+    Node,
 }
 
 /// Since when a fault holds, UTC.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    case::Case,
+    case::{Case, is_link_local},
     finding::{Confidence, Precision, Severity, Since},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
@@ -53,7 +53,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let entries: Vec<&FdbEntry> =
         case.topology.overlay_fdb().filter(|entry| entry.permanent).collect();
-    if case.topology.overlay_neighbours().next().is_some() || has_routes(case) {
+    if case.topology.overlay_neighbours().next().is_some() || case.has_overlay_routes() {
         return Ruling { judged: Vec::new(), unseen: Vec::from_iter(unclaimed(case, &entries)) };
     }
     if entries.is_empty() {
@@ -69,15 +69,6 @@ fn judge(case: &Case<'_>) -> Ruling {
         }
         Ages::Unknown => Ruling { judged: Vec::new(), unseen: vec![unsure(overlay, &entries)] },
     }
-}
-
-/// Unicast routes of the families that flannel uses here; the kernel's own for fe80::/64 stay.
-fn has_routes(case: &Case<'_>) -> bool {
-    case.topology.overlay_routes().any(|route| {
-        let ipv4 = route.destination.addr().is_ipv4();
-        case.topology.overlay_addresses().any(|address| address.is_ipv4() == ipv4)
-            && !is_link_local(route.destination.addr())
-    })
 }
 
 /// The kernel creates the link-local address anew when a link comes up, and leaves the FDB alone
@@ -204,11 +195,4 @@ fn evidence(name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
         format!("{name} has no neighbour entry and no route"),
         proven_by.to_owned(),
     ]
-}
-
-const fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
 }

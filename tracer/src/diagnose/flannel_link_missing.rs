@@ -34,7 +34,7 @@ fn judge(case: &Case<'_>) -> Ruling {
 fn judged(case: &Case<'_>, name: &str, signs: &[String]) -> Judged {
     let mut explains: BTreeSet<Effect> =
         case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)).collect();
-    explains.insert(Effect::StrayLeak);
+    explains.extend([Effect::StrayLeak, Effect::NoOverlay]);
     let note = "if flannel's interface is a VPN device that was re-created, flannel 0.27.4 or newer \
                 brings its device back";
     Judged {
@@ -49,7 +49,7 @@ fn judged(case: &Case<'_>, name: &str, signs: &[String]) -> Judged {
             remedy::restart_with_note(case.evidence, note),
         ),
         rank: RULE.rank,
-        supports: BTreeSet::new(),
+        supports: BTreeSet::from([Effect::NoOverlay]),
         explains,
         as_break: format!("device {name}"),
     }

@@ -70,7 +70,13 @@ fn hits(case: &Case<'_>, effect: &Effect, flow: &Flow) -> bool {
             }
         },
         Effect::Silence(cidr) => outward(cidr) && flow.packets.wire_out > 0,
-        Effect::NoRoute(_) | Effect::NoNeighbour(_) | Effect::NoFdb(_) => false,
+        Effect::NoRoute(_)
+        | Effect::NoDefaultRoute
+        | Effect::NoSourceAddress
+        | Effect::NoOverlay
+        | Effect::NoAnswer(_)
+        | Effect::NoNeighbour(_)
+        | Effect::NoFdb(_) => false,
     }
 }
 

@@ -26,9 +26,9 @@ fn judge(case: &Case<'_>) -> Ruling {
         return Ruling::default();
     }
     let broken = case.topology.peers.iter().filter(|peer| {
-        let by_gateway = peer
-            .overlay_route
-            .is_some_and(|route| route.next_hops.iter().any(|hop| hop.gateway.is_some()));
+        let by_gateway = peer.overlay_route.is_some_and(|route| {
+            route.next_hops.iter().any(|hop| hop.gateway == Some(peer.gateway))
+        });
         by_gateway && peer.resolved().is_none() && !is_noarp(peer)
     });
     Ruling::from(broken.map(|peer| judged(case, peer)).collect::<Vec<_>>())

@@ -73,7 +73,6 @@ fn leads_elsewhere(answer: &RouteOutcome, peer: &Peer<'_>) -> bool {
 
 fn judged(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> Judged {
     let cidr = peer.cidr;
-    let note = "flannel does not restore routes by itself";
     let written = peer.resolved().and_then(|(neighbour, _)| neighbour.updated_age);
     Judged {
         finding: RULE.finding(
@@ -81,18 +80,41 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> Judged {
             case.about_peer(peer),
             case.after_age(written),
             evidence(case, peer, answer),
-            remedy::restart_with_note(case.evidence, note),
+            repair(case, answer),
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::NoRoute(cidr)]),
-        explains: BTreeSet::from([
-            Effect::NoRoute(cidr),
-            Effect::Leak(cidr),
-            Effect::Loss(cidr, StagePair::PodToOverlay),
-            Effect::Silence(cidr),
-        ]),
+        explains: explains(peer, answer),
         as_break: format!("route to {cidr}"),
     }
+}
+
+/// Who took the default route too took both at once: that is told with the worse of the two.
+fn explains(peer: &Peer<'_>, answer: &RouteOutcome) -> BTreeSet<Effect> {
+    let cidr = peer.cidr;
+    let mut explains = BTreeSet::from([
+        Effect::NoRoute(cidr),
+        Effect::Leak(cidr),
+        Effect::Loss(cidr, StagePair::PodToOverlay),
+        Effect::Silence(cidr),
+    ]);
+    if has_no_default(answer) {
+        explains.insert(Effect::NoDefaultRoute);
+    }
+    explains
+}
+
+fn repair(case: &Case<'_>, answer: &RouteOutcome) -> Vec<String> {
+    let note = "flannel does not restore routes by itself";
+    let mut lines = remedy::restart_with_note(case.evidence, note);
+    if has_no_default(answer) {
+        lines.push("(the default route is missing too: `ip route show default`)".to_owned());
+    }
+    lines
+}
+
+fn has_no_default(answer: &RouteOutcome) -> bool {
+    *answer == RouteOutcome::Refused(ENETUNREACH)
 }
 
 fn evidence(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> Vec<String> {

@@ -37,6 +37,8 @@ pub(super) enum Rank {
     Table,
     /// The state of a device.
     Device,
+    /// What the kernel has no code for.
+    Kernel,
 }
 
 /// Something observed that a fault can be the cause of.
@@ -52,6 +54,14 @@ pub(super) enum Effect {
     Silence(IpNet),
     /// A peer has no route over the overlay device.
     NoRoute(IpNet),
+    /// The node has no route to addresses outside the cluster.
+    NoDefaultRoute,
+    /// The tunnel's own address is none of this node's.
+    NoSourceAddress,
+    /// There is no overlay device.
+    NoOverlay,
+    /// The node of a peer does not answer on the uplink.
+    NoAnswer(IpNet),
     /// A peer has no neighbour entry.
     NoNeighbour(IpNet),
     /// A peer has no FDB entry.
@@ -115,9 +125,12 @@ impl Effect {
             | Self::Leak(cidr)
             | Self::Silence(cidr)
             | Self::NoRoute(cidr)
+            | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr) => Some(*cidr),
-            Self::StrayLeak => None,
+            Self::StrayLeak | Self::NoDefaultRoute | Self::NoSourceAddress | Self::NoOverlay => {
+                None
+            }
         }
     }
 
@@ -125,6 +138,13 @@ impl Effect {
     pub(super) fn everything_of(cidr: IpNet) -> impl Iterator<Item = Self> {
         let entries = [Self::NoRoute(cidr), Self::NoNeighbour(cidr), Self::NoFdb(cidr)];
         Self::all_losses(cidr).chain(entries)
+    }
+
+    /// What happens to the packets of a peer whose node cannot be reached by the uplink.
+    pub(super) fn beyond_overlay(cidr: IpNet) -> impl Iterator<Item = Self> {
+        let pairs = [StagePair::OverlayToWire, StagePair::WireToPeer];
+        let losses = pairs.into_iter().map(move |pair| Self::Loss(cidr, pair));
+        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr)])
     }
 
     /// Everything that can happen to the packets of a peer.

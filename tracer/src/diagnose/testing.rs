@@ -5,6 +5,8 @@
 //!  pod CIDR of node n: 10.NETWORK.n.0/LENGTH, its node address 192.168.LAN.(10+n)
 //! ```
 
+mod kernel;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -13,13 +15,15 @@ use proptest::prelude::*;
 use super::{Diagnosis, diagnose};
 use crate::{
     evidence::{
-        Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Hook, HookDirection,
-        Intent, Link, Losses, MacAddress, Neighbour, NeighbourState, NextHop, Node, PeerIntent,
-        PeerTraffic, Platform, Roles, Route, RouteAnswer, RouteKind, RouteOutcome, Rule, SCHEMA,
-        StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
+        Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Intent, Link, Losses,
+        MacAddress, ModuleState, Neighbour, NeighbourState, NextHop, Node, PeerIntent, PeerTraffic,
+        Platform, Roles, Route, RouteKind, Rule, SCHEMA, StageCounts, StageTotals, SubnetEnv,
+        Tables, Traffic, Vxlan, Window,
     },
-    topology::{TABLE_LOCAL, TABLE_MAIN, Topology, detect_roles, nth_address},
+    topology::{TABLE_LOCAL, TABLE_MAIN, nth_address},
 };
+
+pub(crate) use self::kernel::observe;
 
 pub(crate) const LO: u32 = 1;
 pub(crate) const UPLINK: u32 = 2;
@@ -134,6 +138,7 @@ impl Plan {
                 name: format!("n{}", self.own),
                 kernel: "6.12.48".to_owned(),
                 platform: Platform::Kubeadm,
+                vxlan: ModuleState::Present,
             },
             window: Window {
                 start: "2026-01-01T12:00:00Z".parse().unwrap(),
@@ -216,6 +221,8 @@ impl Plan {
     fn links(&self) -> Vec<Link> {
         let mut overlay = link(OVERLAY, &self.overlay, Some("vxlan"));
         overlay.mtu = 1450;
+        // Of which its link-local address is made.
+        overlay.mac = Some(MacAddress([0x1e, 0x2d, 0x3e, 0x4f, 0x50, 0x61]));
         overlay.vxlan = Some(Vxlan {
             vni: 1,
             port: 8472,
@@ -326,62 +333,6 @@ impl Plan {
     }
 }
 
-/// Asks again what collectors ask: roles, route answers, hooks. To be called after every change.
-pub(crate) fn observe(evidence: &mut Evidence) {
-    let intent = evidence.intent.clone();
-    let Some(tables) = &mut evidence.tables else { return };
-    tables.answers.clear();
-    let roles = detect_roles(tables, &intent).unwrap();
-    let traffic = evidence.traffic.as_ref();
-    let topology = Topology::from_parts(Some(tables), &intent, &roles, traffic);
-    tables.answers = topology
-        .questions()
-        .into_iter()
-        .map(|question| RouteAnswer {
-            destination: question.destination,
-            origin: question.origin,
-            outcome: look_up(tables, question.destination),
-        })
-        .collect();
-    evidence.roles = detect_roles(tables, &intent).unwrap();
-    let roles = &evidence.roles;
-    let devices = roles.overlay.into_iter().chain(roles.bridge).chain(roles.uplinks.clone());
-    evidence.hooks = devices
-        .flat_map(|index| [HookDirection::Ingress, HookDirection::Egress].map(|it| (index, it)))
-        .map(|(index, direction)| Hook {
-            interface: tables.link(index).unwrap().name.clone(),
-            ifindex: index,
-            direction,
-            attached: true,
-            because: "tcx".to_owned(),
-            foreign: Vec::new(),
-        })
-        .collect();
-}
-
-/// A kernel with the usual rules: the longest match of table main, then the lowest metric.
-fn look_up(tables: &Tables, destination: IpAddr) -> RouteOutcome {
-    let usable = |route: &&Route| {
-        route.table == TABLE_MAIN
-            && route.destination.contains(&destination)
-            && route.next_hops.iter().all(|hop| {
-                hop.ifindex.and_then(|index| tables.link(index)).is_none_or(|link| link.up)
-            })
-    };
-    let best = tables
-        .routes
-        .iter()
-        .filter(usable)
-        .min_by_key(|route| (u8::MAX - route.destination.prefix_len(), route.metric));
-    match best.map(|route| (route, route.kind)) {
-        None => RouteOutcome::Refused(101),
-        Some((_, RouteKind::Blackhole)) => RouteOutcome::Refused(22),
-        Some((_, RouteKind::Unreachable)) => RouteOutcome::Refused(113),
-        Some((_, RouteKind::Prohibit)) => RouteOutcome::Refused(13),
-        Some((route, _)) => RouteOutcome::Route(route.clone()),
-    }
-}
-
 /// Judges evidence whose tables a fault has changed.
 pub(crate) fn judge(evidence: &mut Evidence) -> Diagnosis {
     observe(evidence);
@@ -473,6 +424,6 @@ pub(crate) fn fdb(mac: MacAddress, destination: IpAddr) -> FdbEntry {
     }
 }
 
-fn rule(priority: u32, table: u32) -> Rule {
+pub(crate) fn rule(priority: u32, table: u32) -> Rule {
     Rule { family: 4, priority, table, source: None, destination: None, iif: None, looks_up: true }
 }

@@ -1,7 +1,11 @@
 //! The rules together: each fault gives its finding and no other, healthy nodes give none.
 
 mod details;
+mod device;
+mod entries;
 mod faults;
 mod injections;
 mod lookalikes;
 mod properties;
+mod routes;
+mod underlay;

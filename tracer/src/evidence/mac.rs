@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,15 @@ pub struct MacParseError(String);
 impl MacAddress {
     /// All zeros: in a VXLAN FDB the default entry, to which unknown addresses are sent.
     pub const ZERO: Self = Self([0; 6]);
+
+    /// The MAC from which the kernel made an interface identifier of the form EUI-64 (RFC 4291,
+    /// appendix A); `None` for addresses that were made otherwise.
+    #[must_use]
+    pub const fn of_eui64(address: Ipv6Addr) -> Option<Self> {
+        let [.., a, b, c, 0xff, 0xfe, d, e, g] = address.octets() else { return None };
+        // The bit for "unique in the world" is inverted there.
+        Some(Self([a ^ 2, b, c, d, e, g]))
+    }
 }
 
 impl fmt::Display for MacAddress {
@@ -69,6 +78,14 @@ mod tests {
         let mac = MacAddress([0x02, 0xff, 0, 0x0a, 0xbc, 0x10]);
         assert_eq!(mac.to_string(), "02:ff:00:0a:bc:10");
         assert_eq!(mac.to_string().parse(), Ok(mac));
+    }
+
+    #[test]
+    fn a_mac_is_read_from_an_address_that_was_made_of_it() {
+        let of = |text: &str| MacAddress::of_eui64(text.parse().unwrap());
+        let mac = MacAddress([0x1e, 0x2d, 0x3e, 0x4f, 0x50, 0x61]);
+        assert_eq!(of("fe80::1c2d:3eff:fe4f:5061"), Some(mac));
+        assert_eq!(of("fe80::5c9b:1f2e:8a77:1234"), None, "stable privacy");
     }
 
     #[test]

@@ -15,6 +15,22 @@ pub struct Node {
     pub kernel: String,
     /// What runs Kubernetes here; decides the words of a remedy.
     pub platform: Platform,
+    /// Whether this kernel has VXLAN.
+    #[serde(default)]
+    pub vxlan: ModuleState,
+}
+
+/// Whether a kernel has what a module holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModuleState {
+    /// Loaded, built in, or to be loaded.
+    Present,
+    /// Neither loaded nor built in nor among the kernel's modules.
+    Missing,
+    /// The kernel's modules could not be read.
+    #[default]
+    Unknown,
 }
 
 /// What runs Kubernetes on a node.

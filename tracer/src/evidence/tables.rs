@@ -20,6 +20,10 @@ pub struct Tables {
     pub neighbours: Vec<Neighbour>,
     /// Entries of the VXLAN devices' forwarding databases.
     pub fdb: Vec<FdbEntry>,
+    /// UDP sockets on the ports of VXLAN devices that are down: where there are any, something
+    /// else may hold such a port. Empty when no such device is down, or nobody could be asked.
+    #[serde(default)]
+    pub udp_sockets: Vec<UdpSocket>,
     /// What the kernel answered when asked for single routes.
     pub answers: Vec<RouteAnswer>,
     /// Netlink messages that could not be decoded and were left out.
@@ -204,6 +208,17 @@ pub struct FdbEntry {
     pub permanent: bool,
     /// Seconds since it was last written (NDA_CACHEINFO).
     pub updated_age: Option<f64>,
+}
+
+/// A UDP socket of the node's network namespace, of a process or of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpSocket {
+    /// The address that it is bound to; unspecified for all.
+    pub address: IpAddr,
+    /// The port that it is bound to.
+    pub port: u16,
+    /// Bound to an IPv6 address, it takes no IPv4 packets (IPV6_V6ONLY).
+    pub v6_only: bool,
 }
 
 /// From where a route was asked for.

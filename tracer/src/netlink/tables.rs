@@ -1,5 +1,7 @@
 //! All tables of this thread's network namespace.
 
+use std::collections::BTreeSet;
+
 use netlink_packet_core::Emitable;
 use netlink_packet_route::AddressFamily;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -10,8 +12,9 @@ use super::{
     attributes::Skipped,
     link, neighbour, route, rule,
     socket::{Message, NetlinkError, Socket},
+    udp_socket,
 };
-use crate::evidence::{FdbEntry, Link, Route, Rule, Tables};
+use crate::evidence::{FdbEntry, Link, Route, Rule, Tables, UdpSocket};
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
@@ -41,7 +44,32 @@ pub fn dump_tables() -> Result<Tables, NetlinkError> {
     }
     let skipped_messages = dump.skipped.messages;
     let answers = Vec::new();
-    Ok(Tables { links, addresses, rules, routes, neighbours, fdb, answers, skipped_messages })
+    let udp_sockets = udp_sockets(&links);
+    Ok(Tables {
+        links,
+        addresses,
+        rules,
+        routes,
+        neighbours,
+        fdb,
+        udp_sockets,
+        answers,
+        skipped_messages,
+    })
+}
+
+/// The sockets on the ports of VXLAN devices that are down. A kernel without udp_diag cannot be
+/// asked; what holds such a port stays unknown then, unless it is a device.
+fn udp_sockets(links: &[Link]) -> Vec<UdpSocket> {
+    let down = links.iter().filter(|link| !link.up);
+    let ports: BTreeSet<u16> = down.filter_map(|link| Some(link.vxlan.as_ref()?.port)).collect();
+    let ask = |port| {
+        udp_socket::on_port(port).unwrap_or_else(|error| {
+            tracing::info!("UDP sockets on port {port} were not read: {error}");
+            Vec::new()
+        })
+    };
+    ports.into_iter().flat_map(ask).collect()
 }
 
 /// CLOCK_MONOTONIC in hundredths of a second, modulo 2^32 as in IFA_CACHEINFO.

@@ -15,11 +15,13 @@ use crate::evidence::{
 pub struct Peer<'a> {
     /// Its pod CIDR.
     pub cidr: IpNet,
-    /// The address of its overlay device: the gateway of the route, by default the CIDR's first.
+    /// The address of its overlay device: the gateway of the route, unless that is another peer's;
+    /// by default the CIDR's first.
     pub gateway: IpAddr,
-    /// Its node address, where anything tells it.
+    /// Its node address, where anything tells it; never one of this node's own.
     pub node_ip: Option<IpAddr>,
-    /// The MAC of its overlay device, where anything tells it.
+    /// The MAC of its overlay device: the intended one, else that of its neighbour entry when the
+    /// FDB knows it, else that of its packets.
     pub vtep_mac: Option<MacAddress>,
     /// Its node name.
     pub name: Option<&'a str>,
@@ -70,6 +72,12 @@ impl<'a> Peer<'a> {
         !self.life.is_empty()
     }
 
+    /// Whether this sign of life is there.
+    #[must_use]
+    pub fn has(&self, sign: LifeSign) -> bool {
+        self.life.contains(&sign)
+    }
+
     /// Whether anything but a stray route speaks of this peer.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -112,7 +120,8 @@ impl<'a> Answers<'a> {
 
 /// All peers of a topology whose other fields are filled.
 pub(super) fn all<'a>(topology: &Topology<'a>) -> Vec<Peer<'a>> {
-    candidates::peer_cidrs(topology).into_iter().map(|cidr| build(topology, cidr)).collect()
+    let cidrs = candidates::peer_cidrs(topology);
+    cidrs.iter().map(|cidr| build(topology, *cidr, &cidrs)).collect()
 }
 
 /// Whether the kernel can send with this neighbour entry.
@@ -127,11 +136,12 @@ pub const fn refuses(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 
-fn build<'a>(topology: &Topology<'a>, cidr: IpNet) -> Peer<'a> {
+fn build<'a>(topology: &Topology<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
     let intent = topology.intent.peers.iter().find(|peer| peer.pod_cidr.trunc() == cidr);
     let overlay_route = overlay_route(topology, cidr);
     let gateway = overlay_route
         .and_then(|route| route.next_hops.iter().find_map(|hop| hop.gateway))
+        .filter(|gateway| !all.iter().any(|other| *other != cidr && other.contains(gateway)))
         .unwrap_or_else(|| cidr.network());
     let neighbour = neighbour(topology, gateway);
     let mac = neighbour.filter(|entry| is_resolved(entry)).and_then(|entry| entry.mac);
@@ -139,9 +149,11 @@ fn build<'a>(topology: &Topology<'a>, cidr: IpNet) -> Peer<'a> {
     let fdb = mac.or(intended_mac).and_then(|mac| topology.overlay_fdb().find(|it| it.mac == mac));
     let traffic =
         topology.traffic.and_then(|traffic| traffic.peers.iter().find(|peer| peer.cidr == cidr));
+    let seen_mac = traffic.and_then(|traffic| traffic.inner_source_mac);
     let stranger = stranger(topology, cidr);
-    let known_ip =
-        fdb.and_then(|entry| entry.destination).or_else(|| intent.map(|peer| peer.node_ip));
+    let written_ip = fdb.and_then(|entry| entry.destination);
+    let is_own = |ip: &IpAddr| topology.tables.is_some_and(|tables| tables.is_local(*ip));
+    let known_ip = intent.map(|peer| peer.node_ip).or_else(|| written_ip.filter(|ip| !is_own(ip)));
     let direct = direct_route(topology, cidr, known_ip);
     let received_from = traffic
         .and_then(|traffic| traffic.outer_source)
@@ -152,7 +164,7 @@ fn build<'a>(topology: &Topology<'a>, cidr: IpNet) -> Peer<'a> {
         node_ip: known_ip
             .or_else(|| direct?.next_hops.iter().find_map(|hop| hop.gateway))
             .or(received_from),
-        vtep_mac: mac.or(intended_mac),
+        vtep_mac: intended_mac.or(mac.filter(|_| fdb.is_some())).or(seen_mac).or(mac),
         name: intent.and_then(|peer| peer.name.as_deref()),
         intent,
         neighbour,

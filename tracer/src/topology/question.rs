@@ -1,6 +1,6 @@
 //! Which routes the kernel is to be asked for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Topology, nth_address};
 use crate::evidence::{Intent, Origin, Roles, Tables};
@@ -8,6 +8,15 @@ use crate::evidence::{Intent, Origin, Roles, Tables};
 /// Which address of a CIDR stands for its pods: the first is the overlay device's, the second
 /// the bridge's.
 const POD: u32 = 2;
+
+/// Addresses that only a default route reaches: of networks for documentation, which nobody has
+/// (RFC 5737 and 3849). Two, because somebody may have a route for one of them all the same.
+const OUTSIDE_V4: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1))];
+const OUTSIDE_V6: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x8000, 0, 0, 0, 0, 1)),
+];
 
 /// One route to ask the kernel for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +31,8 @@ pub struct Question {
     pub source: Option<IpAddr>,
 }
 
-/// The questions for a node: one address of each peer's CIDR, from the pods and from the node,
-/// and each peer's node address.
+/// The questions for a node: one address of each peer's CIDR and addresses outside, from the pods
+/// and from the node, and each peer's node address.
 #[must_use]
 pub fn questions(tables: &Tables, intent: &Intent, roles: &Roles) -> Vec<Question> {
     Topology::from_parts(Some(tables), intent, roles, None).questions()
@@ -41,7 +50,19 @@ impl Topology<'_> {
             questions.push(of_node(pod));
         }
         questions.extend(self.node_addresses().into_iter().map(|node| self.of_tunnel(node)));
+        for outside in self.outside() {
+            questions.extend(self.of_pods(outside));
+            questions.push(of_node(outside));
+        }
         questions
+    }
+
+    /// Addresses outside the cluster, of the family of the tunnel's outer packets.
+    #[must_use]
+    pub fn outside(&self) -> [IpAddr; 2] {
+        let local = self.overlay.and_then(|overlay| overlay.vxlan.as_ref()?.local);
+        let own = || self.own_cidrs.first().map(|cidr| cidr.addr());
+        if local.or_else(own).is_some_and(|it| it.is_ipv6()) { OUTSIDE_V6 } else { OUTSIDE_V4 }
     }
 
     /// Outer packets leave with the overlay device's local address, by which rules may choose

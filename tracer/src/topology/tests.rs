@@ -1,5 +1,7 @@
 //! Roles, CIDRs, peers and questions on small tables.
 
+use std::net::IpAddr;
+
 use std::path::PathBuf;
 
 use super::{LifeSign, RoleProblem, Topology, detect_roles, nth_address, questions};
@@ -254,7 +256,7 @@ fn a_stranger_becomes_a_peer_only_inside_the_cluster() {
 }
 
 #[test]
-fn the_kernel_is_asked_for_pods_and_nodes() {
+fn the_kernel_is_asked_for_pods_nodes_and_outside() {
     let plan = Plan::of(2, Pass::Tables);
     let mut evidence = plan.evidence();
     tables(&mut evidence).fdb.push(fdb(mac(50), plan.node_ip(50)));
@@ -264,6 +266,7 @@ fn the_kernel_is_asked_for_pods_and_nodes() {
     };
     let questions = asked(&evidence);
     let pod = nth_address(plan.hit_cidr(), 2);
+    let [one, other] = ["192.0.2.1", "203.0.113.1"].map(|it| it.parse::<IpAddr>().unwrap());
     let seen: Vec<_> = questions.iter().map(|it| (it.destination, it.origin, it.iif)).collect();
     assert_eq!(
         seen,
@@ -272,6 +275,10 @@ fn the_kernel_is_asked_for_pods_and_nodes() {
             (pod, Origin::Node, None),
             (plan.node_ip(plan.hit()), Origin::Node, None),
             (plan.node_ip(50), Origin::Node, None),
+            (one, Origin::Pods, Some(BRIDGE)),
+            (one, Origin::Node, None),
+            (other, Origin::Pods, Some(BRIDGE)),
+            (other, Origin::Node, None),
         ]
     );
     assert_eq!(questions[0].source, Some(nth_address(plan.own_cidr(), 2)));

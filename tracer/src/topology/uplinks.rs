@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
+    Topology,
     roles::{RoleProblem, named},
     signs,
 };
@@ -48,6 +49,28 @@ pub(super) fn find(
         uplinks.extend(defaults.iter().map(|link| whole(link.index)).filter(usable));
     }
     Ok(unstacked(tables, &uplinks, &routed))
+}
+
+impl<'a> Topology<'a> {
+    /// The devices by which the kernel would send to the nodes of the peers; a bond or bridge in
+    /// place of its ports.
+    #[must_use]
+    pub fn peer_devices(&self) -> Vec<&'a Link> {
+        let Some(tables) = self.tables else { return Vec::new() };
+        let overlay = self.overlay.map(|overlay| overlay.index);
+        let devices: BTreeSet<u32> = devices_towards_peers(tables, self.intent, overlay)
+            .map(|index| whole(tables, index))
+            .collect();
+        let links = devices.into_iter().filter_map(|index| tables.link(index));
+        links.filter(|link| link.name != "lo" && Some(link.index) != overlay).collect()
+    }
+
+    /// The device to which the tunnel is bound (IFLA_VXLAN_LINK), or the bond or bridge of which it
+    /// is a port.
+    #[must_use]
+    pub fn tunnel_device(&self) -> Option<u32> {
+        Some(whole(self.tables?, self.overlay?.vxlan.as_ref()?.link?))
+    }
 }
 
 /// The bond or bridge of which device `index` is a port, or the device itself.

@@ -22,12 +22,13 @@ pub(super) const RULES: [Rule; 9] = [
 const LINES: usize = 500;
 
 /// A crate's name in code, and the module of the tracer that alone may use it.
-const OWNERS: [(&str, &str); 6] = [
+const OWNERS: [(&str, &str); 7] = [
     ("aya", "tracer/src/kernel"),
     ("aya_log", "tracer/src/kernel"),
     ("netlink_packet_core", "tracer/src/netlink"),
     ("netlink_packet_netfilter", "tracer/src/netlink"),
     ("netlink_packet_route", "tracer/src/netlink"),
+    ("netlink_packet_sock_diag", "tracer/src/netlink"),
     ("netlink_sys", "tracer/src/netlink"),
 ];
 

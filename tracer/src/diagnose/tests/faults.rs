@@ -2,23 +2,21 @@
 
 use super::{
     super::{
-        Confidence, PeerState, Severity, diagnose, exit_status,
-        testing::{
-            BRIDGE, LO, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, tables, told, via,
-        },
+        Confidence, PeerState, Severity, exit_status,
+        testing::{PASSES, Pass, Plan, judge, tables, told},
     },
     injections::{
         blackhole, delete_bridge, delete_overlay, down_bridge, down_overlay, fail_neighbour,
         flap_overlay, lose_fdb, lose_neighbour, lose_route, lose_route_and_default,
     },
 };
-use crate::evidence::{Evidence, Route, RouteKind, RouteOutcome, Vxlan};
+use crate::evidence::{Evidence, RouteKind};
 
 /// A name, what it does, and the finding that must be told.
-type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
+pub(super) type Fault = (&'static str, fn(&mut Evidence, &Plan), fn(&Plan) -> String);
 
 /// The plans that every fault is tried on.
-fn plans() -> Vec<Plan> {
+pub(super) fn plans() -> Vec<Plan> {
     let mut plans = Vec::new();
     for pass in PASSES {
         for nodes in [2, 3, 5] {
@@ -63,14 +61,19 @@ const FAULTS: [Fault; 12] = [
 
 #[test]
 fn each_fault_gives_its_finding_and_no_other() {
-    for (name, fault, expected) in FAULTS {
-        for plan in plans() {
+    assert_told(&FAULTS, Severity::Critical, &plans());
+}
+
+/// Each fault gives its finding and no other on each of the plans.
+pub(super) fn assert_told(faults: &[Fault], severity: Severity, plans: &[Plan]) {
+    for (name, fault, expected) in faults {
+        for plan in plans {
             let mut evidence = plan.evidence();
-            fault(&mut evidence, &plan);
+            fault(&mut evidence, plan);
             let diagnosis = judge(&mut evidence);
-            assert_eq!(told(&diagnosis), [expected(&plan)], "{name}: {plan:?}");
+            assert_eq!(told(&diagnosis), [expected(plan)], "{name}: {plan:?}");
             let finding = &diagnosis.findings[0];
-            assert_eq!(finding.severity, Severity::Critical, "{name}");
+            assert_eq!(finding.severity, severity, "{name}");
             assert_eq!(finding.confidence, Confidence::Certain, "{name}");
             assert!(!finding.evidence.is_empty() && !finding.remedy.is_empty(), "{name}");
             assert!(finding.subject.interface.is_some(), "{name}");
@@ -137,89 +140,11 @@ fn two_faults_give_two_findings() {
     );
 }
 
-#[test]
-fn a_port_taken_by_another_plugin_is_not_a_device_set_down() {
-    let plan = Plan::of(3, Pass::SubnetEnv);
-    let mut evidence = plan.evidence();
-    down_overlay(&mut evidence, &plan);
-    let mut other = link(30, "cilium_vxlan", Some("vxlan"));
-    other.vxlan = Some(Vxlan {
-        vni: 0,
-        port: 8472,
-        local: None,
-        link: None,
-        learning: false,
-        external: true,
-    });
-    tables(&mut evidence).links.push(other);
-    assert_not_judged(
-        &mut evidence,
-        "flannel.1 is down while cilium_vxlan holds its UDP port 8472",
-    );
-}
-
-#[test]
-fn a_device_without_an_address_is_not_judged_healthy() {
-    for pass in PASSES {
-        for seconds in [0.0, 5.0] {
-            let plan = Plan { seconds, ..Plan::of(3, pass) };
-            let mut evidence = plan.evidence();
-            lose_address(&mut evidence);
-            assert_not_judged(&mut evidence, "flannel.1 has no address");
-        }
-    }
-}
-
 /// Nothing is found, the reason is told, and the exit status is not that of a healthy node.
-fn assert_not_judged(evidence: &mut Evidence, because: &str) {
+pub(super) fn assert_not_judged(evidence: &mut Evidence, because: &str) {
     let diagnosis = judge(evidence);
     assert_eq!(told(&diagnosis), [""; 0]);
     assert_eq!(exit_status(&diagnosis, evidence, Severity::Warning), 2);
     let line = format!("routes, neighbours and FDB entries were not judged: {because}");
     assert!(diagnosis.unseen.iter().any(|it| it.starts_with(&line)), "{:?}", diagnosis.unseen);
-}
-
-/// The kernel takes the routes with the address.
-fn lose_address(evidence: &mut Evidence) {
-    let tables = tables(evidence);
-    tables.addresses.retain(|it| it.ifindex != OVERLAY || it.address.is_ipv6());
-    tables.routes.retain(|route| route.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY)));
-    evidence.traffic = evidence.traffic.take().map(|_| crate::evidence::Traffic::default());
-}
-
-#[test]
-fn a_policy_rule_that_hijacks_a_right_route_is_no_missing_route() {
-    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::PeersFile) };
-    let mut evidence = plan.evidence();
-    let wide: ipnet::IpNet = "10.244.0.0/16".parse().unwrap();
-    let hijack = Route { table: 52, ..via(wide, Some(plan.gateway()), UPLINK) };
-    for answer in &mut tables(&mut evidence).answers {
-        if wide.contains(&answer.destination) {
-            answer.outcome = RouteOutcome::Route(hijack.clone());
-        }
-    }
-    tables(&mut evidence).routes.push(hijack);
-    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
-}
-
-#[test]
-fn faults_that_have_no_rule_yet_give_nothing_wrong() {
-    let plan = Plan { seconds: 0.0, ..Plan::of(3, Pass::SubnetEnv) };
-    let wrong_device = |evidence: &mut Evidence| {
-        let tables = tables(evidence);
-        tables.routes.retain(|route| route.destination != plan.hit_cidr());
-        tables.routes.push(via(plan.hit_cidr(), None, BRIDGE));
-    };
-    let points_to_self = |evidence: &mut Evidence| {
-        let own = plan.node_ip(plan.own);
-        for entry in &mut tables(evidence).fdb {
-            entry.destination = Some(own);
-        }
-    };
-    for fault in [&wrong_device as &dyn Fn(&mut Evidence), &points_to_self, &lose_address] {
-        let mut evidence = plan.evidence();
-        fault(&mut evidence);
-        assert_eq!(told(&judge(&mut evidence)), [""; 0]);
-        assert!(!evidence.roles.uplinks.contains(&LO));
-    }
 }

@@ -1,0 +1,42 @@
+//! The route to a peer's pod CIDR leads to the bridge of the node's own pods, or to another peer,
+//! which hands the packets on.
+
+use super::{Fault, PLAIN, Reach, Severity, pair, third};
+use crate::{flannel, script::Script};
+
+const MODEL: Fault = Fault {
+    name: "pod-route-wrong-device",
+    code: "pod-route-wrong-device",
+    summary: "the route to a peer's pod CIDR leads to the bridge",
+    breaks: |plan, site| {
+        let (victim, peer) = pair(plan, site);
+        let line = format!("route replace {} dev {}", peer.subnet, victim.bridge);
+        vec![Script::ip(&victim.namespace, [line])]
+    },
+    heals: |plan, site| {
+        let (victim, peer) = pair(plan, site);
+        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
+    },
+    ..PLAIN
+};
+
+pub(super) const FAULTS: [Fault; 2] = [
+    MODEL,
+    Fault {
+        name: "pod-route-wrong-device-vtep",
+        summary: "the route to a peer's pod CIDR leads to another peer's overlay address",
+        severity: Severity::Warning,
+        // The node between masquerades what the victim sends: the peer does not know its answers.
+        reach: Reach::FromOnePeer,
+        nodes: 3,
+        breaks: |plan, site| {
+            let (victim, peer) = pair(plan, site);
+            let line = third(plan, site).map(|third| {
+                let (subnet, via) = (peer.subnet, third.flannel_ip());
+                format!("route replace {subnet} via {via} dev {} onlink", plan.overlay())
+            });
+            vec![Script::ip(&victim.namespace, line)]
+        },
+        ..MODEL
+    },
+];

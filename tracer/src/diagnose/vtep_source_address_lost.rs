@@ -1,0 +1,73 @@
+//! `vtep-source-address-lost`: the overlay device sends from an address that this node has not.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    case::Case,
+    finding::{Confidence, Severity},
+    remedy,
+    rule::{Effect, Judged, Rank, Rule, Ruling},
+};
+use crate::evidence::{Link, StagePair, Tables};
+
+pub(super) const RULE: Rule = Rule {
+    code: "vtep-source-address-lost",
+    severity: Severity::Critical,
+    confidence: Confidence::Certain,
+    // A device that is down may have taken its addresses with it.
+    rank: Rank::Table,
+    judge,
+};
+
+fn judge(case: &Case<'_>) -> Ruling {
+    let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
+    let lost = case.node_ip().filter(|local| !local.is_unspecified() && !tables.is_local(*local));
+    Ruling::from(lost.map(|local| judged(case, tables, overlay, local)))
+}
+
+fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link, lost: IpAddr) -> Judged {
+    let name = &overlay.name;
+    // The kernel removes the routes of a device with its last address.
+    let mut explains = BTreeSet::from([Effect::NoSourceAddress, Effect::NoDefaultRoute]);
+    for peer in &case.topology.peers {
+        explains.extend(Effect::beyond_overlay(peer.cidr));
+        // As long as the peers remember the node's MAC, packets come in for an address it has not.
+        explains.insert(Effect::Loss(peer.cidr, StagePair::WireToOverlay));
+    }
+    let note =
+        format!("flannel then makes {name} anew; or give {lost} back to the device it was on");
+    Judged {
+        finding: RULE.finding(
+            format!("{name} sends from {lost}, which is no address of this node"),
+            case.about_interface(name),
+            case.before_start(),
+            vec![
+                format!("{name} has the local address {lost} (IFLA_VXLAN_LOCAL), no device has it"),
+                now(tables, overlay, lost),
+            ],
+            remedy::restart_with_note(case.evidence, &note),
+        ),
+        rank: RULE.rank,
+        supports: BTreeSet::from([Effect::NoSourceAddress]),
+        explains,
+        as_break: format!("source address of {name}"),
+    }
+}
+
+/// Which addresses the device below has now.
+fn now(tables: &Tables, overlay: &Link, lost: IpAddr) -> String {
+    let lower = overlay.vxlan.as_ref().and_then(|vxlan| tables.link(vxlan.link?));
+    let Some(lower) = lower else {
+        return format!("{} is bound to no device", overlay.name);
+    };
+    let now: Vec<String> = tables
+        .addresses_of(lower.index)
+        .filter(|address| address.address.is_ipv4() == lost.is_ipv4())
+        .map(|address| address.address.to_string())
+        .collect();
+    if now.is_empty() {
+        format!("{}, to which it is bound, has no address of that family", lower.name)
+    } else {
+        format!("{}, to which it is bound, has {}", lower.name, now.join(", "))
+    }
+}
