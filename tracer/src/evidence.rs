@@ -21,8 +21,8 @@ pub use self::{
     },
     stage::{Stage, StageCounts, StagePair},
     tables::{
-        Address, FdbEntry, Link, Neighbour, NeighbourState, NextHop, Origin, Route, RouteAnswer,
-        RouteKind, RouteOutcome, Rule, Tables, Vxlan,
+        Address, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop, Origin, Route,
+        RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
