@@ -3,6 +3,7 @@
 mod details;
 mod device;
 mod faults;
+mod host;
 mod injections;
 mod lookalikes;
 mod properties;
