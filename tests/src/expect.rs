@@ -144,7 +144,8 @@ impl Injected<'_> {
             _ => names_interface(&expected.key, finding)?,
         }
         ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
-        status(answer, FINDINGS)?;
+        let is_info = self.fault.severity == Severity::Info;
+        status(answer, if is_info { FINE } else { FINDINGS })?;
         self.victim_peers(intent, answer)
     }
 

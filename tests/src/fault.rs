@@ -4,6 +4,7 @@
 //! Adding one is adding a file and its line in [`all`].
 
 mod cni0_down;
+mod cni0_wrong_address;
 mod default_route_missing;
 mod fdb_entry_missing;
 mod flannel_address_missing;
@@ -12,11 +13,14 @@ mod flannel_link_flapped;
 mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
+mod ip_forward_off;
 mod neigh_entry_missing;
+mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
+mod tunnel_fragments_outer;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -45,6 +49,8 @@ pub struct Fault {
     pub subject: Subject,
     /// Which nodes lose packets with the victim.
     pub reach: Reach,
+    /// A node alone has it too, and its tracer tells it without any peer.
+    pub alone: bool,
     /// The findings that such a node may report with traffic, the likeliest first. Which of them
     /// depends on whether anything at all comes back from the victim.
     pub there: &'static [&'static str],
@@ -62,6 +68,7 @@ pub struct Fault {
 pub enum Severity {
     Critical,
     Warning,
+    Info,
 }
 
 /// What a finding is about.
@@ -121,6 +128,7 @@ const PLAIN: Fault = Fault {
     severity: Severity::Critical,
     subject: Subject::Peer,
     reach: Reach::OnePeer,
+    alone: false,
     there: &["tunnel-one-way"],
     nodes: 1,
     breaks: |_, _| Vec::new(),
@@ -145,6 +153,10 @@ pub fn all() -> Vec<Fault> {
         fdb_entry_missing::FAULTS.as_slice(),
         neigh_entry_missing::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
+        cni0_wrong_address::FAULTS.as_slice(),
+        ip_forward_off::FAULTS.as_slice(),
+        tunnel_fragments_outer::FAULTS.as_slice(),
+        pod_mtu_larger_than_tunnel::FAULTS.as_slice(),
     ]
     .concat()
 }
@@ -170,6 +182,7 @@ impl Severity {
         match self {
             Self::Critical => "critical",
             Self::Warning => "warning",
+            Self::Info => "info",
         }
     }
 }
@@ -308,8 +321,12 @@ mod tests {
         for fault in all() {
             let broken = (fault.breaks)(&plan, plan.site);
             assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
-            let at_victim =
-                |script: &Script| script.namespace.as_ref() == Some(&plan.victim().namespace);
+            let victim = plan.victim();
+            let its: Vec<&String> = victim.pods.iter().map(|pod| &pod.namespace).collect();
+            let at_victim = |script: &Script| {
+                let namespace = script.namespace.as_ref().unwrap();
+                *namespace == victim.namespace || its.contains(&namespace)
+            };
             assert!(broken.iter().all(at_victim), "{}", fault.name);
             assert!(!fault.healing(&plan, plan.site).unwrap().is_empty(), "{}", fault.name);
         }
