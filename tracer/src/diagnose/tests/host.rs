@@ -14,12 +14,14 @@ use super::{
     injections::{lose_fdb, lose_route},
 };
 use crate::{
-    evidence::{Evidence, Platform, RouteOutcome, Scope, StageCounts},
-    topology::nth_address,
+    evidence::{Evidence, Platform, Route, RouteOutcome, Scope, StageCounts},
+    topology::{leaves_by, nth_address},
 };
 
-/// What it does to a node, its code, severity, and the device that it is about.
-type Fault = (fn(&mut Evidence, &Plan), &'static str, Severity, fn(&Plan) -> &str);
+/// What is done to a node.
+type Change = fn(&mut Evidence, &Plan);
+/// What it does, its code, severity, and the device that it is about.
+type Fault = (Change, &'static str, Severity, fn(&Plan) -> &str);
 
 const FAULTS: [Fault; 8] = [
     (stop_forwarding, "ip-forward-off", Severity::Critical, |plan| &plan.bridge),
@@ -117,7 +119,7 @@ fn enlarge_pods(evidence: &mut Evidence, _: &Plan) {
     }
 }
 
-fn judged(plan: &Plan, change: fn(&mut Evidence, &Plan)) -> (Diagnosis, Evidence) {
+fn judged(plan: &Plan, change: Change) -> (Diagnosis, Evidence) {
     let mut evidence = plan.evidence();
     change(&mut evidence, plan);
     (judge(&mut evidence), evidence)
@@ -156,7 +158,7 @@ fn each_fault_gives_its_finding_and_no_other() {
 fn losses_are_told_with_their_cause() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     for (change, after) in [
-        (close_bridge as fn(&mut Evidence, &Plan), &["pod_out"][..]),
+        (close_bridge as Change, &["pod_out"][..]),
         (close_overlay, &["overlay_in"]),
         (stop_forwarding, &["overlay_in", "pod_out"]),
     ] {
@@ -180,16 +182,17 @@ fn losses_are_told_with_their_cause() {
 fn another_fault_beside_is_another_finding() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     let hit = plan.hit_cidr();
-    let others: [(fn(&mut Evidence, &Plan), &str); 2] =
+    let others: [(Change, &str); 2] =
         [(lose_fdb, "fdb-entry-missing"), (lose_route, "pod-route-missing")];
     for (change, code, _, device) in FAULTS {
         for (other, other_code) in others {
-            // The bridge that claims the peer's CIDR is why it has no other route.
-            if (code, other_code) == ("cni0-wrong-address", "pod-route-missing") {
-                continue;
-            }
             let mut evidence = plan.evidence();
             change(&mut evidence, &plan);
+            let mut addresses = tables(&mut evidence).addresses.iter();
+            // Such a bridge is why the peer has no other route.
+            if addresses.any(|it| it.ifindex == BRIDGE && hit.contains(&it.address)) {
+                continue;
+            }
             other(&mut evidence, &plan);
             let mut found = told(&judge(&mut evidence));
             found.sort();
@@ -197,6 +200,18 @@ fn another_fault_beside_is_another_finding() {
             expected.sort();
             assert_eq!(found, expected);
         }
+    }
+}
+
+#[test]
+fn a_bridge_that_claims_a_peers_subnet_is_why_its_route_is_wrong() {
+    for pass in [Pass::SubnetEnv, Pass::PeersFile] {
+        let plan = Plan::of(3, pass);
+        let mut evidence = plan.evidence();
+        move_bridge_to_peer(&mut evidence, &plan);
+        let of_peer = |it: &Route| it.destination == plan.hit_cidr() && leaves_by(it, OVERLAY);
+        tables(&mut evidence).routes.retain(|route| !of_peer(route));
+        assert_eq!(told(&judge(&mut evidence)), ["cni0-wrong-address cni0"]);
     }
 }
 
@@ -220,7 +235,7 @@ fn forwarding_is_switched_on_where_it_is_off() {
     let first = |change, platform| {
         let mut evidence = plan.evidence();
         evidence.node.platform = platform;
-        let change: fn(&mut Evidence, &Plan) = change;
+        let change: Change = change;
         change(&mut evidence, &plan);
         judge(&mut evidence).findings.remove(0).remedy.remove(0)
     };
