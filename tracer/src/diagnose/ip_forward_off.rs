@@ -12,7 +12,10 @@ use super::{
     pods, remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Link, Scope, StagePair, Tables};
+use crate::{
+    evidence::{Link, Scope, StagePair, Tables},
+    topology::Peer,
+};
 
 pub(super) const RULE: Rule = Rule {
     code: "ip-forward-off",
@@ -92,10 +95,14 @@ fn judged(case: &Case<'_>, tables: &Tables, first: &Link, closed: &[Entrance<'_>
     }
 }
 
+/// Nothing of a peer that is routed directly comes by the tunnel.
 fn explains(case: &Case<'_>, closed: &[Entrance<'_>]) -> BTreeSet<Effect> {
-    let by_tunnel = case.topology.peers.iter().filter(|peer| peer.direct.is_none());
-    let lost = by_tunnel.flat_map(|peer| closed.iter().map(|it| Effect::Loss(peer.cidr, it.loses)));
-    lost.collect()
+    let of_peer = |peer: &Peer<'_>| {
+        let (cidr, by_tunnel) = (peer.cidr, peer.direct.is_none());
+        let lost = closed.iter().filter(move |it| by_tunnel || it.loses == StagePair::PodToOverlay);
+        lost.map(move |it| Effect::Loss(cidr, it.loses)).collect::<Vec<_>>()
+    };
+    case.topology.peers.iter().flat_map(of_peer).collect()
 }
 
 /// Writing 1 over 1 changes no device (net/ipv4/devinet.c, devinet_sysctl_forward, Linux 5.10 to

@@ -64,19 +64,14 @@ fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)>
 }
 
 fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'_>]) -> Judged {
-    let (name, mtu) = (&overlay.name, overlay.mtu);
+    let (name, mtu, of) = (&overlay.name, overlay.mtu, case.topology.peers.len());
     let lines = found.iter().map(|it| {
         format!(
-            "{name} has MTU {mtu}; {}, by which the kernel sends to {} peers, has MTU {}: after \
-             encapsulation it has room for {}",
+            "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
+             {} fits; {name} has MTU {mtu}",
             it.link.name, it.peers, it.link.mtu, it.room
         )
     });
-    let note = format!(
-        "flannel sets the MTU of {name} when it creates the device: if it is not {} then, set the \
-         backend's MTU to that in net-conf.json; running pods keep theirs until they are re-created",
-        least.room
-    );
     Judged {
         finding: RULE.finding(
             format!(
@@ -88,11 +83,23 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
             case.about_interface(name),
             case.before_start(),
             lines.collect(),
-            remedy::restart_with_note(case.evidence, &note),
+            repair(case, name, least.room),
         ),
         rank: RULE.rank,
         supports: BTreeSet::new(),
         explains: BTreeSet::new(),
         as_break: format!("full packets by {}", least.link.name),
     }
+}
+
+/// flannel does not compare the MTU of a device that is there already (vxlanLinksIncompat in
+/// pkg/backend/vxlan/device.go); a restart has the new one written for the pods to come.
+fn repair(case: &Case<'_>, overlay: &str, room: u32) -> Vec<String> {
+    let note = format!(
+        "so that new pods take {room} too; running pods must be re-created; where flannel does not \
+         find the MTU by itself, net-conf.json has one for the backend"
+    );
+    let mut lines = vec![format!("ip link set {overlay} mtu {room}")];
+    lines.extend(remedy::restart_with_note(case.evidence, &note));
+    lines
 }

@@ -248,6 +248,18 @@ fn forwarding_is_switched_on_where_it_is_off() {
     assert_eq!(first(stop_forwarding, Platform::Talos), command);
 }
 
+#[test]
+fn peers_that_are_routed_directly_are_cut_off_by_the_bridge() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    route_directly(&mut evidence, &plan);
+    set_forwarding(&mut evidence, &[Scope::Device(BRIDGE), Scope::Device(OVERLAY)], false);
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), ["ip-forward-off cni0"]);
+    assert_eq!(diagnosis.findings[0].title, "Forwarding is off on cni0 of n1");
+    assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken));
+}
+
 /// Applies `change` to healthy nodes of all passes and asserts that nothing is found.
 fn assert_healthy(change: impl Fn(&mut Evidence, &Plan)) {
     for plan in plans() {
@@ -411,5 +423,8 @@ fn a_small_uplink_of_one_peer_is_told_by_its_name() {
         finding.title,
         "flannel.1 MTU 1450 + 50 > tailscale0 MTU 1280: full packets leave in fragments"
     );
-    assert!(finding.evidence[0].contains("to 1 peers") && finding.evidence[0].ends_with("1230"));
+    let line = "tailscale0, the kernel's way to 1 of 2 peers, has MTU 1280: encapsulated, a packet of \
+                at most 1230 fits; flannel.1 has MTU 1450";
+    assert_eq!(finding.evidence, [line]);
+    assert_eq!(finding.remedy[0], "ip link set flannel.1 mtu 1230");
 }
