@@ -144,8 +144,7 @@ impl Injected<'_> {
             _ => names_interface(&expected.key, finding)?,
         }
         ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
-        let is_info = self.fault.severity == Severity::Info;
-        status(answer, if is_info { FINE } else { FINDINGS })?;
+        status(answer, self.fault.exit_status())?;
         self.victim_peers(intent, answer)
     }
 

@@ -205,6 +205,12 @@ impl Fault {
         Expected { code: self.code, key }
     }
 
+    /// With what `check` exits on the victim: an info alone is nothing wrong.
+    #[must_use]
+    pub fn exit_status(&self) -> i32 {
+        i32::from(self.severity != Severity::Info)
+    }
+
     /// What happens, in one line with names and addresses.
     #[must_use]
     pub fn story(&self, plan: &Plan, site: Site) -> String {
