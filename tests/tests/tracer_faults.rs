@@ -76,7 +76,7 @@ fn labs(number: u64, fault: &Fault) -> [(u64, usize); 2] {
     let nodes = match number % 3 {
         0 if fault.alone => 1,
         1 => 5,
-        _ => 2,
+        _ => fault.nodes.max(2),
     };
     [(100 + number, 3), (200 + number, nodes)]
 }

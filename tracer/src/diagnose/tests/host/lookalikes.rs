@@ -149,5 +149,7 @@ fn a_dual_stack_node_whose_twin_is_lower() {
         let overlay = tables(evidence).links.iter_mut().find(|it| it.index == OVERLAY).unwrap();
         overlay.mtu = 1430;
         overlay.vxlan.as_mut().unwrap().local = "fd00:77::11".parse().ok();
+        let router = "fe80::1".parse().ok();
+        tables(evidence).routes.push(via("::/0".parse().unwrap(), router, UPLINK));
     });
 }
