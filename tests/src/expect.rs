@@ -147,7 +147,7 @@ impl Injected<'_> {
             _ => names_interface(&expected.key, finding)?,
         }
         ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
-        status(answer, FINDINGS)?;
+        status(answer, self.fault.exit_status())?;
         self.victim_peers(intent, answer)
     }
 

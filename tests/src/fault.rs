@@ -4,6 +4,7 @@
 //! Adding one is adding a file and its line in [`all`].
 
 mod cni0_down;
+mod cni0_wrong_address;
 mod default_route_missing;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
@@ -14,14 +15,18 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod flannel_wrong_interface;
+mod ip_forward_off;
+mod neigh_entry_missing;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod peer_node_unreachable;
+mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
+mod tunnel_fragments_outer;
 mod uplink_down;
 mod vtep_source_address_lost;
 mod vxlan_port_taken;
@@ -54,6 +59,8 @@ pub struct Fault {
     pub subject: Subject,
     /// Which nodes lose packets with the victim.
     pub reach: Reach,
+    /// A node alone has it too, and its tracer tells it without any peer.
+    pub alone: bool,
     /// The findings that such a node may report with traffic, the likeliest first. Which of them
     /// depends on whether anything at all comes back from the victim.
     pub there: &'static [&'static str],
@@ -71,6 +78,7 @@ pub struct Fault {
 pub enum Severity {
     Critical,
     Warning,
+    Info,
 }
 
 /// What a finding is about.
@@ -130,6 +138,7 @@ const PLAIN: Fault = Fault {
     severity: Severity::Critical,
     subject: Subject::Peer,
     reach: Reach::OnePeer,
+    alone: false,
     there: &["tunnel-one-way"],
     nodes: 1,
     breaks: |_, _| Vec::new(),
@@ -162,6 +171,10 @@ pub fn all() -> Vec<Fault> {
         flannel_wrong_interface::FAULTS.as_slice(),
         vxlan_port_taken::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),
+        cni0_wrong_address::FAULTS.as_slice(),
+        ip_forward_off::FAULTS.as_slice(),
+        tunnel_fragments_outer::FAULTS.as_slice(),
+        pod_mtu_larger_than_tunnel::FAULTS.as_slice(),
     ]
     .concat()
 }
@@ -187,6 +200,7 @@ impl Severity {
         match self {
             Self::Critical => "critical",
             Self::Warning => "warning",
+            Self::Info => "info",
         }
     }
 }
@@ -207,6 +221,12 @@ impl Fault {
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
         };
         Expected { code: self.code, key }
+    }
+
+    /// With what `check` exits on the victim: an info alone is nothing wrong.
+    #[must_use]
+    pub fn exit_status(&self) -> i32 {
+        i32::from(self.severity != Severity::Info)
     }
 
     /// What happens, in one line with names and addresses.
@@ -346,13 +366,16 @@ mod tests {
         for fault in all() {
             let broken = (fault.breaks)(&plan, plan.site);
             assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
+            let victim = plan.victim();
+            let its: Vec<&String> = victim.pods.iter().map(|pod| &pod.namespace).collect();
             let at_victim = |script: &Script| {
-                let namespace = script.namespace.as_deref();
+                let namespace = script.namespace.as_ref().unwrap();
                 let is_of_lan = |line: &String| {
                     line.starts_with("neigh flush ") || line.ends_with(" nud reachable")
                 };
-                namespace == Some(&plan.victim().namespace)
-                    || namespace == Some(netns::SWITCH)
+                *namespace == victim.namespace
+                    || its.contains(&namespace)
+                    || namespace == netns::SWITCH
                     || script.lines.iter().all(is_of_lan)
             };
             assert!(broken.iter().all(at_victim), "{}", fault.name);

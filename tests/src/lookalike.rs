@@ -1,20 +1,28 @@
 //! Healthy look-alikes: labs in which something looks like a fault and is none, one file each. The
 //! tracer must report no finding on any of their members.
 
+mod capture;
 mod closed_ports;
 mod cluster_blackhole;
 mod dead_lan_host;
 mod default_route_elsewhere;
 mod direct_routing;
 mod flannel_nftables;
+mod flannel_v6_twin;
+mod forwarding_by_device;
 mod fresh_node;
 mod ipv6_noise;
 mod jumbo_uplink;
+mod kube_proxy_nftables;
 mod metallb_announces;
 mod node_joined;
 mod node_left;
+mod old_link_local;
 mod one_way_udp;
 mod policy_rules;
+mod port_scan;
+mod routable_pods;
+mod second_address;
 mod second_card;
 mod second_vxlan;
 mod single_node;
@@ -81,6 +89,14 @@ pub fn all() -> Vec<LookAlike> {
         flannel_nftables::LOOK_ALIKES.as_slice(),
         traceroute::LOOK_ALIKES.as_slice(),
         closed_ports::LOOK_ALIKES.as_slice(),
+        capture::LOOK_ALIKES.as_slice(),
+        flannel_v6_twin::LOOK_ALIKES.as_slice(),
+        forwarding_by_device::LOOK_ALIKES.as_slice(),
+        kube_proxy_nftables::LOOK_ALIKES.as_slice(),
+        old_link_local::LOOK_ALIKES.as_slice(),
+        port_scan::LOOK_ALIKES.as_slice(),
+        routable_pods::LOOK_ALIKES.as_slice(),
+        second_address::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

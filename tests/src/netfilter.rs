@@ -4,16 +4,25 @@ mod flannel;
 mod kube_proxy;
 
 use crate::{
-    plan::{FlannelRules, Node, Plan},
+    plan::{FlannelRules, Node, Plan, ProxyRules},
     script::{Script, Tool},
 };
 
 /// All rules of a node.
 #[must_use]
 pub fn scripts(plan: &Plan, node: &Node) -> Vec<Script> {
-    let mut filter = kube_proxy::filter();
-    let mut nat = kube_proxy::nat(plan);
+    let (mut filter, mut nat) = (Rules::default(), Rules::default());
     let mut scripts = Vec::new();
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            filter.add(kube_proxy::filter());
+            nat.add(kube_proxy::nat(plan));
+        }
+        ProxyRules::Nftables => {
+            let lines = kube_proxy::nftables(plan);
+            scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
+        }
+    }
     match plan.flannel_rules {
         FlannelRules::Iptables => {
             filter.add(flannel::filter(plan));

@@ -45,6 +45,8 @@ pub struct Plan {
     pub port: u16,
     /// Which packet filter flannel uses for its own rules.
     pub flannel_rules: FlannelRules,
+    /// Which packet filter kube-proxy uses.
+    pub proxy_rules: ProxyRules,
     /// Whether the bridges hand their packets to iptables (br_netfilter), as Kubernetes wants it.
     pub bridge_netfilter: bool,
     /// One to five nodes.
@@ -88,6 +90,16 @@ pub enum FlannelRules {
     #[default]
     Iptables,
     /// Tables flannel-ipv4 and flannel-ipv6 (`EnableNFTables`).
+    Nftables,
+}
+
+/// Which packet filter kube-proxy uses for its rules.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyRules {
+    /// Chains KUBE-SERVICES and so on.
+    #[default]
+    Iptables,
+    /// Table kube-proxy.
     Nftables,
 }
 

@@ -11,7 +11,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     netns,
-    plan::{BridgeState, Dns, FlannelRules, Lan, Mac, Node, Plan, Pod, Site},
+    plan::{BridgeState, Dns, FlannelRules, Lan, Mac, Node, Plan, Pod, ProxyRules, Site},
 };
 
 /// Most nodes that a lab can have.
@@ -37,6 +37,8 @@ pub struct Shape {
     pub victim_bridge: BridgeState,
     /// Which packet filter flannel uses.
     pub flannel_rules: FlannelRules,
+    /// Which packet filter kube-proxy uses.
+    pub proxy_rules: ProxyRules,
     /// Whether the bridges hand their packets to iptables, where the kernel can.
     pub bridge_netfilter: bool,
 }
@@ -57,6 +59,7 @@ impl Default for Shape {
             uplink_mtu: 1500,
             victim_bridge: BridgeState::WithPods,
             flannel_rules: FlannelRules::Iptables,
+            proxy_rules: ProxyRules::Iptables,
             bridge_netfilter: true,
         }
     }
@@ -91,7 +94,7 @@ impl Plan {
         }
         let dns = add_dns_pod(rng, &mut nodes, dns_node, services);
         empty_victim(&mut nodes[site.victim], shape.victim_bridge);
-        let Shape { flannel_rules, bridge_netfilter, .. } = *shape;
+        let Shape { flannel_rules, proxy_rules, bridge_netfilter, .. } = *shape;
         Self {
             seed,
             lan,
@@ -101,6 +104,7 @@ impl Plan {
             vni,
             port,
             flannel_rules,
+            proxy_rules,
             bridge_netfilter,
             nodes,
             site,

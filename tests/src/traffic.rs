@@ -3,6 +3,7 @@
 
 mod arp;
 mod background;
+mod capture;
 mod dns;
 mod icmp;
 mod multicast;
@@ -86,6 +87,8 @@ pub enum Flow {
         /// The announced address; the announced MAC is the device's.
         address: Ipv4Addr,
     },
+    /// Nothing is sent: a packet socket listens on all devices, as `tcpdump -i any` does.
+    Capture,
     /// IPv6 multicast of a device's own.
     Multicast6 {
         /// The device it leaves by.
@@ -156,6 +159,7 @@ impl Flow {
             Self::GratuitousArp { device, address } => {
                 arp::announce(device, *address, limits, stop)
             }
+            Self::Capture => capture::listen(limits, stop),
             Self::Multicast6 { device } => multicast::send(device, limits, stop),
         }
     }

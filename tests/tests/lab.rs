@@ -64,8 +64,8 @@ fn labs_of_every_size_carry_all_traffic() {
         for sender in &mut senders {
             sender.limits = Limits::exactly(5, 50.0);
         }
-        // Queries of DNS from each node, and five senders for each pair of nodes.
-        assert_eq!(senders.len(), nodes + nodes * (nodes - 1) * 5, "{senders:?}");
+        // Queries of DNS from each node, and six senders for each pair of nodes.
+        assert_eq!(senders.len(), nodes + nodes * (nodes - 1) * 6, "{senders:?}");
         for (sender, counts) in Traffic::start(senders).finish().unwrap() {
             assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");
         }

@@ -55,6 +55,34 @@ fn metallb_sends_five_announcements_on_three_devices() {
 }
 
 #[test]
+fn routable_pods_and_clients_of_the_lan_reach_each_other() {
+    let look_alike = lookalike::named("routable-pods").unwrap();
+    let lab = lab(&look_alike, 63);
+    lab.set_up(&look_alike).unwrap().stop().unwrap();
+    let mut senders = (look_alike.traffic)(lab.plan());
+    for sender in &mut senders {
+        sender.limits = Limits::exactly(5, 20.0);
+    }
+    for (sender, counts) in Traffic::start(senders).finish().unwrap() {
+        assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?} {counts:?}");
+    }
+}
+
+#[test]
+fn who_listens_on_all_devices_hears_the_traffic() {
+    let look_alike = lookalike::named("tcpdump-any").unwrap();
+    let lab = lab(&look_alike, 64);
+    let listeners = lab.set_up(&look_alike).unwrap();
+    let all = lab.plan().all_nodes();
+    let mut senders = traffic::all_pairs(lab.plan(), &all);
+    senders.iter_mut().for_each(|sender| sender.limits = Limits::exactly(10, 20.0));
+    Traffic::start(senders).finish().unwrap();
+    for (listener, counts) in listeners.stop().unwrap() {
+        assert!(counts.answered > 0 && counts.bytes > 0, "{listener:?} {counts:?}");
+    }
+}
+
+#[test]
 fn traceroute_and_closed_ports_get_no_answer_from_the_service() {
     for name in ["traceroute", "closed-ports"] {
         let look_alike = lookalike::named(name).unwrap();

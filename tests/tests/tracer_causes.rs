@@ -51,52 +51,116 @@ fn check_victim(lab: &Lab) -> Vec<CheckOutput> {
     in_parallel(&Intent::ALL, Intent::ALL.len(), check).into_iter().map(Result::unwrap).collect()
 }
 
+/// Code and subject of all findings, in order.
+fn found(answer: &CheckOutput) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> =
+        answer.findings().iter().map(|(code, key)| ((*code).into(), (*key).into())).collect();
+    found.sort();
+    found
+}
+
 #[test]
 fn two_faults_of_two_peers_are_two_findings() {
-    let lab = lab(410);
+    for seed in [410, 414] {
+        let lab = lab(seed);
+        let plan = lab.plan();
+        let [one, other] = plan.others(plan.site.victim)[..] else { panic!("three nodes") };
+        let subnet = |node: usize| plan.nodes[node].subnet.to_string();
+        let _traffic = lab.traffic_all_pairs();
+        for (first, second) in [
+            ("fdb-entry-missing", "pod-route-missing"),
+            ("neigh-entry-missing", "pod-route-blackholed"),
+            ("pod-route-missing", "pod-route-missing"),
+            ("neigh-entry-missing", "fdb-entry-missing"),
+        ] {
+            let _first = inject(&lab, first, one);
+            let _second = inject(&lab, second, other);
+            for answer in check_victim(&lab) {
+                let mut expected = [(first.into(), subnet(one)), (second.into(), subnet(other))];
+                expected.sort();
+                assert_eq!(found(&answer), expected, "seed {seed}, {first} and {second}");
+                assert_eq!(answer.status, 1);
+                let broken = |(_, state): &(String, String)| state == "broken";
+                assert!(peer_states(&answer).unwrap().iter().all(broken), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fault_of_the_node_and_one_of_a_peer_are_two_findings() {
+    let lab = lab(415);
     let plan = lab.plan();
-    let [one, other] = plan.others(plan.site.victim)[..] else { panic!("three nodes") };
-    let subnet = |node: usize| plan.nodes[node].subnet.to_string();
+    let (victim, peer) = (plan.victim(), plan.site.peer);
+    let subnet = plan.nodes[peer].subnet.to_string();
     let _traffic = lab.traffic_all_pairs();
-    for (first, second) in [
-        ("fdb-entry-missing", "pod-route-missing"),
-        ("neigh-entry-missing", "pod-route-blackholed"),
-        ("pod-route-missing", "pod-route-missing"),
+    for (of_node, device, of_peer) in [
+        ("ip-forward-off", victim.bridge.clone(), "fdb-entry-missing"),
+        ("ip-forward-off-overlay", plan.overlay(), "pod-route-missing"),
+        ("cni0-wrong-address", victim.bridge.clone(), "neigh-entry-missing"),
+        ("cni0-down", victim.bridge.clone(), "fdb-entry-missing"),
+        ("tunnel-fragments-outer", plan.overlay(), "pod-route-blackholed"),
+        ("pod-mtu-larger-than-tunnel", victim.bridge.clone(), "fdb-entry-missing"),
     ] {
-        let _first = inject(&lab, first, one);
-        let _second = inject(&lab, second, other);
+        let _first = inject(&lab, of_node, peer);
+        let _second = inject(&lab, of_peer, peer);
+        let code = fault::named(of_node).unwrap().code;
+        let mut expected = [(code.into(), device), (of_peer.into(), subnet.clone())];
+        expected.sort();
         for answer in check_victim(&lab) {
-            let mut found: Vec<(String, String)> = answer
-                .findings()
-                .iter()
-                .map(|(code, key)| ((*code).into(), (*key).into()))
-                .collect();
-            found.sort();
-            let mut expected = [(first.into(), subnet(one)), (second.into(), subnet(other))];
-            expected.sort();
-            assert_eq!(found, expected, "{first} and {second}");
+            assert_eq!(found(&answer), expected, "{of_node} and {of_peer}");
             assert_eq!(answer.status, 1);
-            let broken = |(_, state): &(String, String)| state == "broken";
-            assert!(peer_states(&answer).unwrap().iter().all(broken), "{answer:?}");
         }
     }
 }
 
 #[test]
 fn what_a_fault_causes_is_told_with_it() {
-    let lab = lab(411);
-    let peer = lab.plan().site.peer;
-    let cidr = lab.plan().nodes[peer].subnet.to_string();
-    let _traffic = lab.traffic_all_pairs();
-    for name in ["fdb-entry-missing", "neigh-entry-missing", "pod-route-blackholed"] {
-        let _injection = inject(&lab, name, peer);
+    for seed in [411, 416] {
+        let lab = lab(seed);
+        let peer = lab.plan().site.peer;
+        let cidr = lab.plan().nodes[peer].subnet.to_string();
+        let _traffic = lab.traffic_all_pairs();
+        for name in ["fdb-entry-missing", "neigh-entry-missing", "pod-route-blackholed"] {
+            let _injection = inject(&lab, name, peer);
+            for answer in check_victim(&lab) {
+                let finding = only_finding(&answer).unwrap();
+                assert_eq!(finding["code"], name);
+                let breaks = finding["breaks"].as_array().unwrap();
+                let about_peer = |it: &serde_json::Value| it.as_str().unwrap().contains(&cidr);
+                assert!(!breaks.is_empty() && breaks.iter().all(about_peer), "{name}: {breaks:?}");
+                assert!(finding["impact"]["packets"].as_u64().unwrap() > 0, "{name}: {finding}");
+            }
+        }
+    }
+}
+
+/// Nothing is forwarded: that of both peers the packets end, on their way out and in, are four
+/// symptoms of one fault.
+#[test]
+fn all_symptoms_of_one_fault_are_told_with_it() {
+    for seed in [417, 418] {
+        let lab = lab(seed);
+        let plan = lab.plan();
+        let _traffic = lab.traffic_all_pairs();
+        let _injection = inject(&lab, "ip-forward-off", plan.site.peer);
+        let others = plan.others(plan.site.victim);
+        let mut expected: Vec<String> = others
+            .iter()
+            .flat_map(|other| {
+                let cidr = plan.nodes[*other].subnet;
+                ["pod_out", "overlay_in"].map(|stage| format!("packets of {cidr} after {stage}"))
+            })
+            .collect();
+        expected.sort();
         for answer in check_victim(&lab) {
             let finding = only_finding(&answer).unwrap();
-            assert_eq!(finding["code"], name);
+            assert_eq!(finding["code"], "ip-forward-off");
             let breaks = finding["breaks"].as_array().unwrap();
-            let about_peer = |it: &serde_json::Value| it.as_str().unwrap().contains(&cidr);
-            assert!(!breaks.is_empty() && breaks.iter().all(about_peer), "{name}: {breaks:?}");
-            assert!(finding["impact"]["packets"].as_u64().unwrap() > 0, "{name}: {finding}");
+            let mut breaks: Vec<&str> = breaks.iter().map(|it| it.as_str().unwrap()).collect();
+            breaks.sort();
+            assert_eq!(breaks, expected, "seed {seed}");
+            assert!(finding["impact"]["packets"].as_u64().unwrap() > 0, "{finding}");
         }
     }
 }

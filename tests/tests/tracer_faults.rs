@@ -58,9 +58,8 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
         if !fault.name.contains(&only) {
             continue;
         }
-        // Another pair of labs for each fault.
-        for seed in [100 + number as u64, 200 + number as u64] {
-            let verdicts = play(fault, seed, &public);
+        for (seed, nodes) in labs(number as u64, fault) {
+            let verdicts = play(fault, seed, nodes, &public);
             say(&format!("\n{}, seed {seed}: {} wrong", fault.name, verdicts.wrong()));
             all.push(verdicts);
         }
@@ -71,9 +70,20 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// Seed and number of nodes of another pair of labs for each fault: one of three nodes, and one of
+/// two, five or one.
+fn labs(number: u64, fault: &Fault) -> [(u64, usize); 2] {
+    let nodes = match number % 3 {
+        0 if fault.alone => 1,
+        1 => 5,
+        _ => fault.nodes.max(2),
+    };
+    [(100 + number, 3), (200 + number, nodes)]
+}
+
 /// Injects a fault into a new lab and checks all nodes in all ways at the same time.
-fn play(fault: &Fault, seed: u64, public: &PublicFolder) -> Verdicts {
-    let shape = Shape { nodes: Some(3), ..Shape::default() };
+fn play(fault: &Fault, seed: u64, nodes: usize, public: &PublicFolder) -> Verdicts {
+    let shape = Shape { nodes: Some(nodes), ..Shape::default() };
     let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
     let (plan, site) = (lab.plan(), lab.plan().site);
     let _traffic = lab.traffic_all_pairs();

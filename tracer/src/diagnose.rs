@@ -5,6 +5,7 @@
 
 mod case;
 mod cni0_down;
+mod cni0_wrong_address;
 mod default_route_missing;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
@@ -19,15 +20,18 @@ mod flannel_wrong_interface;
 mod flow;
 mod ignore;
 mod impact;
+mod ip_forward_off;
 mod merge;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod peer_node_unreachable;
 mod peers;
+mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
 mod rule;
@@ -37,6 +41,7 @@ mod steady;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tunnel_fragments_outer;
 mod tunnel_one_way;
 mod unexplained_loss;
 mod unmapped;
@@ -66,10 +71,14 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 29] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
+    cni0_wrong_address::RULE,
+    ip_forward_off::RULE,
+    tunnel_fragments_outer::RULE,
+    pod_mtu_larger_than_tunnel::RULE,
     flannel_link_flapped::RULE,
     flannel_link_recreated_empty::RULE,
     flannel_address_missing::RULE,

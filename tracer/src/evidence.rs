@@ -21,8 +21,8 @@ pub use self::{
     },
     stage::{Stage, StageCounts, StagePair},
     tables::{
-        Address, FdbEntry, Link, Neighbour, NeighbourState, NextHop, Origin, Route, RouteAnswer,
-        RouteKind, RouteOutcome, Rule, Tables, UdpSocket, Vxlan,
+        Address, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop, Origin, Route,
+        RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,

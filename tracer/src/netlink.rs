@@ -9,6 +9,7 @@ mod ask;
 mod attributes;
 mod link;
 mod neighbour;
+mod netconf;
 mod netfilter;
 mod route;
 mod rule;

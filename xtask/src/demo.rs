@@ -58,7 +58,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode> {
     let scene = Scene::of(&args)?;
     let plan = Plan::draw(args.seed.unwrap_or_else(seed::random), &scene.shape());
     let node = scene.node(&plan);
-    let expected = scene.expected(&plan);
+    let (expected, status) = (scene.expected(&plan), scene.exit_status());
     let say = |text: &str| if args.json { eprint!("{text}") } else { print!("{text}") };
     say(&drawing::draw(&plan));
     let lab = Lab::up(plan, PATIENCE)?;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode> {
     let answer = if args.json { ask_for_json(&lab, node) } else { ask_for_text(&lab, node) }?;
     drop(props);
     drop(lab);
-    match judge(&answer, &expected) {
+    match judge(&answer, &expected, status) {
         Ok(()) => {
             say(&format!("\nas expected: {}\n", in_words(&expected)));
             Ok(ExitCode::SUCCESS)
@@ -125,6 +125,14 @@ impl Scene {
         }
     }
 
+    /// With what `check` exits there.
+    fn exit_status(&self) -> i32 {
+        match self {
+            Self::Healthy | Self::LooksBroken(_) => 0,
+            Self::Broken(fault) => fault.exit_status(),
+        }
+    }
+
     fn story(&self, plan: &Plan) -> String {
         match self {
             Self::Healthy => "everything is healthy".to_owned(),
@@ -173,14 +181,13 @@ fn ask_for_text(lab: &Lab, node: usize) -> Result<CheckOutput> {
     Ok(CheckOutput { status, ..CheckOutput::of(&again)? })
 }
 
-/// Exactly the expected findings, and the exit status that belongs to them.
-fn judge(answer: &CheckOutput, expected: &[(String, String)]) -> Result<()> {
+/// Exactly the expected findings and exit status.
+fn judge(answer: &CheckOutput, expected: &[(String, String)], status: i32) -> Result<()> {
     let found: Vec<(String, String)> = answer
         .findings()
         .into_iter()
         .map(|(code, key)| (code.to_owned(), key.to_owned()))
         .collect();
-    let status = i32::from(!expected.is_empty());
     if found != expected || answer.status != status {
         bail!(
             "expected {} and exit {status}, the tracer said {} and exit {}",
@@ -218,8 +225,9 @@ mod tests {
 
     #[test]
     fn only_exactly_the_expected_findings_pass() {
-        judge(&answer(1, &["a"]), &expected(&["a"])).unwrap();
-        judge(&answer(0, &[]), &expected(&[])).unwrap();
+        judge(&answer(1, &["a"]), &expected(&["a"]), 1).unwrap();
+        judge(&answer(0, &["info"]), &expected(&["info"]), 0).unwrap();
+        judge(&answer(0, &[]), &expected(&[]), 0).unwrap();
         let refused = [
             (answer(1, &["a", "b"]), expected(&["a"])),
             (answer(1, &["b"]), expected(&["a"])),
@@ -227,14 +235,14 @@ mod tests {
             (answer(1, &["a"]), expected(&[])),
         ];
         for (answer, expected) in refused {
-            judge(&answer, &expected).unwrap_err();
+            judge(&answer, &expected, 1).unwrap_err();
         }
     }
 
     #[test]
     fn the_exit_status_counts_as_well() {
-        let error = judge(&answer(2, &[]), &expected(&[])).unwrap_err().to_string();
+        let error = judge(&answer(2, &[]), &expected(&[]), 0).unwrap_err().to_string();
         assert!(error.contains("expected no finding and exit 0") && error.contains("exit 2"));
-        judge(&answer(0, &["a"]), &expected(&["a"])).unwrap_err();
+        judge(&answer(0, &["a"]), &expected(&["a"]), 1).unwrap_err();
     }
 }

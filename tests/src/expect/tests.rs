@@ -65,6 +65,25 @@ fn right_answers_are_right() {
 }
 
 #[test]
+fn an_info_does_not_change_the_exit_status() {
+    let plan = plan();
+    let fault = fault::named("pod-mtu-larger-than-tunnel").unwrap();
+    let injected = Injected { plan: &plan, fault: &fault, site: plan.site };
+    let bridge = &plan.victim().bridge;
+    let mut info = about(&plan, plan.site.peer, fault.code, "certain");
+    info[0]["severity"] = json!("info");
+    info[0]["subject"] = json!({"kind": "interface", "key": bridge, "interface": bridge});
+    for (status, is_right) in [(0, true), (1, false)] {
+        let mut answer = answer(&plan, plan.site.victim, status, info.clone());
+        for peer in answer.json["peers"].as_array_mut().unwrap() {
+            peer["state"] = json!("ok");
+        }
+        let said = injected.judge(plan.site.victim, Intent::SubnetEnv, &answer);
+        assert_eq!(said.is_ok(), is_right, "{said:?}");
+    }
+}
+
+#[test]
 fn every_mistake_of_the_victim_is_seen() {
     let plan = plan();
     let mistakes: [Mistake; 11] = [

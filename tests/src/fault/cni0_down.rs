@@ -9,6 +9,7 @@ const MODEL: Fault = Fault {
     summary: "the bridge is set down",
     subject: Subject::Bridge,
     reach: Reach::AllPeers,
+    alone: true,
     // The node itself still uses the tunnel, so something comes back from it.
     there: &["unexplained-loss", "tunnel-one-way"],
     breaks: |plan, site| {

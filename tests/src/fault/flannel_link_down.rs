@@ -9,6 +9,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "the overlay device is set down",
     subject: Subject::Overlay,
     reach: Reach::AllPeers,
+    alone: true,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
         let line = format!("link set {} down", plan.overlay());

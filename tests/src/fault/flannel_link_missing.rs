@@ -9,6 +9,7 @@ const MODEL: Fault = Fault {
     summary: "the overlay device is deleted",
     subject: Subject::OverlayGone,
     reach: Reach::AllPeers,
+    alone: true,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
         let line = format!("link del {}", plan.overlay());

@@ -63,6 +63,41 @@ pub(super) fn nat(plan: &Plan) -> Rules {
     )
 }
 
+/// The same for the DNS service by nftables, as kube-proxy has it since Kubernetes 1.29.
+pub(super) fn nftables(plan: &Plan) -> Vec<String> {
+    let hook = |chain: &str, hook: &str| format!("{chain} {{ type nat hook {hook}; }}");
+    let chains = [
+        hook("nat-prerouting", "prerouting priority dstnat"),
+        hook("nat-output", "output priority -100"),
+        hook("nat-postrouting", "postrouting priority srcnat"),
+        "services".to_owned(),
+        "mark-for-masquerade".to_owned(),
+        "masquerading".to_owned(),
+    ];
+    let (service, pod, cluster) = (plan.dns.cluster_ip, plan.dns.pod_ip, plan.cluster);
+    let to_dns = format!("ip daddr {service} udp dport 53");
+    // As for iptables above: without br_netfilter a local answer needs its source changed.
+    let local = plan.nodes[plan.dns.node].subnet;
+    let local = (!plan.bridge_netfilter)
+        .then(|| format!("services ip saddr {local} {to_dns} jump mark-for-masquerade"));
+    let rules = [
+        "nat-prerouting jump services".to_owned(),
+        "nat-output jump services".to_owned(),
+        "nat-postrouting jump masquerading".to_owned(),
+        "mark-for-masquerade meta mark set meta mark or 0x4000".to_owned(),
+        "masquerading meta mark and 0x4000 == 0 return".to_owned(),
+        "masquerading meta mark set meta mark xor 0x4000".to_owned(),
+        "masquerading masquerade fully-random".to_owned(),
+        format!("services ip saddr != {cluster} {to_dns} jump mark-for-masquerade"),
+    ];
+    let dnat = format!("services {to_dns} dnat to {pod}:53");
+    let table = "add table ip kube-proxy".to_owned();
+    let chains = chains.map(|chain| format!("add chain ip kube-proxy {chain}"));
+    let rules = rules.into_iter().chain(local).chain([dnat]);
+    let rules = rules.map(|rule| format!("add rule ip kube-proxy {rule}"));
+    std::iter::once(table).chain(chains).chain(rules).collect()
+}
+
 fn dns(plan: &Plan) -> Vec<String> {
     let (service, cluster) = (plan.dns.cluster_ip, plan.cluster);
     let name = "kube-system/kube-dns:dns";

@@ -14,6 +14,7 @@ pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     let mut senders = pods_to_pods(plan, among);
     senders.extend(pods_to_second_pods(plan, among));
     senders.extend(hosts_to_pods(plan, among));
+    senders.extend(pods_to_hosts(plan, among));
     senders.extend(pods_to_dns(plan, among));
     senders
 }
@@ -74,6 +75,14 @@ pub fn hosts_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     pairs(plan, among)
         .filter_map(|(from, to)| Some((from, to.first_pod()?)))
         .map(|(from, to)| sender(&from.namespace, Flow::Ping { to: to.ip, ttl: TTL }, 5.0))
+        .collect()
+}
+
+/// From the first pod of each node to each other node itself, through the tunnel: ping.
+fn pods_to_hosts(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+    pairs(plan, among)
+        .filter_map(|(from, to)| Some((from.first_pod()?, to.flannel_ip())))
+        .map(|(from, to)| sender(&from.namespace, Flow::Ping { to, ttl: TTL }, 5.0))
         .collect()
 }
 

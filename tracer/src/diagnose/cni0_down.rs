@@ -8,15 +8,13 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    pods,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, RouteKind, StagePair, Tables},
+    evidence::{Link, StagePair, Tables},
     topology::leaves_by,
 };
-
-/// Names that CNI plugins which route to each pod, without a bridge, give the pods' veths.
-const BRIDGELESS_VETHS: [&str; 2] = ["cali", "lxc"];
 
 pub(super) const RULE: Rule = Rule {
     code: "cni0-down",
@@ -80,35 +78,10 @@ fn without_bridge(orphans: &[&Link], first: &Link) -> String {
 
 /// Veths that lost their bridge; none where pods are routed to without one (Canal, Cilium).
 fn orphans<'a>(case: &Case<'_>, tables: &'a Tables) -> Vec<&'a Link> {
-    let veths = || veths_of_pods(case, tables);
-    if veths().any(|link| is_of_bridgeless_plugin(tables, link)) {
+    if pods::are_without_bridge(case, tables) {
         return Vec::new();
     }
-    veths().filter(|link| is_orphan(tables, link)).collect()
-}
-
-/// Veths whose other end is in another namespace, without the uplinks of a node that is a
-/// container itself.
-fn veths_of_pods<'a>(case: &Case<'_>, tables: &'a Tables) -> impl Iterator<Item = &'a Link> {
-    let uplinks: BTreeSet<u32> = case.topology.uplinks.iter().map(|link| link.index).collect();
-    tables.links.iter().filter(move |link| {
-        link.kind.as_deref() == Some("veth")
-            && link.lower_elsewhere
-            && !uplinks.contains(&link.index)
-    })
-}
-
-/// A plugin without a bridge routes each pod's address to its veth.
-fn is_of_bridgeless_plugin(tables: &Tables, link: &Link) -> bool {
-    let is_named = BRIDGELESS_VETHS.iter().any(|prefix| link.name.starts_with(prefix));
-    let has_pod_route = || {
-        tables.routes.iter().any(|route| {
-            route.kind == RouteKind::Unicast
-                && route.destination.prefix_len() == route.destination.max_prefix_len()
-                && leaves_by(route, link.index)
-        })
-    };
-    link.master.is_none() && (is_named || has_pod_route())
+    pods::veths(case, tables).filter(|link| is_orphan(tables, link)).collect()
 }
 
 /// A veth that leads nowhere: no master, no address, no route. Link-local ones are on every

@@ -34,6 +34,19 @@ pub(super) fn restart_with_note(evidence: &Evidence, note: &str) -> Vec<String> 
     lines
 }
 
+/// The command that changes a setting of the kernel, as `sysctl` spells its name. A device's name
+/// may hold dots: then the parts of the setting's are divided by slashes.
+pub(super) fn set_sysctl(evidence: &Evidence, name: &str, value: u8) -> String {
+    if evidence.node.platform == Platform::Talos {
+        let patch = format!("{{\"machine\":{{\"sysctls\":{{\"{name}\":\"{value}\"}}}}}}");
+        return format!(
+            "talosctl patch machineconfig --nodes {} --patch '{patch}'",
+            evidence.node.name
+        );
+    }
+    format!("sysctl -w {name}={value}")
+}
+
 fn delete_pod(namespace: &str, node: &str, label: &str) -> String {
     format!("kubectl -n {namespace} delete pod --field-selector spec.nodeName={node} -l {label}")
 }

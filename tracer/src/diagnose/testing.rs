@@ -15,10 +15,10 @@ use proptest::prelude::*;
 use super::{Diagnosis, diagnose};
 use crate::{
     evidence::{
-        Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Intent, Link, Losses,
-        MacAddress, ModuleState, Neighbour, NeighbourState, NextHop, Node, PeerIntent, PeerTraffic,
-        Platform, Roles, Route, RouteKind, Rule, SCHEMA, StageCounts, StageTotals, SubnetEnv,
-        Tables, Traffic, Vxlan, Window,
+        Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Forwarding, Intent,
+        Link, Losses, MacAddress, ModuleState, Neighbour, NeighbourState, NextHop, Node,
+        PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind, Rule, SCHEMA, Scope,
+        StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
     },
     topology::{TABLE_LOCAL, TABLE_MAIN, nth_address},
 };
@@ -194,6 +194,7 @@ impl Plan {
         let mut tables = Tables {
             links: self.links(),
             addresses: self.addresses(),
+            forwarding: self.forwarding(),
             rules: vec![rule(0, TABLE_LOCAL), rule(32766, TABLE_MAIN), rule(32767, 253)],
             routes: self.routes(),
             ..Tables::default()
@@ -232,14 +233,20 @@ impl Plan {
             external: false,
         });
         let mut links = vec![link(LO, "lo", None), link(UPLINK, "eth0", None), overlay];
-        links.push(link(BRIDGE, &self.bridge, Some("bridge")));
+        links.push(Link { mtu: 1450, ..link(BRIDGE, &self.bridge, Some("bridge")) });
         links.extend((0..self.pods).map(|pod| {
             let mut veth = link(VETH + u32::from(pod), &format!("veth{pod}"), Some("veth"));
-            veth.master = Some(BRIDGE);
+            (veth.master, veth.mtu) = (Some(BRIDGE), 1450);
             veth.lower_elsewhere = true;
             veth
         }));
         links
+    }
+
+    fn forwarding(&self) -> Vec<Forwarding> {
+        let devices = self.links().into_iter().map(|link| Scope::Device(link.index));
+        let on = |scope| Forwarding { family: 4, scope, enabled: true };
+        devices.chain([Scope::All]).map(on).collect()
     }
 
     fn addresses(&self) -> Vec<Address> {

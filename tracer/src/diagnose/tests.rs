@@ -4,6 +4,7 @@ mod details;
 mod device;
 mod entries;
 mod faults;
+mod host;
 mod injections;
 mod lookalikes;
 mod properties;

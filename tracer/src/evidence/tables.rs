@@ -12,6 +12,9 @@ pub struct Tables {
     pub links: Vec<Link>,
     /// Their addresses.
     pub addresses: Vec<Address>,
+    /// Which devices forward; empty when it was not read.
+    #[serde(default)]
+    pub forwarding: Vec<Forwarding>,
     /// Policy rules.
     pub rules: Vec<Rule>,
     /// Routes of all tables.
@@ -89,6 +92,31 @@ pub struct Address {
     pub prefix_length: u8,
     /// Seconds since it was created (IFA_CACHEINFO cstamp).
     pub created_age: Option<f64>,
+}
+
+/// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`.
+///
+/// IPv4 asks the device alone (net/ipv4/route.c, ip_route_input_slow; Linux 5.10 to 6.18); writing
+/// `all` changes every device, but only when it changes `all` itself (net/ipv4/devinet.c,
+/// devinet_sysctl_forward).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// 4 or 6.
+    pub family: u8,
+    /// Whose setting.
+    pub scope: Scope,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// Whose setting it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// `conf.all`: for IPv4 `net.ipv4.ip_forward`.
+    All,
+    /// That of the device with this ifindex.
+    Device(u32),
 }
 
 /// A policy rule.
@@ -269,6 +297,13 @@ impl Tables {
     /// Addresses of a device.
     pub fn addresses_of(&self, index: u32) -> impl Iterator<Item = &Address> {
         self.addresses.iter().filter(move |address| address.ifindex == index)
+    }
+
+    /// Whether forwarding is on for a family (4 or 6); `None` when it was not read.
+    #[must_use]
+    pub fn forwards(&self, family: u8, scope: Scope) -> Option<bool> {
+        let mut settings = self.forwarding.iter();
+        Some(settings.find(|it| it.family == family && it.scope == scope)?.enabled)
     }
 
     /// Whether an address is one of this node's own.

@@ -10,15 +10,15 @@ use nix::time::{ClockId, clock_gettime};
 use super::{
     address,
     attributes::Skipped,
-    link, neighbour, route, rule,
+    link, neighbour, netconf, route, rule,
     socket::{Message, NetlinkError, Socket},
     udp_socket,
 };
-use crate::evidence::{FdbEntry, Link, Route, Rule, Tables, UdpSocket};
+use crate::evidence::{FdbEntry, Forwarding, Link, Route, Rule, Tables, UdpSocket};
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
-/// Reads links, addresses, rules, routes, neighbours and the FDB of VXLAN devices of the network
+/// Reads links, addresses, forwarding, rules, routes, neighbours and the FDB of VXLAN devices of the network
 /// namespace in which the calling thread is. Needs no privileges. `answers` stays empty, see
 /// [`super::ask`].
 ///
@@ -31,8 +31,9 @@ pub fn dump_tables() -> Result<Tables, NetlinkError> {
     let addresses = dump.table(libc::RTM_GETADDR, &address::request(), |body, skipped| {
         address::decode(body, uptime, skipped)
     })?;
-    let (mut rules, mut routes) = (Vec::new(), Vec::new());
+    let (mut forwarding, mut rules, mut routes) = (Vec::new(), Vec::new(), Vec::new());
     for family in FAMILIES {
+        forwarding.extend(dump.forwarding(family)?);
         rules.extend(dump.rules(family)?);
         routes.extend(dump.routes(family)?);
     }
@@ -48,6 +49,7 @@ pub fn dump_tables() -> Result<Tables, NetlinkError> {
     Ok(Tables {
         links,
         addresses,
+        forwarding,
         rules,
         routes,
         neighbours,
@@ -95,6 +97,17 @@ impl Dump {
     ) -> Result<Vec<T>, NetlinkError> {
         let messages = self.socket.dump(kind, request)?;
         Ok(self.decode(&messages, decode))
+    }
+
+    /// A kernel without IPv6 knows no such settings of it: then there are none.
+    fn forwarding(&mut self, family: AddressFamily) -> Result<Vec<Forwarding>, NetlinkError> {
+        let asked = self.socket.dump(libc::RTM_GETNETCONF, &netconf::request(family));
+        let mut messages = match asked {
+            Err(error) if error.refusal() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        messages.retain(|message| is_of(family, message) && !netconf::is_default(&message.body));
+        Ok(self.decode(&messages, netconf::decode))
     }
 
     fn rules(&mut self, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
@@ -176,6 +189,8 @@ mod tests {
             route::decode(&body, skipped);
             neighbour::decode(&body, skipped);
             neighbour::decode_fdb(&body, skipped);
+            netconf::is_default(&body[8..]);
+            netconf::decode(&body[8..], skipped);
         }
     }
 }

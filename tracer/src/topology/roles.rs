@@ -7,8 +7,8 @@ use crate::evidence::{Address, Intent, Link, Roles, SubnetEnv, Tables, Vxlan};
 
 /// VXLAN devices of other network plugins, which look like flannel's but for the name.
 const FOREIGN_OVERLAYS: [&str; 3] = ["vxlan.calico", "vxlan-v6.calico", "cilium_vxlan"];
-/// The name that flannel's CNI plugin gives the bridge.
-const DEFAULT_BRIDGE: &str = "cni0";
+/// The names that CNI plugins give the bridge: flannel's, kubenet's, kube-router's.
+const BRIDGES: [&str; 3] = ["cni0", "cbr0", "kube-bridge"];
 /// The name of the IPv6 twin of flannel's device begins so.
 const IPV6_TWIN_PREFIX: &str = "flannel-v6";
 
@@ -198,8 +198,8 @@ fn find_bridge(
     };
     let bridges = || tables.links.iter().filter(|link| is_bridge(link));
     let by_name = || {
-        bridges()
-            .find(|link| link.name == DEFAULT_BRIDGE && is_in_use(tables, intent, overlay, link))
+        let mut named = BRIDGES.iter().filter_map(|name| bridges().find(|it| it.name == *name));
+        named.find(|link| is_in_use(tables, intent, overlay, link))
     };
     Ok(bridges().find(holds_pods).or_else(by_name).map(|link| link.index))
 }

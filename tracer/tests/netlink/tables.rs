@@ -4,7 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use serde_json::Value;
 use tracer::{
-    evidence::{NeighbourState, NextHop, Origin, Route, RouteKind, RouteOutcome, Tables, Vxlan},
+    evidence::{
+        NeighbourState, NextHop, Origin, Route, RouteKind, RouteOutcome, Scope, Tables, Vxlan,
+    },
     netlink::{ask, dump_tables},
     topology::Question,
 };
@@ -152,6 +154,25 @@ fn a_point_to_point_address_is_our_own_end() {
     let tables = dump(&namespace);
     assert!(tables.is_local(address("198.51.100.1")));
     assert!(!tables.is_local(address("198.51.100.2")));
+}
+
+#[test]
+fn forwarding_is_read_as_the_kernel_applies_it() {
+    let namespace = node();
+    namespace.shell(
+        "sysctl -qw net.ipv4.ip_forward=1
+         sysctl -qw net/ipv4/conf/flannel.1/forwarding=0
+         sysctl -qw net.ipv6.conf.all.forwarding=0
+         sysctl -qw net.ipv6.conf.cni0.forwarding=1",
+    );
+    let tables = dump(&namespace);
+    let of = |family, name| tables.forwards(family, Scope::Device(index(&tables, name)));
+    assert_eq!(tables.forwards(4, Scope::All), Some(true));
+    assert_eq!((of(4, "cni0"), of(4, "flannel.1")), (Some(true), Some(false)));
+    assert_eq!(tables.forwards(6, Scope::All), Some(false));
+    assert_eq!((of(6, "cni0"), of(6, "flannel.1")), (Some(true), Some(false)));
+    let devices = tables.forwarding.iter().filter(|it| it.scope != Scope::All).count();
+    assert_eq!(devices, 2 * tables.links.len(), "{:?}", tables.forwarding);
 }
 
 #[test]
