@@ -22,17 +22,13 @@ const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6]
 /// # Errors
 /// When netlink cannot be used, or a table changed during every attempt to read it.
 pub fn dump_tables() -> Result<Tables, NetlinkError> {
-    let mut dump = Dump { socket: Socket::open(NETLINK_ROUTE)?, skipped: Skipped::default() };
+    let mut dump = Dump::start()?;
     let links = dump.table(libc::RTM_GETLINK, &link::request(), link::decode)?;
     let uptime = uptime();
     let addresses = dump.table(libc::RTM_GETADDR, &address::request(), |body, skipped| {
         address::decode(body, uptime, skipped)
     })?;
-    let (mut rules, mut routes) = (Vec::new(), Vec::new());
-    for family in FAMILIES {
-        rules.extend(dump.rules(family)?);
-        routes.extend(dump.routes(family)?);
-    }
+    let (rules, routes) = dump.rules_and_routes()?;
     let all = neighbour::request(AddressFamily::Unspec);
     let neighbours = dump.table(libc::RTM_GETNEIGH, &all, neighbour::decode)?;
     let fdb = dump.fdb(&links)?;
@@ -44,8 +40,16 @@ pub fn dump_tables() -> Result<Tables, NetlinkError> {
     Ok(Tables { links, addresses, rules, routes, neighbours, fdb, answers, skipped_messages })
 }
 
+/// Reads rules and routes alone.
+///
+/// # Errors
+/// As [`dump_tables`].
+pub fn dump_routes() -> Result<(Vec<Rule>, Vec<Route>), NetlinkError> {
+    Dump::start()?.rules_and_routes()
+}
+
 /// CLOCK_MONOTONIC in hundredths of a second, modulo 2^32 as in IFA_CACHEINFO.
-fn uptime() -> u32 {
+pub(super) fn uptime() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
         now.tv_sec().cast_unsigned() * 100 + now.tv_nsec().cast_unsigned() / 10_000_000
     });
@@ -58,6 +62,19 @@ struct Dump {
 }
 
 impl Dump {
+    fn start() -> Result<Self, NetlinkError> {
+        Ok(Self { socket: Socket::open(NETLINK_ROUTE)?, skipped: Skipped::default() })
+    }
+
+    fn rules_and_routes(&mut self) -> Result<(Vec<Rule>, Vec<Route>), NetlinkError> {
+        let (mut rules, mut routes) = (Vec::new(), Vec::new());
+        for family in FAMILIES {
+            rules.extend(self.rules(family)?);
+            routes.extend(self.routes(family)?);
+        }
+        Ok((rules, routes))
+    }
+
     /// All entries of a table that `decode` understands; the others are counted.
     fn table<T>(
         &mut self,
