@@ -17,7 +17,6 @@ mod flannel_mac_rewritten;
 mod flannel_wrong_interface;
 mod ip_forward_off;
 mod neigh_entry_missing;
-mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod peer_node_unreachable;

@@ -18,6 +18,7 @@
 pub mod attached;
 pub mod bpf;
 pub mod counters;
+pub mod daemon;
 pub mod drawing;
 pub mod expect;
 pub mod fault;

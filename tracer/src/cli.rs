@@ -1,6 +1,10 @@
 //! The command line: names and defaults of the contract, and nothing else.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -29,8 +33,8 @@ pub(crate) enum Command {
     Capabilities(CapabilitiesArgs),
     /// Remove what a killed tracer left on kernels without TCX.
     Cleanup,
-    /// The daemon: watch and export until stopped (not built yet).
-    Run(NotBuilt),
+    /// The daemon: watch, tell events on stdout and serve metrics, until stopped.
+    Run(Box<RunArgs>),
     /// Stream events as text or JSON lines (not built yet).
     Watch(NotBuilt),
     /// Live view in the terminal (not built yet).
@@ -73,6 +77,31 @@ pub(crate) struct CheckArgs {
     /// Severity from which a finding makes the exit status 1.
     #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = fail_on)]
     pub(crate) fail_on: Severity,
+    /// Leave out findings of this code, or of this code and subject.
+    #[arg(long, value_name = "CODE[=SUBJECT]")]
+    pub(crate) ignore: Vec<Ignored>,
+    /// How to attach the programs.
+    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
+    pub(crate) attach: AttachMode,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    #[command(flatten)]
+    pub(crate) later: LaterArgs,
+    /// Options of the contract that are the daemon's, or not built yet.
+    #[arg(long, hide = true)]
+    pub(crate) probe: bool,
+    #[arg(long, value_name = "ADDR", hide = true)]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Form of the events on stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19469")]
+    pub(crate) listen: SocketAddr,
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
     pub(crate) ignore: Vec<Ignored>,
@@ -132,8 +161,6 @@ pub(crate) struct LaterArgs {
     vip: Vec<IpAddr>,
     #[arg(long, value_name = "PATH", hide = true)]
     kubeconfig: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    probe: bool,
     #[arg(long, value_name = "FILTER", hide = true)]
     flow: Option<String>,
     #[arg(long, value_name = "TIME", hide = true)]
@@ -142,8 +169,6 @@ pub(crate) struct LaterArgs {
     sample: Option<String>,
     #[arg(long, value_name = "FILE", hide = true)]
     config: Option<PathBuf>,
-    #[arg(long, value_name = "ADDR", hide = true)]
-    listen: Option<String>,
     #[arg(long, value_name = "K", hide = true)]
     top_flows: Option<String>,
 }
@@ -155,6 +180,18 @@ pub(crate) enum Format {
     Json,
 }
 
+// === impl CheckArgs ===
+
+impl CheckArgs {
+    /// The first option that was given although `check` does not have it.
+    pub(crate) fn not_built(&self) -> Option<&'static str> {
+        let own = [(self.probe, "--probe"), (self.listen.is_some(), "--listen")];
+        self.later
+            .first()
+            .or_else(|| own.into_iter().find_map(|(given, name)| given.then_some(name)))
+    }
+}
+
 // === impl LaterArgs ===
 
 impl LaterArgs {
@@ -164,12 +201,10 @@ impl LaterArgs {
             (!self.vip_interface.is_empty(), "--vip-interface"),
             (!self.vip.is_empty(), "--vip"),
             (self.kubeconfig.is_some(), "--kubeconfig"),
-            (self.probe, "--probe"),
             (self.flow.is_some(), "--flow"),
             (self.dns_timeout.is_some(), "--dns-timeout"),
             (self.sample.is_some(), "--sample"),
             (self.config.is_some(), "--config"),
-            (self.listen.is_some(), "--listen"),
             (self.top_flows.is_some(), "--top-flows"),
         ]
         .into_iter()
@@ -232,6 +267,6 @@ mod tests {
         let Command::Check(check) = Cli::try_parse_from(args).unwrap().command else {
             panic!("not check")
         };
-        assert_eq!(check.later.first(), Some("--vip"));
+        assert_eq!(check.not_built(), Some("--vip"));
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod cleanup;
 mod collect;
 mod observe;
+pub(crate) mod run;
 
 use std::{
     io::{self, Write as _},
@@ -18,7 +19,7 @@ use anyhow::Context as _;
 pub(crate) enum Status {
     /// Nothing wrong.
     Fine = 0,
-    /// Findings.
+    /// Findings; of `run`: it could not start.
     Findings = 1,
     /// Nothing wrong found, but not everything could be looked at.
     Unobserved = 2,
@@ -63,6 +64,11 @@ pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
 /// The node could not be looked at.
 pub(crate) fn unobserved(error: impl Into<anyhow::Error>) -> Failure {
     Failure { status: Status::Unobserved, error: error.into() }
+}
+
+/// The daemon could not start.
+pub(crate) fn not_started(error: impl Into<anyhow::Error>) -> Failure {
+    Failure { status: Status::Findings, error: error.into() }
 }
 
 /// A command or an option of the contract that this version does not have.

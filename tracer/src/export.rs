@@ -1,7 +1,10 @@
 //! Printing a diagnosis. Exporters make no judgement.
 
 pub mod json;
+pub mod prometheus;
 #[cfg(test)]
 mod tests;
 pub mod text;
 mod words;
+
+pub use self::words::{RoleLink, role_links};

@@ -3,6 +3,7 @@
 //! One pipeline: collectors ([`netlink`], [`intent`], [`process`], [`kernel`]) fill an
 //! [`evidence::Evidence`]; [`diagnose`] judges it by pure rules; [`export`] prints the judgement.
 
+pub mod daemon;
 pub mod diagnose;
 pub mod evidence;
 pub mod export;

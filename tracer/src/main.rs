@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::run(&args),
         Command::Capabilities(args) => command::capabilities::run(&args),
         Command::Cleanup => command::cleanup::run(),
-        Command::Run(_) => Err(command::not_built("run")),
+        Command::Run(args) => command::run::run(&args),
         Command::Watch(_) => Err(command::not_built("watch")),
         Command::Top(_) => Err(command::not_built("top")),
         Command::Record(_) => Err(command::not_built("record")),

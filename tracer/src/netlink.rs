@@ -7,6 +7,8 @@
 mod address;
 mod ask;
 mod attributes;
+mod follow;
+mod followed;
 mod link;
 mod neighbour;
 mod netconf;
@@ -20,7 +22,9 @@ mod udp_socket;
 
 pub use self::{
     ask::ask,
+    follow::{Follower, Heard},
+    followed::{Action, Change, Followed, Table},
     netfilter::{NetfilterSigns, netfilter_signs},
     socket::NetlinkError,
-    tables::dump_tables,
+    tables::{dump_routes, dump_tables, read_untold},
 };

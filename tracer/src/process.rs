@@ -9,7 +9,12 @@ mod scan;
 
 use nix::sys::utsname::uname;
 
-use crate::evidence::{Flannel, ModuleState, Platform};
+use jiff::SignedDuration;
+
+use crate::evidence::{Flannel, FlannelProcess, ModuleState, Platform};
+
+/// The kernel tells starts since boot, and when that was is known to about this.
+const SAME_START: SignedDuration = SignedDuration::from_secs(2);
 
 /// How much of the node's processes is visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,25 @@ pub fn flannel(unseen: &mut Vec<String>) -> Flannel {
     let (flannel, doubt) = flannel::find(&scan::processes());
     unseen.extend(doubt);
     flannel
+}
+
+/// flannel's process again, some time after it was `known`. Without the privilege to see the
+/// network namespace of others' processes, the one that was known is known again.
+pub fn flannel_again(known: &Flannel, unseen: &mut Vec<String>) -> Flannel {
+    let view = scan::processes();
+    let (found, doubt) = flannel::find(&view);
+    let runs = |it: &scan::Seen| {
+        Some(it.pid) == known.pid
+            && it
+                .since
+                .zip(known.since)
+                .is_some_and(|(a, b)| a.duration_since(b).abs() < SAME_START)
+    };
+    if found.process == FlannelProcess::Unknown && view.processes.iter().any(runs) {
+        return known.clone();
+    }
+    unseen.extend(doubt);
+    found
 }
 
 /// What runs Kubernetes on this node.

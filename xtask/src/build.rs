@@ -64,9 +64,16 @@ pub(crate) fn static_release(package: &str, program: &str) -> Result<PathBuf> {
             .args(["--target", &target])
             // It is copied to nodes in trouble: a seventh of the size, and backtraces keep their names.
             .args(["--", "-C", "strip=debuginfo"])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("FLANNEL_TRACER_COMMIT", commit()),
     )?;
     Ok(target_folder().join(target).join("release").join(program))
+}
+
+/// The commit that is built, for `build_info`.
+fn commit() -> String {
+    shell::output(shell::command("git").args(["rev-parse", "--short=12", "HEAD"]))
+        .map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }
 
 /// Where cargo builds.

@@ -58,6 +58,14 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     )
 }
 
+/// Fetches the list of packages when it does not hold this one.
+pub(crate) fn refresh_unless_known(package: &str) -> Result<()> {
+    if is_known(package) {
+        return Ok(());
+    }
+    shell::run(as_root("apt-get", "the list of packages")?.args(["update", "--quiet=2"]))
+}
+
 /// Whether a package is installed.
 pub(crate) fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");

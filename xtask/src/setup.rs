@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what is missing, leaves alone what is there, says so in a line each.
 
 mod ebpf;
+pub(crate) mod promtool;
 
 use anyhow::{Context as _, Result};
 
@@ -26,7 +27,8 @@ pub(crate) const LAB_PROGRAMS: [Provider; 13] = [
 pub(crate) fn run() -> Result<()> {
     let toolchain = ebpf::toolchain()?;
     ebpf::linker(toolchain)?;
-    lab_programs()
+    lab_programs()?;
+    promtool::setup()
 }
 
 /// One line of setup's account.

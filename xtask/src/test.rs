@@ -4,6 +4,7 @@ mod libtest;
 mod report;
 mod skips;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -138,7 +139,14 @@ fn lab(built: &Built) -> Result<Tally> {
     for suite in suites()? {
         eprintln!("test: {}", suite.executable);
         let mut command = as_root("env", "the lab's network namespaces")?;
-        command.args(built.environment()).arg(&suite.executable).arg("--test-threads=1");
+        command.args(built.environment());
+        command.args(setup::promtool::find().map(|it| {
+            let mut promtool = OsString::from(setup::promtool::VARIABLE);
+            promtool.push("=");
+            promtool.push(it);
+            promtool
+        }));
+        command.arg(&suite.executable).arg("--test-threads=1");
         // Where cargo would run it.
         command.current_dir(suite.folder());
         succeeded &= stream(&mut command, &mut reader)?;

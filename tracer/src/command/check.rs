@@ -18,7 +18,7 @@ use super::{Failure, Status, collect::collect, not_built, say, usage};
 use crate::cli::{CheckArgs, Format};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
-    if let Some(option) = args.later.first() {
+    if let Some(option) = args.not_built() {
         return Err(not_built(option));
     }
     let saved = args.save.as_deref().map(create).transpose()?;

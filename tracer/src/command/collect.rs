@@ -48,7 +48,12 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
 
 /// Reads the tables once more: what is being changed just now is no fault.
 fn read_again(evidence: &mut Evidence) -> Result<(), Failure> {
-    let mut tables = dump()?;
+    let tables = dump()?;
+    second_reading(evidence, tables)
+}
+
+/// Takes over the tables as they are after the window, with the kernel's answers.
+pub(super) fn second_reading(evidence: &mut Evidence, mut tables: Tables) -> Result<(), Failure> {
     let roles = topology::detect_roles(&tables, &evidence.intent);
     let roles = roles.unwrap_or_else(|_| evidence.roles.clone());
     let traffic = evidence.traffic.as_ref();
@@ -67,16 +72,9 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     let mut unseen = Vec::new();
     let intent = read_intent(args, &mut unseen)?;
     let tables = dump()?;
-    let platform = args.platform.unwrap_or_else(process::platform);
-    let node = Node {
-        name: process::node_name(),
-        kernel: process::kernel_release(),
-        platform,
-        vxlan: process::vxlan_module(),
-    };
     Ok(Evidence {
         schema: SCHEMA.to_owned(),
-        node,
+        node: node(args),
         window: Window { start: Timestamp::now(), seconds: 0.0 },
         tables_only: false,
         intent,
@@ -91,7 +89,18 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     })
 }
 
-fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Failure> {
+/// Who this node is.
+pub(super) fn node(args: &NodeArgs) -> Node {
+    let platform = args.platform.unwrap_or_else(process::platform);
+    Node {
+        name: process::node_name(),
+        kernel: process::kernel_release(),
+        platform,
+        vxlan: process::vxlan_module(),
+    }
+}
+
+pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<Intent, Failure> {
     let subnet_env = read_subnet_env(args, unseen)?;
     let peers = match &args.peers {
         Some(path) => peers_file::read(path).map_err(usage)?,
@@ -137,18 +146,29 @@ fn read_subnet_env(
 /// answers. A node without an overlay device is a problem to report, not a failure.
 fn assign_roles(evidence: &mut Evidence) -> Result<Option<RoleProblem>, Failure> {
     let Evidence { tables: Some(tables), intent, .. } = evidence else { return Ok(None) };
-    let roles = match topology::detect_roles(tables, intent) {
-        Ok(roles) => roles,
+    match detect_roles(tables, intent)? {
+        Ok(roles) => evidence.roles = roles,
         Err(problem @ (RoleProblem::OtherBackend(_) | RoleProblem::NoFlannel)) => {
             return Ok(Some(problem));
         }
         Err(problem) if problem.exit_status() == 3 => return Err(usage(problem)),
         Err(problem) => return Err(unobserved(problem)),
+    }
+    Ok(None)
+}
+
+/// Finds the devices, and puts the kernel's answers of the routes to the peers into the tables.
+pub(super) fn detect_roles(
+    tables: &mut Tables,
+    intent: &Intent,
+) -> Result<Result<Roles, RoleProblem>, Failure> {
+    let roles = match topology::detect_roles(tables, intent) {
+        Ok(roles) => roles,
+        Err(problem) => return Ok(Err(problem)),
     };
     let questions = topology::questions(tables, intent, &roles);
     tables.answers = ask(&questions)?;
-    evidence.roles = topology::detect_roles(tables, intent).map_err(unobserved)?;
-    Ok(None)
+    Ok(topology::detect_roles(tables, intent))
 }
 
 fn ask(questions: &[Question]) -> Result<Vec<RouteAnswer>, Failure> {
@@ -164,7 +184,7 @@ fn plan(evidence: &Evidence) -> Plan {
 }
 
 /// Peers that only received packets told of are asked for after the window.
-fn ask_for_strangers(evidence: &mut Evidence) -> Result<(), Failure> {
+pub(super) fn ask_for_strangers(evidence: &mut Evidence) -> Result<(), Failure> {
     let questions = Topology::of(evidence).questions();
     let Some(tables) = &mut evidence.tables else { return Ok(()) };
     let asked: HashSet<(IpAddr, bool)> = tables

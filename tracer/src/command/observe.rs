@@ -14,7 +14,7 @@ use tracer::{
 
 /// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
 /// delays on a busy node included.
-const APART: Duration = Duration::from_millis(100);
+pub(super) const APART: Duration = Duration::from_millis(100);
 
 /// Watches the node for `duration` and fills in what was seen. Whatever goes wrong is said in the
 /// evidence, whose tables are judged all the same. SIGINT, SIGTERM and SIGHUP end the window early.
@@ -41,7 +41,7 @@ fn watch(
         .context("starting the clock")?;
     // Before anything is attached: from here on a signal cannot leave a filter behind.
     let stop = runtime.block_on(async { Stop::new() }).context("listening for signals")?;
-    remove_leftovers(evidence);
+    remove_leftovers(&mut evidence.unseen);
     let session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
     evidence.capabilities = kernel::capabilities(Ok(session.hooks()));
@@ -54,11 +54,11 @@ fn watch(
 }
 
 /// What a killed tracer left would count nothing and cost every packet a little.
-fn remove_leftovers(evidence: &mut Evidence) {
+pub(super) fn remove_leftovers(unseen: &mut Vec<String>) {
     match netlink::traffic_control::remove_leftovers() {
         Ok(removed) if removed.is_empty() => {}
         Ok(removed) => tracing::info!("removed {} filters of a killed tracer", removed.len()),
-        Err(error) => evidence.unseen.push(format!("filters of a killed tracer: {error:#}")),
+        Err(error) => unseen.push(format!("filters of a killed tracer: {error:#}")),
     }
 }
 
@@ -81,14 +81,15 @@ async fn window(
     Ok(Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end })
 }
 
-async fn moment(session: &mut Session) -> anyhow::Result<Moment> {
+/// Two readings, [`APART`].
+pub(super) async fn moment(session: &mut Session) -> anyhow::Result<Moment> {
     let early = session.read()?;
     tokio::time::sleep(APART).await;
     Ok(Moment { early, late: session.read()? })
 }
 
-/// The signals that end a window early.
-struct Stop {
+/// The signals that end a window early, or the daemon.
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -96,7 +97,7 @@ struct Stop {
 }
 
 impl Stop {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -112,9 +113,18 @@ impl Stop {
         }
         tokio::select! {
             () = tokio::time::sleep(time) => {}
-            _ = self.interrupt.recv() => self.stopped = true,
-            _ = self.terminate.recv() => self.stopped = true,
-            _ = self.hangup.recv() => self.stopped = true,
+            _ = self.signal() => {}
         }
+    }
+
+    /// Waits for a signal and says which.
+    pub(super) async fn signal(&mut self) -> &'static str {
+        let name = tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        };
+        self.stopped = true;
+        name
     }
 }

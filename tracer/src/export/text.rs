@@ -41,8 +41,8 @@ pub fn write(
 #[must_use]
 pub fn render(diagnosis: &Diagnosis, evidence: &Evidence, status: u8) -> String {
     let mut text = wrap("", &header(diagnosis, evidence));
-    for finding in &diagnosis.findings {
-        text.push_str(&finding_lines(finding, evidence));
+    for one in &diagnosis.findings {
+        text.push_str(&finding(one, evidence));
     }
     text.push_str(&labelled("peers", &peers(diagnosis)));
     if !diagnosis.unseen.is_empty() {
@@ -90,7 +90,9 @@ fn overlay(evidence: &Evidence) -> String {
     }
 }
 
-fn finding_lines(finding: &Finding, evidence: &Evidence) -> String {
+/// The lines of a finding, with styles.
+#[must_use]
+pub fn finding(finding: &Finding, evidence: &Evidence) -> String {
     let style = severity_style(finding.severity);
     let severity = finding.severity.name().to_uppercase();
     let bold = Style::new().bold();

@@ -6,13 +6,16 @@ use crate::evidence::{Evidence, Link, Platform};
 pub(super) const MOST_ENTRIES: usize = 100;
 
 /// A device and the part it plays.
-pub(super) struct RoleLink<'a> {
-    pub(super) role: &'static str,
-    pub(super) link: &'a Link,
+pub struct RoleLink<'a> {
+    /// `overlay`, `bridge` or `uplink`.
+    pub role: &'static str,
+    /// The device.
+    pub link: &'a Link,
 }
 
 /// The devices with a role: overlay, bridge, uplinks.
-pub(super) fn role_links(evidence: &Evidence) -> Vec<RoleLink<'_>> {
+#[must_use]
+pub fn role_links(evidence: &Evidence) -> Vec<RoleLink<'_>> {
     let Some(tables) = &evidence.tables else { return Vec::new() };
     let overlay = evidence.roles.overlay.map(|index| ("overlay", index));
     let bridge = evidence.roles.bridge.map(|index| ("bridge", index));

@@ -42,6 +42,14 @@ pub struct PlannedHook {
     pub program: &'static str,
 }
 
+impl PlannedHook {
+    /// Whether both are the same program on the same side of the same device, whatever its name.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        (self.ifindex, self.direction, self.program)
+            == (other.ifindex, other.direction, other.program)
+    }
+}
+
 /// Plans the hooks of a node. Devices that do not exist get none.
 #[must_use]
 pub fn plan(topology: &Topology<'_>, tables: &Tables) -> Plan {
@@ -157,7 +165,13 @@ fn own_addresses(topology: &Topology<'_>, tables: &Tables) -> Vec<Ipv4Addr> {
         devices.chain(topology.uplinks.iter().copied()).map(|link| link.index).collect();
     let (first, rest): (Vec<&Address>, Vec<&Address>) =
         tables.addresses.iter().partition(|address| ours.contains(&address.ifindex));
-    let of_devices = first.into_iter().chain(rest).map(|address| address.address);
+    // Sorted, so that the same addresses make the same configuration.
+    let sorted = |addresses: Vec<&Address>| {
+        let mut addresses: Vec<IpAddr> = addresses.iter().map(|it| it.address).collect();
+        addresses.sort_unstable();
+        addresses
+    };
+    let of_devices = sorted(first).into_iter().chain(sorted(rest));
     let mut addresses = Vec::new();
     for address in local.into_iter().chain(of_devices) {
         match address {

@@ -1,16 +1,22 @@
 //! One observation: programs loaded and attached, until dropped.
 
+mod slots;
+
 use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{LpmTrie, lpm_trie::Key},
     programs::{ProgramError, SchedClassifier},
 };
 use ipnet::IpNet;
-use tracer_common::{address::Address, names, peer::FIRST_PEER};
+use tracer_common::{
+    config::Config,
+    names,
+    peer::{FIRST_PEER, SLOTS},
+};
 
+use self::slots::Slots;
 use super::{
-    AttachMode, FlowReading, Plan, Reading,
+    AttachMode, FlowReading, Plan, PlannedHook, Reading,
     attach::{Attacher, Attachment},
     flow_table::FlowEntries,
     log::{self, Logger},
@@ -31,12 +37,20 @@ pub(super) static OBJECT: &[u8] =
 /// Loaded and attached programs. Dropping it detaches them and frees the maps.
 pub struct Session {
     // Dropped in this order: first nothing calls the programs any more, then they go.
-    _attachments: Vec<Attachment>,
-    _attacher: Attacher,
+    places: Vec<Place>,
+    attacher: Attacher,
     logger: Option<Logger>,
     ebpf: Ebpf,
     hooks: Vec<Hook>,
-    peers: usize,
+    slots: Slots,
+    config: Config,
+}
+
+/// A hook of the plan, and what was attached there.
+struct Place {
+    planned: PlannedHook,
+    attachment: Option<Attachment>,
+    hook: Hook,
 }
 
 /// Why the stages cannot be observed at all.
@@ -57,42 +71,124 @@ impl Session {
     /// # Errors
     /// When no program can be loaded.
     pub fn start(plan: &Plan, mode: AttachMode) -> Result<Self, StartError> {
+        Self::start_with_room(plan, mode, 0)
+    }
+
+    /// As [`Session::start`], with slots for `more` peers than the plan has, to be given out by
+    /// [`Session::update`].
+    ///
+    /// # Errors
+    /// When no program can be loaded.
+    pub fn start_with_room(plan: &Plan, mode: AttachMode, more: u32) -> Result<Self, StartError> {
         memlock::raise();
-        let entries = FlowEntries::fitting(&plan.config, possible_cpus());
+        let flows = FlowEntries::fitting(&plan.config, possible_cpus());
+        let entries = (FIRST_PEER + plan.peers.len() as u32 + more).min(SLOTS);
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
-            .map_max_entries(names::FLOWS4, entries.v4)
-            .map_max_entries(names::FLOWS6, entries.v6)
-            .map_max_entries(names::PEERS, FIRST_PEER + plan.peers.len() as u32)
+            .map_max_entries(names::FLOWS4, flows.v4)
+            .map_max_entries(names::FLOWS6, flows.v6)
+            .map_max_entries(names::PEERS, entries)
             .load(OBJECT)
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
-        fill_peer_slots(&mut ebpf, &plan.peers)?;
-        let mut attacher = Attacher::new(mode);
-        let mut attachments = Vec::new();
-        let mut hooks = Vec::new();
+        let mut session = Self {
+            places: Vec::new(),
+            attacher: Attacher::new(mode),
+            logger,
+            ebpf,
+            hooks: Vec::new(),
+            slots: Slots::new((entries - FIRST_PEER) as usize),
+            config: plan.config,
+        };
+        session.update(plan)?;
+        Ok(session)
+    }
+
+    /// Whether [`Session::update`] can follow this plan in all: the programs' configuration is
+    /// frozen, and so is the number of slots.
+    #[must_use]
+    pub fn fits(&self, plan: &Plan) -> bool {
+        self.config == plan.config && self.slots.have_room_for(&plan.peers)
+    }
+
+    /// Follows the node: detaches from what is no longer planned, attaches to what is new or was
+    /// refused before, and gives new peers a slot; the maps go on counting. True when the hooks
+    /// or the peers are others now, so that counts of before and after are not to be compared.
+    ///
+    /// # Errors
+    /// When a program cannot be loaded or a map not be written.
+    pub fn update(&mut self, plan: &Plan) -> Result<bool, StartError> {
+        let mut changed = self.slots.add(&mut self.ebpf, &plan.peers)?;
+        let mut before = std::mem::take(&mut self.places);
         for planned in &plan.hooks {
-            let program = load_program(&mut ebpf, planned.program)?;
-            let (attached, because, foreign) = match attacher.attach(program, planned) {
-                Ok(attachment) => {
-                    let kind = attachment.kind().to_owned();
-                    let foreign = attachment.foreign.clone();
-                    attachments.push(attachment);
-                    (true, kind, foreign)
+            let same = |place: &Place| place.planned.is_same_place(planned);
+            let place = match before.iter().position(same) {
+                Some(index) if before[index].attachment.is_some() => {
+                    before.swap_remove(index).renamed(planned)
                 }
-                Err(error) => (false, format!("{error:#}"), Vec::new()),
+                _ => {
+                    let place = self.attach(planned)?;
+                    changed |= place.attachment.is_some();
+                    place
+                }
             };
-            hooks.push(Hook {
-                interface: planned.interface.clone(),
-                ifindex: planned.ifindex,
-                direction: planned.direction,
-                attached,
-                because,
-                foreign,
-            });
+            self.places.push(place);
         }
-        let peers = plan.peers.len();
-        Ok(Self { _attachments: attachments, _attacher: attacher, logger, ebpf, hooks, peers })
+        changed |= before.iter().any(|place| place.attachment.is_some());
+        self.hooks = self.places.iter().map(|place| place.hook.clone()).collect();
+        Ok(changed)
+    }
+
+    fn attach(&mut self, planned: &PlannedHook) -> Result<Place, StartError> {
+        let program = load_program(&mut self.ebpf, planned.program)?;
+        let attached = self.attacher.attach(program, planned);
+        let (because, foreign) = match &attached {
+            Ok(attachment) => (attachment.kind().to_owned(), attachment.foreign.clone()),
+            Err(error) => (format!("{error:#}"), Vec::new()),
+        };
+        let hook = Hook {
+            interface: planned.interface.clone(),
+            ifindex: planned.ifindex,
+            direction: planned.direction,
+            attached: attached.is_ok(),
+            because,
+            foreign,
+        };
+        Ok(Place { planned: planned.clone(), attachment: attached.ok(), hook })
+    }
+
+    /// Pod CIDRs of the peers in the order of their slots, former peers among them.
+    #[must_use]
+    pub fn peers(&self) -> &[IpNet] {
+        self.slots.peers()
+    }
+
+    /// What the programs were told of the node.
+    #[must_use]
+    pub const fn config(&self) -> Config {
+        self.config
+    }
+
+    /// Slots for peers, taken and free.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.slots.room()
+    }
+
+    /// Detaches everything and reads the totals once more: nothing is counted after them.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn finish(mut self) -> anyhow::Result<Reading> {
+        self.places.clear();
+        self.read()
+    }
+
+    /// Flows that fit into the tables.
+    #[must_use]
+    pub fn flow_capacity(&self) -> u32 {
+        let entries = FlowEntries::fitting(&self.config, possible_cpus());
+        entries.v4 + entries.v6
     }
 
     /// Where programs were to be attached, and whether they are.
@@ -109,7 +205,9 @@ impl Session {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        reading::read(&self.ebpf, self.peers)
+        let mut reading = reading::read(&self.ebpf, self.slots.peers().len())?;
+        reading.flow_inserts = reading.flow_inserts.saturating_sub(self.slots.forgotten());
+        Ok(reading)
     }
 
     /// The flow table now.
@@ -118,6 +216,15 @@ impl Session {
     /// When the map cannot be read.
     pub fn read_flows(&self) -> anyhow::Result<Vec<FlowReading>> {
         reading::read_flows(&self.ebpf)
+    }
+}
+
+impl Place {
+    /// The same place under the name that its device has now.
+    fn renamed(mut self, planned: &PlannedHook) -> Self {
+        self.hook.interface.clone_from(&planned.interface);
+        self.planned = planned.clone();
+        self
     }
 }
 
@@ -143,34 +250,6 @@ fn load_program<'a>(
             Err(error) => Err(StartError::Other(error.into())),
         },
     }
-}
-
-fn fill_peer_slots(ebpf: &mut Ebpf, peers: &[IpNet]) -> anyhow::Result<()> {
-    for (slot, peer) in (FIRST_PEER..).zip(peers) {
-        match peer {
-            IpNet::V4(cidr) => {
-                fill_slot::<u32>(ebpf, names::PEER_SLOTS4, cidr.addr(), cidr.prefix_len(), slot)
-            }
-            IpNet::V6(cidr) => {
-                let name = names::PEER_SLOTS6;
-                fill_slot::<[u32; 4]>(ebpf, name, cidr.addr(), cidr.prefix_len(), slot)
-            }
-        }
-        .with_context(|| format!("telling the programs of peer {peer}"))?;
-    }
-    Ok(())
-}
-
-fn fill_slot<A: Address + aya::Pod>(
-    ebpf: &mut Ebpf,
-    map: &str,
-    address: A::Ip,
-    prefix_length: u8,
-    slot: u32,
-) -> anyhow::Result<()> {
-    let map = ebpf.map_mut(map).context("the object has no map of peers")?;
-    let mut slots: LpmTrie<_, A, u32> = map.try_into()?;
-    Ok(slots.insert(&Key::new(u32::from(prefix_length), A::of(address)), slot, 0)?)
 }
 
 fn load_error(error: EbpfError) -> StartError {

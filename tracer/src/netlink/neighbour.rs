@@ -48,6 +48,12 @@ pub(super) fn own_fdb_device(body: &[u8]) -> Option<u32> {
     header.flags.contains(NeighbourFlags::Own).then_some(header.ifindex)
 }
 
+/// Whether the body of an RTM_NEWNEIGH is an address that this node answers for in the name of
+/// another (NTF_PROXY): notified, but no neighbour and in no dump of them.
+pub(super) fn is_proxy(body: &[u8]) -> bool {
+    NeighbourHeader::parse(body).is_ok_and(|it| it.flags.contains(NeighbourFlags::Proxy))
+}
+
 /// An FDB entry from the body of an RTM_NEWNEIGH. A MAC with several remotes makes several.
 pub(super) fn decode_fdb(body: &[u8], skipped: &mut Skipped) -> Option<FdbEntry> {
     let header = NeighbourHeader::parse(body).ok()?;

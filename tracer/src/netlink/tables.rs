@@ -25,18 +25,14 @@ const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6]
 /// # Errors
 /// When netlink cannot be used, or a table changed during every attempt to read it.
 pub fn dump_tables() -> Result<Tables, NetlinkError> {
-    let mut dump = Dump { socket: Socket::open(NETLINK_ROUTE)?, skipped: Skipped::default() };
+    let mut dump = Dump::start()?;
     let links = dump.table(libc::RTM_GETLINK, &link::request(), link::decode)?;
     let uptime = uptime();
     let addresses = dump.table(libc::RTM_GETADDR, &address::request(), |body, skipped| {
         address::decode(body, uptime, skipped)
     })?;
-    let (mut forwarding, mut rules, mut routes) = (Vec::new(), Vec::new(), Vec::new());
-    for family in FAMILIES {
-        forwarding.extend(dump.forwarding(family)?);
-        rules.extend(dump.rules(family)?);
-        routes.extend(dump.routes(family)?);
-    }
+    let forwarding = dump.all_forwarding()?;
+    let (rules, routes) = dump.rules_and_routes()?;
     let all = neighbour::request(AddressFamily::Unspec);
     let neighbours = dump.table(libc::RTM_GETNEIGH, &all, neighbour::decode)?;
     let fdb = dump.fdb(&links)?;
@@ -74,8 +70,27 @@ fn udp_sockets(links: &[Link]) -> Vec<UdpSocket> {
     ports.into_iter().flat_map(ask).collect()
 }
 
+/// Reads anew what no notification tells of: which devices forward, and the sockets on the ports of
+/// VXLAN devices that are down.
+///
+/// # Errors
+/// When netlink cannot be used.
+pub fn read_untold(tables: &mut Tables) -> Result<(), NetlinkError> {
+    tables.udp_sockets = udp_sockets(&tables.links);
+    tables.forwarding = Dump::start()?.all_forwarding()?;
+    Ok(())
+}
+
+/// Reads rules and routes alone.
+///
+/// # Errors
+/// As [`dump_tables`].
+pub fn dump_routes() -> Result<(Vec<Rule>, Vec<Route>), NetlinkError> {
+    Dump::start()?.rules_and_routes()
+}
+
 /// CLOCK_MONOTONIC in hundredths of a second, modulo 2^32 as in IFA_CACHEINFO.
-fn uptime() -> u32 {
+pub(super) fn uptime() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
         now.tv_sec().cast_unsigned() * 100 + now.tv_nsec().cast_unsigned() / 10_000_000
     });
@@ -88,6 +103,19 @@ struct Dump {
 }
 
 impl Dump {
+    fn start() -> Result<Self, NetlinkError> {
+        Ok(Self { socket: Socket::open(NETLINK_ROUTE)?, skipped: Skipped::default() })
+    }
+
+    fn rules_and_routes(&mut self) -> Result<(Vec<Rule>, Vec<Route>), NetlinkError> {
+        let (mut rules, mut routes) = (Vec::new(), Vec::new());
+        for family in FAMILIES {
+            rules.extend(self.rules(family)?);
+            routes.extend(self.routes(family)?);
+        }
+        Ok((rules, routes))
+    }
+
     /// All entries of a table that `decode` understands; the others are counted.
     fn table<T>(
         &mut self,
@@ -100,6 +128,14 @@ impl Dump {
     }
 
     /// A kernel without IPv6 knows no such settings of it: then there are none.
+    fn all_forwarding(&mut self) -> Result<Vec<Forwarding>, NetlinkError> {
+        let mut forwarding = Vec::new();
+        for family in FAMILIES {
+            forwarding.extend(self.forwarding(family)?);
+        }
+        Ok(forwarding)
+    }
+
     fn forwarding(&mut self, family: AddressFamily) -> Result<Vec<Forwarding>, NetlinkError> {
         let asked = self.socket.dump(libc::RTM_GETNETCONF, &netconf::request(family));
         let mut messages = match asked {

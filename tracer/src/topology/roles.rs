@@ -67,6 +67,12 @@ pub enum RoleProblem {
 }
 
 impl RoleProblem {
+    /// Whether it may pass when flannel starts: for a daemon to wait.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::NoFlannel | Self::OtherBackend(_))
+    }
+
     /// Exit status of a command that ends with this problem: 3 for wrong usage, 2 for a node
     /// that cannot be observed.
     #[must_use]

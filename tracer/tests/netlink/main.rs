@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
+mod follow;
 mod namespace;
 mod netfilter;
 mod tables;

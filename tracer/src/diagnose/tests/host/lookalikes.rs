@@ -150,6 +150,8 @@ fn a_dual_stack_node_whose_twin_is_lower() {
         overlay.mtu = 1430;
         overlay.vxlan.as_mut().unwrap().local = "fd00:77::11".parse().ok();
         let router = "fe80::1".parse().ok();
-        tables(evidence).routes.push(via("::/0".parse().unwrap(), router, UPLINK));
+        let tables = tables(evidence);
+        tables.addresses.push(address(UPLINK, "fd00:77::11", 64));
+        tables.routes.push(via("::/0".parse().unwrap(), router, UPLINK));
     });
 }

@@ -1,0 +1,31 @@
+//! What an idle daemon costs.
+
+use std::time::{Duration, Instant};
+
+use tracer_tests::{poll::poll_true, tracer::Intent};
+
+use super::lab;
+
+const MIB: f64 = (1 << 20) as f64;
+/// Steady and peak, MiB: two thirds of what it may take.
+const STEADY: f64 = 16.0;
+const PEAK: f64 = 32.0;
+/// Of one processor: three quarters of what it may take.
+const PROCESSOR: f64 = 0.0075;
+/// Several windows.
+const IDLE: Duration = Duration::from_secs(20);
+
+#[test]
+fn an_idle_daemon_is_cheap() {
+    let lab = lab(441, 3);
+    let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
+    let (begin, before) = (Instant::now(), daemon.cpu().unwrap());
+    poll_true("some windows", IDLE + IDLE, || begin.elapsed() >= IDLE).unwrap();
+    let taken = (daemon.cpu().unwrap() - before).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let memory = |field| daemon.memory(field).unwrap() as f64 / MIB;
+    let (steady, peak) = (memory("VmRSS"), memory("VmHWM"));
+    println!("idle: {steady:.1} MiB, peak {peak:.1} MiB, {:.2} % of a processor", 100.0 * taken);
+    assert!(steady < STEADY, "{steady} MiB");
+    assert!(peak < PEAK, "{peak} MiB at its peak");
+    assert!(taken < PROCESSOR, "{} % of a processor", 100.0 * taken);
+}

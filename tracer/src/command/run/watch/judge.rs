@@ -1,0 +1,144 @@
+//! The end of a window: evidence, judgement, and what is told of it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tracer::{
+    daemon::{
+        event::{Event, Reason, What},
+        life::{Look, Turn},
+    },
+    diagnose::{Diagnosis, PeerVerdict, diagnose_but},
+    evidence::{Evidence, Link, SCHEMA, StageCounts},
+    export::{prometheus::Interface, role_links},
+};
+
+use super::{
+    super::super::{Failure, collect},
+    Roles, Snapshot, Timestamp, Topology, Watch, Window, kernel,
+};
+
+/// What the last window said, as far as others ask for it.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) node_ip: Option<IpAddr>,
+    pub(super) pod_cidrs: Vec<IpNet>,
+    pub(super) peers: Vec<PeerVerdict>,
+    pub(super) interfaces: Vec<Interface>,
+}
+
+// === impl Watch ===
+
+impl Watch<'_> {
+    /// Judges a window and begins the next.
+    pub(super) async fn turn(&mut self, window: Window, end: Snapshot) -> anyhow::Result<()> {
+        let is_whole = !window.is_broken && self.live.is_in_step();
+        let (start, length) = (window.start, window.seconds());
+        // Tables that are out of step would be judged as if flannel had written them.
+        if self.live.is_in_step() {
+            match self.evidence(window, &end, length) {
+                Ok(evidence) => self.judge(&evidence, is_whole, start),
+                Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
+            }
+        }
+        self.begin_window(Some(end)).await
+    }
+
+    /// Begins a window with the tables as they are, where `opening` was taken if counts of then
+    /// and later can be compared.
+    pub(super) async fn begin_window(&mut self, opening: Option<Snapshot>) -> anyhow::Result<()> {
+        self.known.refresh(&self.args.node);
+        let mut tables = self.live.tables();
+        let roles = match collect::detect_roles(&mut tables, &self.known.intent) {
+            Ok(Ok(roles)) => roles,
+            Ok(Err(problem)) => {
+                tracing::debug!("the devices' roles cannot be told: {problem}");
+                Roles::default()
+            }
+            Err(failure) => return Err(failure.error),
+        };
+        let opening = match opening.filter(|_| !self.replan_due.is_some()) {
+            Some(opening) if !self.follow(&tables, &roles)? => opening,
+            _ => self.read().await?,
+        };
+        self.window = Some(Window::begin(tables, roles, Some(opening)));
+        Ok(())
+    }
+
+    fn evidence(
+        &self,
+        mut window: Window,
+        end: &Snapshot,
+        seconds: f64,
+    ) -> Result<Evidence, Failure> {
+        let tables = std::mem::take(&mut window.tables);
+        let roles = window.roles.clone();
+        let start = window.start;
+        let topology = Topology::from_parts(Some(&tables), &self.known.intent, &roles, None);
+        let mut traffic = window.end(&self.session, &topology.own_cidrs, end);
+        if let Some(traffic) = &mut traffic {
+            // A former peer keeps its slot, and is none while nothing is sent to it.
+            traffic.peers.retain(|it| {
+                let is_silent = it.packets == StageCounts::default() && it.leaked == 0;
+                !is_silent || topology.peer(it.cidr).is_some()
+            });
+        }
+        let mut evidence = Evidence {
+            schema: SCHEMA.to_owned(),
+            node: self.known.node.clone(),
+            window: tracer::evidence::Window { start, seconds },
+            tables_only: false,
+            intent: self.known.intent.clone(),
+            roles,
+            tables: Some(tables),
+            tables_after: None,
+            traffic,
+            hooks: self.session.hooks().to_vec(),
+            capabilities: kernel::capabilities(Ok(self.session.hooks())),
+            flannel: self.known.flannel.clone(),
+            unseen: self.known.unseen.clone(),
+        };
+        collect::ask_for_strangers(&mut evidence)?;
+        collect::second_reading(&mut evidence, self.live.tables())?;
+        Ok(evidence)
+    }
+
+    fn judge(&mut self, evidence: &Evidence, complete: bool, start: Timestamp) {
+        let diagnosis = diagnose_but(evidence, &self.args.ignore);
+        self.judged.take_over(&diagnosis, evidence);
+        let end = Timestamp::now();
+        let turns = self.lives.look(Look { findings: diagnosis.findings, complete, start, end });
+        for turn in turns {
+            let what = match turn {
+                Turn::Opened(finding) => {
+                    What::FindingOpened { finding: Box::new(finding), held: false }
+                }
+                Turn::Held(finding) => {
+                    What::FindingOpened { finding: Box::new(finding), held: true }
+                }
+                Turn::Closed(finding) => {
+                    What::FindingClosed { finding: Box::new(finding), reason: Reason::Gone }
+                }
+            };
+            let event = Event::new(end, evidence.node.name.clone(), what);
+            if let Some(teller) = &mut self.teller {
+                teller.tell(event, Some(evidence));
+            }
+        }
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    fn take_over(&mut self, diagnosis: &Diagnosis, evidence: &Evidence) {
+        self.node_ip = diagnosis.node_ip;
+        self.pod_cidrs.clone_from(&diagnosis.pod_cidrs);
+        self.peers.clone_from(&diagnosis.peers);
+        let links = role_links(evidence);
+        let is_up = |link: &Link| link.up && link.lower_up;
+        let interface =
+            |role, link: &Link| Interface { role, name: link.name.clone(), up: is_up(link) };
+        self.interfaces = links.iter().map(|it| interface(it.role, it.link)).collect();
+    }
+}

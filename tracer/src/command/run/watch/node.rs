@@ -1,0 +1,59 @@
+//! What is known of the node beside its tables, read again now and then.
+
+use std::time::{Duration, Instant};
+
+use tracer::{
+    evidence::{Flannel, Intent, Node},
+    process,
+};
+
+use super::super::super::{Failure, collect};
+use crate::cli::NodeArgs;
+
+/// How long it is good for: reading every process costs some milliseconds.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+
+/// What files and processes say.
+pub(super) struct Known {
+    /// Who this node is.
+    pub(super) node: Node,
+    /// What flannel means the tables to hold.
+    pub(super) intent: Intent,
+    /// flannel's process.
+    pub(super) flannel: Flannel,
+    /// What could not be told.
+    pub(super) unseen: Vec<String>,
+    read: Instant,
+}
+
+impl Known {
+    /// Reads everything for the first time.
+    pub(super) fn read(args: &NodeArgs) -> Result<Self, Failure> {
+        let mut unseen = Vec::new();
+        let intent = collect::read_intent(args, &mut unseen)?;
+        let node = collect::node(args);
+        let flannel = process::flannel(&mut unseen);
+        Ok(Self { node, intent, flannel, unseen, read: Instant::now() })
+    }
+
+    /// Reads it again when it has grown old. What can no longer be read, as after privileges were
+    /// given up, stays as it was.
+    pub(super) fn refresh(&mut self, args: &NodeArgs) {
+        if self.read.elapsed() < GOOD_FOR {
+            return;
+        }
+        self.read = Instant::now();
+        let mut unseen = Vec::new();
+        match collect::read_intent(args, &mut unseen) {
+            Ok(mut intent) => {
+                if intent.subnet_env.is_none() {
+                    intent.subnet_env = self.intent.subnet_env.take();
+                }
+                self.intent = intent;
+            }
+            Err(failure) => tracing::warn!("keeping what was read before: {:#}", failure.error),
+        }
+        self.flannel = process::flannel_again(&self.flannel, &mut unseen);
+        self.unseen = unseen;
+    }
+}

@@ -1,0 +1,85 @@
+//! The programs, as the node changes under them.
+
+use std::time::{Duration, Instant};
+
+use tracer::{
+    evidence::{Hook, Tables},
+    kernel::{self, AttachMode, Plan, Session, StartError},
+    topology::Topology,
+};
+
+use super::{Roles, Watch, collect};
+
+/// Peers that may join before the programs have to be loaded anew.
+const ROOM: u32 = 256;
+/// Between two loads: what changes all the time does not have the counters read all the time.
+const RELOAD: Duration = Duration::from_secs(30);
+
+/// Loads and attaches, with room for more peers.
+pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError> {
+    Session::start_with_room(plan, mode, ROOM)
+}
+
+/// Ready is who sees packets at every device that is there.
+pub(super) fn readiness(hooks: &[Hook]) -> Result<(), String> {
+    if hooks.is_empty() {
+        return Err("no device of flannel is there yet".to_owned());
+    }
+    match hooks.iter().find(|hook| !hook.attached) {
+        None => Ok(()),
+        Some(hook) => Err(format!("not attached to {}: {}", hook.interface, hook.because)),
+    }
+}
+
+impl Watch<'_> {
+    /// Devices have come or gone: follows them with the maps as they are.
+    pub(super) fn replan(&mut self) -> anyhow::Result<()> {
+        self.replan_due = None;
+        let mut tables = self.live.tables();
+        let roles = match collect::detect_roles(&mut tables, &self.known.intent) {
+            Ok(Ok(roles)) => roles,
+            Ok(Err(problem)) => {
+                tracing::debug!("the devices' roles cannot be told: {problem}");
+                return Ok(());
+            }
+            Err(failure) => return Err(failure.error),
+        };
+        let plan = self.plan(&tables, &roles);
+        if self.session.update(&plan)? {
+            tracing::info!("following the devices: {} hooks", self.session.hooks().len());
+            if let Some(window) = &mut self.window {
+                window.is_broken = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the node at the end of a window; true when counts of before and after are not to
+    /// be compared. Programs whose configuration is another now are loaded anew.
+    pub(super) fn follow(&mut self, tables: &Tables, roles: &Roles) -> anyhow::Result<bool> {
+        let plan = self.plan(tables, roles);
+        let is_early = self.reloaded.is_some_and(|reloaded| reloaded.elapsed() < RELOAD);
+        if self.session.fits(&plan) || is_early {
+            return Ok(self.session.update(&plan)?);
+        }
+        tracing::info!("the node's networks or addresses changed: loading the programs anew");
+        let next = start(&plan, self.args.attach)?;
+        let last = std::mem::replace(&mut self.session, next);
+        let peers = last.peers().to_vec();
+        self.totals.read(&peers, &last.finish()?);
+        self.totals.carry();
+        self.reloaded = Some(Instant::now());
+        Ok(true)
+    }
+
+    /// While flannel's device is away the programs keep what it was like.
+    fn plan(&mut self, tables: &Tables, roles: &Roles) -> Plan {
+        let topology = Topology::from_parts(Some(tables), &self.known.intent, roles, None);
+        self.parts.take_over(&topology);
+        let mut plan = kernel::plan(&topology, tables);
+        if topology.overlay.is_none() {
+            plan.config = self.session.config();
+        }
+        plan
+    }
+}

@@ -1,0 +1,122 @@
+//! One window after the other: the end of one is the start of the next.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracer::{
+    evidence::{Roles, Tables, Traffic},
+    kernel::{FlowReading, Session},
+    observe::{Moment, Observation, traffic},
+};
+
+use super::super::observe::{APART, moment};
+
+/// How long a window is while reading it costs next to nothing.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// How long it becomes at most.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A window lasts so many times as long as reading it takes: with two readings of the flows in it
+/// 2 % of a processor.
+const COST: u32 = 100;
+
+/// What is known of a window so far.
+pub(super) struct Window {
+    /// When it began.
+    pub(super) start: Timestamp,
+    /// The tables when it began.
+    pub(super) tables: Tables,
+    /// The roles by these tables.
+    pub(super) roles: Roles,
+    /// A program was attached or detached meanwhile, or the tables were out of step: counts of
+    /// different stages are not to be compared.
+    pub(super) is_broken: bool,
+    started: Instant,
+    length: Duration,
+    opening: Option<Snapshot>,
+    middle: Option<Snapshot>,
+    is_past_middle: bool,
+}
+
+/// The maps at one moment.
+pub(super) struct Snapshot {
+    pub(super) moment: Moment,
+    pub(super) flows: Vec<FlowReading>,
+    took: Duration,
+}
+
+impl Snapshot {
+    /// Reads everything. It takes a little longer than two readings are apart.
+    pub(super) async fn take(session: &mut Session) -> anyhow::Result<Self> {
+        let moment = moment(session).await?;
+        let begin = Instant::now();
+        let flows = session.read_flows()?;
+        Ok(Self { moment, flows, took: begin.elapsed() })
+    }
+}
+
+impl Window {
+    /// Begins where `opening` was taken; without one only the tables are observed.
+    pub(super) fn begin(tables: Tables, roles: Roles, opening: Option<Snapshot>) -> Self {
+        let took = opening.as_ref().map_or(Duration::ZERO, |it| it.took);
+        Self {
+            start: Timestamp::now(),
+            tables,
+            roles,
+            is_broken: false,
+            started: Instant::now(),
+            length: (took * COST).clamp(SHORTEST, LONGEST),
+            opening,
+            middle: None,
+            is_past_middle: false,
+        }
+    }
+
+    /// When the maps are to be read next.
+    pub(super) fn due(&self) -> Instant {
+        if self.is_past_middle {
+            self.started + self.length - APART
+        } else {
+            self.started + self.length / 2
+        }
+    }
+
+    /// Whether the next reading is its last.
+    pub(super) const fn is_past_middle(&self) -> bool {
+        self.is_past_middle
+    }
+
+    /// Its length so far, in seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Takes over the reading in the middle.
+    pub(super) fn pass_middle(&mut self, middle: Snapshot) {
+        self.middle = Some(middle);
+        self.is_past_middle = true;
+    }
+
+    /// What the stages counted, and the tables at its start. Without all three readings, or in a
+    /// broken window, nothing is said of packets.
+    pub(super) fn end(
+        self,
+        session: &Session,
+        own: &[ipnet::IpNet],
+        end: &Snapshot,
+    ) -> Option<Traffic> {
+        if self.is_broken {
+            return None;
+        }
+        let (opening, middle) = self.opening.zip(self.middle)?;
+        Some(traffic(&Observation {
+            peers: session.peers().to_vec(),
+            own: own.to_vec(),
+            start: opening.moment,
+            middle: middle.moment,
+            end: end.moment.clone(),
+            flows_start: opening.flows,
+            flows_middle: middle.flows,
+            flows_end: end.flows.clone(),
+        }))
+    }
+}

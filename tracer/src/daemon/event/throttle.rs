@@ -1,0 +1,143 @@
+//! At most so many events a second; the others are told together, by cause and subject. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Event, What};
+
+/// Events a second that are told one by one.
+const A_SECOND: usize = 100;
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// Lets the first events of a second pass and gathers the rest.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    second: Option<Timestamp>,
+    passed: usize,
+    gathered: BTreeMap<Cause, Event>,
+}
+
+/// What events have in common that are told together: table and action, or another kind; and the
+/// device.
+type Cause = (&'static str, &'static str, Option<String>);
+
+impl Throttle {
+    /// The event, unless too many were told in this second. Findings are always told.
+    pub fn offer(&mut self, event: Event) -> Option<Event> {
+        let Some(cause) = cause(&event.what) else { return Some(event) };
+        if self.gathered.is_empty() && self.is_over(event.time) {
+            (self.second, self.passed) = (None, 0);
+        }
+        if self.passed < A_SECOND && self.gathered.is_empty() {
+            self.second.get_or_insert(event.time);
+            self.passed += 1;
+            return Some(event);
+        }
+        match self.gathered.get_mut(&cause) {
+            Some(gathered) => gathered.count += event.count,
+            None => {
+                self.gathered.insert(cause, together(event));
+            }
+        }
+        None
+    }
+
+    /// What was gathered, once the second is over.
+    pub fn turn(&mut self, now: Timestamp) -> Vec<Event> {
+        if !self.is_over(now) {
+            return Vec::new();
+        }
+        (self.second, self.passed) = (None, 0);
+        let mut gathered: Vec<Event> = std::mem::take(&mut self.gathered).into_values().collect();
+        // As many causes as that are no help to a reader either.
+        if let Some(first) = gathered.get(A_SECOND) {
+            let (time, node) = (first.time, first.node.clone());
+            let count = gathered.drain(A_SECOND..).map(|event| event.count).sum();
+            let lost = Event::new(time, node, What::Lost { source: "events" });
+            gathered.push(Event { count, ..lost });
+        }
+        gathered
+    }
+}
+
+impl Throttle {
+    /// When [`Throttle::turn`] will have something to tell.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.second.filter(|_| !self.gathered.is_empty()).map(|second| second + SECOND)
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.second.is_some_and(|start| now.duration_since(start) >= SECOND)
+    }
+}
+
+/// `None` for what is never held back.
+fn cause(what: &What) -> Option<Cause> {
+    match what {
+        What::FindingOpened { .. } | What::FindingClosed { .. } => None,
+        What::TableChange(change) => Some((change.table, change.action, change.interface.clone())),
+        What::Lost { source } => Some(("lost", source, None)),
+    }
+}
+
+/// The event as the first of several.
+fn together(mut event: Event) -> Event {
+    if let What::TableChange(change) = &mut event.what {
+        change.entry = None;
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::event::TableChange;
+
+    fn event(interface: &str, millisecond: i64) -> Event {
+        let time = Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap();
+        let change = TableChange {
+            table: "route",
+            action: "added",
+            interface: Some(interface.to_owned()),
+            entry: Some("10.0.0.0/24".to_owned()),
+        };
+        Event::new(time, "n1".to_owned(), What::TableChange(change))
+    }
+
+    fn time(millisecond: i64) -> Timestamp {
+        event("x", millisecond).time
+    }
+
+    #[test]
+    fn the_first_of_a_second_pass_and_the_rest_is_one_line_a_cause() {
+        let mut throttle = Throttle::default();
+        let passed = (0..10_000).filter_map(|_| throttle.offer(event("eth0", 5))).count();
+        assert_eq!(passed, A_SECOND);
+        assert_eq!(throttle.offer(event("cni0", 6)), None);
+        assert_eq!(throttle.turn(time(900)), []);
+        let told = throttle.turn(time(1_100));
+        let counts: Vec<u64> = told.iter().map(|event| event.count).collect();
+        assert_eq!(counts, [1, 9_900]);
+        assert!(
+            told.iter().all(|it| matches!(&it.what, What::TableChange(it) if it.entry.is_none()))
+        );
+        assert!(throttle.offer(event("eth0", 1_200)).is_some(), "a new second");
+        assert_eq!(throttle.due(), None);
+    }
+
+    #[test]
+    fn too_many_causes_are_counted_as_lost() {
+        let mut throttle = Throttle::default();
+        let offered = 1_000;
+        let passed =
+            (0..offered).filter_map(|n| throttle.offer(event(&format!("veth{n}"), 0))).count();
+        let told = throttle.turn(time(2_000));
+        assert_eq!(told.len(), A_SECOND + 1);
+        let lost = told.last().unwrap();
+        assert_eq!(lost.what, What::Lost { source: "events" });
+        let counted: u64 = told.iter().map(|event| event.count).sum();
+        assert_eq!(passed as u64 + counted, offered);
+    }
+}

@@ -1,0 +1,104 @@
+use tracer_common::stage::{OVERLAY_OUT, WIRE_OUT};
+
+use super::*;
+use crate::{
+    diagnose::{
+        diagnose,
+        testing::{Pass, Plan},
+    },
+    export::prometheus::{Exposition, render},
+};
+
+/// A node with two peers, one of them broken.
+pub(in super::super) fn snapshot() -> Snapshot {
+    let mut evidence = Plan::of(3, Pass::PeersFile).evidence();
+    evidence.tables.as_mut().unwrap().fdb.pop();
+    let diagnosis = diagnose(&evidence);
+    let mut sums = Sums { common: vec![SlotReading::default(); 3], ..Sums::default() };
+    for (number, peer) in diagnosis.peers.iter().enumerate() {
+        let mut slot = SlotReading::default();
+        slot.packets[OVERLAY_OUT] = 10 + number as u64;
+        slot.packets[WIRE_OUT] = 5;
+        slot.packets[LEAK] = 2;
+        sums.peers.insert(peer.cidr, slot);
+    }
+    sums.common[0].packets[LEAK] = 7;
+    Snapshot {
+        node: evidence.node,
+        node_ip: diagnosis.node_ip,
+        pod_cidrs: diagnosis.pod_cidrs,
+        sums,
+        last_seen: diagnosis.peers.iter().map(|it| (it.cidr, evidence.window.start)).collect(),
+        peers: diagnosis.peers,
+        findings: diagnosis.findings,
+        interfaces: vec![Interface { role: "overlay", name: "flannel.1".to_owned(), up: true }],
+        flannel: evidence.flannel,
+        capabilities: evidence.capabilities,
+        hooks: evidence.hooks,
+        table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
+        netlink_overruns: 1,
+        events_lost: 0,
+        flows: 12,
+        flow_capacity: 65_536,
+        slots: 5,
+        slot_capacity: 64,
+        version: "0.1.0",
+        commit: "abc",
+    }
+}
+
+fn text() -> String {
+    render(&snapshot(), Exposition::Text).unwrap()
+}
+
+fn value(text: &str, sample: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).trim().parse().unwrap()
+}
+
+#[test]
+fn a_stage_is_the_sum_of_all_its_slots() {
+    let text = text();
+    let packets =
+        |stage| value(&text, &format!("flannel_tracer_stage_packets_total{{stage=\"{stage}\"}}"));
+    assert_eq!((packets("overlay_out"), packets("wire_out"), packets("leak")), (21, 10, 11));
+}
+
+#[test]
+fn leaks_for_no_known_peer_are_told_too() {
+    assert_eq!(value(&text(), "flannel_tracer_leaked_packets_total{cidr=\"other\"}"), 7);
+}
+
+#[test]
+fn an_open_finding_has_its_severity_and_its_begin() {
+    let (text, finding) = (text(), snapshot().findings.remove(0));
+    let (code, key) = (finding.code, finding.subject.key);
+    let sample = format!(
+        "flannel_tracer_finding{{code=\"{code}\",severity=\"critical\",subject=\"{key}\"}}"
+    );
+    assert_eq!(value(&text, &sample), 1);
+    assert!(text.contains("flannel_tracer_finding_since_timestamp_seconds{code="));
+}
+
+#[test]
+fn what_is_not_known_of_flannel_has_no_sample() {
+    let mut unknown = snapshot();
+    unknown.flannel.process = FlannelProcess::Unknown;
+    let text = render(&unknown, Exposition::Text).unwrap();
+    assert!(!text.lines().any(|line| line.starts_with("flannel_tracer_flannel_up")));
+}
+
+#[test]
+fn a_hundred_peers_stay_below_the_contracts_number_of_series() {
+    let mut many = snapshot();
+    let (slot, verdict) = (SlotReading::default(), many.peers[0].clone());
+    for number in 0..100_u8 {
+        let cidr: IpNet = format!("10.1.{number}.0/24").parse().unwrap();
+        many.sums.peers.insert(cidr, slot);
+        many.last_seen.insert(cidr, Timestamp::UNIX_EPOCH);
+        many.peers.push(PeerVerdict { cidr, ..verdict.clone() });
+    }
+    let text = render(&many, Exposition::Text).unwrap();
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 2_500, "{series} series leave too little room for flows, VIPs and DNS");
+}
