@@ -17,12 +17,14 @@
 
 pub mod attached;
 pub mod bpf;
+pub mod cell;
 pub mod counters;
 pub mod daemon;
 pub mod drawing;
 pub mod expect;
 pub mod fault;
 pub mod flannel;
+pub mod healthy;
 pub mod inject;
 pub mod kernel_module;
 pub mod lab;
@@ -37,9 +39,11 @@ pub mod plan;
 pub mod pod;
 pub mod poll;
 pub mod process;
+pub mod sample;
 pub mod script;
 pub mod seed;
 pub mod service;
+pub mod size;
 pub mod state;
 pub mod teardown;
 pub mod tracer;

@@ -12,11 +12,14 @@ use nix::sys::utsname::uname;
 
 use crate::{
     lab::Lab,
+    size,
     tracer::{CheckOutput, Intent},
 };
 
 /// How many runs of `check` a small machine bears at the same time, its traffic beside.
-pub const AT_ONCE: usize = 18;
+const AT_ONCE: usize = 18;
+/// The same where programs are interpreted: loading them is most of the work.
+const AT_ONCE_SMALL: usize = 4;
 
 /// How the tracer attaches its programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,16 @@ impl Case {
         cases
     }
 
+    /// Every intent with every way to attach; where programs are interpreted, every intent by the
+    /// preferred way.
+    #[must_use]
+    pub fn affordable(nodes: &[usize]) -> Vec<Self> {
+        let mut cases = Self::all(nodes);
+        let preferred = Attach::on_this_kernel().first().copied();
+        cases.retain(|case| !size::is_small() || Some(case.attach) == preferred);
+        cases
+    }
+
     /// Every intent by the preferred way, and flannel's own by clsact, on each of `nodes`.
     #[must_use]
     pub fn most(nodes: &[usize]) -> Vec<Self> {
@@ -113,7 +126,7 @@ impl fmt::Display for Case {
 // === impl Lab ===
 
 impl Lab {
-    /// Runs `check` for all `cases`, [`AT_ONCE`] at a time, each for `duration` and with its
+    /// Runs `check` for all `cases`, [`at_once`] at a time, each for `duration` and with its
     /// evidence saved in `folder`. The answers come in the order of the cases.
     pub fn check_cases(
         &self,
@@ -128,8 +141,14 @@ impl Lab {
             let extra = ["--attach", attach, "--duration", duration, "--save", file];
             self.check(case.node, case.intent, &extra)
         };
-        in_parallel(cases, AT_ONCE, one)
+        in_parallel(cases, at_once(), one)
     }
+}
+
+/// How many runs of `check` this machine bears at the same time.
+#[must_use]
+pub fn at_once() -> usize {
+    size::of(AT_ONCE, AT_ONCE_SMALL)
 }
 
 /// Applies `work` to all `items`, at most `at_once` at a time; the results come in their order.

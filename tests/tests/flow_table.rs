@@ -8,6 +8,7 @@ use tracer::evidence::{Evidence, Stage, Traffic as Seen};
 use tracer_tests::{
     counters::{Counters, Packets, Protocol},
     lab::{LOCK_WAIT, Lab},
+    matrix::Attach,
     plan::{Plan, SYSLOG_PORT},
     poll::poll_until,
     seed::Shape,
@@ -28,8 +29,9 @@ const IN: [Stage; 3] = [Stage::WireIn, Stage::OverlayIn, Stage::PodIn];
 fn totals_stay_exact_when_flows_are_evicted() {
     let shape = Shape { nodes: Some(2), ..Shape::default() };
     let lab = Lab::up(Plan::draw(103, &shape), LOCK_WAIT).unwrap();
+    let best = Attach::on_this_kernel().first().unwrap();
     let watches =
-        [0, 1].map(|node| lab.watch(node, Intent::SubnetEnv, &["--attach", "tcx"]).unwrap());
+        [0, 1].map(|node| lab.watch(node, Intent::SubnetEnv, &["--attach", best.name()]).unwrap());
     send_flows(&lab);
     for (watch, stages) in watches.into_iter().zip([OUT, IN]) {
         let watched = watch.end().unwrap();

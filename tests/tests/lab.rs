@@ -23,12 +23,11 @@ use tracer_tests::{
     netns,
     plan::{DNS_NAME, Plan, SINK_PORT, SYSLOG_PORT},
     poll::poll_until,
+    process,
     seed::{MAX_NODES, Shape},
-    state,
+    size, state,
     traffic::{self, Counts, Flow, Limits, Sender, Traffic},
 };
-
-const AGENT: &str = env!("CARGO_BIN_EXE_lab-agent");
 
 fn lab(seed: u64, nodes: usize) -> Lab {
     let shape = Shape { nodes: Some(nodes), ..Shape::default() };
@@ -76,10 +75,18 @@ fn labs_of_every_size_carry_all_traffic() {
 fn a_lab_of_three_nodes_is_quick() {
     let start = Instant::now();
     let lab = lab(7, 3);
-    assert!(start.elapsed() < Duration::from_secs(3), "up after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < size::patience(Duration::from_secs(3)),
+        "up after {:?}",
+        start.elapsed()
+    );
     let start = Instant::now();
     drop(lab);
-    assert!(start.elapsed() < Duration::from_secs(1), "down after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < size::patience(Duration::from_secs(1)),
+        "down after {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -227,7 +234,7 @@ fn without_root_it_says_so() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let agent = folder.path().join("agent");
-    fs::copy(AGENT, &agent).unwrap();
+    fs::copy(process::agent().unwrap(), &agent).unwrap();
     let nobody = 65534;
     let output =
         Command::new(agent).args(["hold", "--seed", "1"]).uid(nobody).gid(nobody).output().unwrap();
@@ -237,16 +244,16 @@ fn without_root_it_says_so() {
 
 #[test]
 fn a_burst_of_datagrams_is_exact_at_every_counter() {
-    const DATAGRAMS: u64 = 10_000;
+    let datagrams = size::of(10_000, 1_000);
     let lab = lab(17, 2);
     let ends = [lab.plan().victim(), lab.plan().peer()];
     let counters =
         ends.map(|node| Counters::install(lab.plan(), node, Protocol::Udp, SYSLOG_PORT).unwrap());
     let to = at(&lab, SYSLOG_PORT);
-    let sent = send(&lab, Flow::UdpOneWay { to, size: 120 }, Limits::exactly(DATAGRAMS, 5_000.0));
-    assert_eq!((sent.sent, sent.errors), (DATAGRAMS, 0));
-    let outgoing = ["pod_out", "overlay_out", "wire_out"].map(|stage| (stage, DATAGRAMS));
-    let incoming = ["wire_in", "overlay_in", "pod_in"].map(|stage| (stage, DATAGRAMS));
+    let sent = send(&lab, Flow::UdpOneWay { to, size: 120 }, Limits::exactly(datagrams, 5_000.0));
+    assert_eq!((sent.sent, sent.errors), (datagrams, 0));
+    let outgoing = ["pod_out", "overlay_out", "wire_out"].map(|stage| (stage, datagrams));
+    let incoming = ["wire_in", "overlay_in", "pod_in"].map(|stage| (stage, datagrams));
     let none = |stages: [(&'static str, u64); 3]| stages.map(|(stage, _)| (stage, 0));
     let expected = [(outgoing, none(incoming)), (none(outgoing), incoming)];
     for (counters, (outgoing, incoming)) in counters.iter().zip(expected) {
@@ -270,7 +277,8 @@ fn a_busy_pair_of_nodes_loses_nothing() {
     let mut senders = traffic::load(lab.plan());
     for sender in &mut senders {
         // One second's worth, however long this machine takes for it.
-        sender.limits = Limits::exactly(sender.limits.rate as u64, sender.limits.rate);
+        let rate = size::of(sender.limits.rate, (sender.limits.rate / 10.0).ceil());
+        sender.limits = Limits::exactly(rate as u64, rate);
     }
     for (sender, counts) in Traffic::start(senders).finish().unwrap() {
         assert_eq!(counts.sent, counts.answered, "{sender:?}: {counts:?}");
@@ -279,17 +287,14 @@ fn a_busy_pair_of_nodes_loses_nothing() {
 
 #[test]
 fn bulk_tcp_uses_segmentation_offload() {
-    const BYTES: u64 = 100 << 20;
+    let bytes: u64 = size::of(100 << 20, 4 << 20);
     let lab = lab(18, 2);
     let counters =
         Counters::install(lab.plan(), lab.plan().victim(), Protocol::Tcp, SINK_PORT).unwrap();
-    let sent = send(
-        &lab,
-        Flow::TcpBulk { to: at(&lab, SINK_PORT), bytes: BYTES },
-        Limits::exactly(1, 1.0),
-    );
-    assert_eq!((sent.answered, sent.bytes), (1, BYTES));
-    let segments = BYTES / u64::from(lab.plan().pod_mtu() - 52);
+    let sent =
+        send(&lab, Flow::TcpBulk { to: at(&lab, SINK_PORT), bytes }, Limits::exactly(1, 1.0));
+    assert_eq!((sent.answered, sent.bytes), (1, bytes));
+    let segments = bytes / u64::from(lab.plan().pod_mtu() - 52);
     let packets = counters.read().unwrap();
     for stage in ["pod_out", "overlay_out", "wire_out"] {
         // A packet filter sees a packet of many segments once.
@@ -310,7 +315,7 @@ fn send(lab: &Lab, flow: Flow, limits: Limits) -> Counts {
 
 /// Starts a process that holds a lab, and waits until it is up.
 fn hold(seed: u64) -> Child {
-    let mut holder = Command::new(AGENT)
+    let mut holder = Command::new(process::agent().unwrap())
         .args(["hold", "--seed", &seed.to_string()])
         .stdout(Stdio::piped())
         .spawn()

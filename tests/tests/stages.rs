@@ -8,22 +8,28 @@ use tracer::evidence::{Evidence, Flow as FlowRow, Stage, StageCounts};
 use tracer_tests::{
     counters::{Counters, Packets, Protocol},
     lab::{LOCK_WAIT, Lab},
+    matrix::Attach,
     plan::{Node, Plan, SINK_PORT, SYSLOG_PORT},
     poll::poll_until,
     seed::Shape,
+    size,
     tracer::Intent,
     traffic::{Flow, Limits, Sender, Traffic},
     watch::{Watch, Watched},
 };
 
-const DATAGRAMS: u64 = 10_000;
-const BULK: u64 = 100 << 20;
+const DATAGRAMS: [u64; 2] = [10_000, 1_000];
+const BULK: [u64; 2] = [100 << 20, 4 << 20];
 /// How long the last packets may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(5);
 
 #[test]
 fn by_tcx_both_nodes_count_the_same_segments() {
-    both_nodes_count_the_same_segments(101, "tcx");
+    if Attach::on_this_kernel().contains(&Attach::Tcx) {
+        both_nodes_count_the_same_segments(101, "tcx");
+    } else {
+        assert_tcx_is_refused(101);
+    }
 }
 
 #[test]
@@ -46,13 +52,38 @@ fn both_nodes_count_the_same_segments(seed: u64, mode: &str) {
     }
     assert_segments_agree(&one, &other);
     assert_segments_agree(&other, &one);
+    let (datagrams, bulk) = (datagrams(), bulk());
     let per_segment = u64::from(lab.plan().pod_mtu() - 52);
     for seen in [&one, &other] {
         let sent = seen.traffic.as_ref().unwrap().stages.overlay_out.packets;
-        assert!(sent > DATAGRAMS + BULK / per_segment, "{sent} are fewer than the segments sent");
+        assert!(sent > datagrams + bulk / per_segment, "{sent} are fewer than the segments sent");
     }
     let total = one.traffic.unwrap().stages.overlay_out.packets;
     println!("seed {seed}, {mode}: {total} segments one way, equal at all six hooks");
+}
+
+/// Packets of each flow that is counted one by one.
+fn datagrams() -> u64 {
+    size::of(DATAGRAMS[0], DATAGRAMS[1])
+}
+
+/// Bytes of each transfer.
+fn bulk() -> u64 {
+    size::of(BULK[0], BULK[1])
+}
+
+/// A kernel without TCX: whoever asks for it is told so, and the tables are judged all the same.
+fn assert_tcx_is_refused(seed: u64) {
+    let shape = Shape { nodes: Some(2), ..Shape::default() };
+    let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
+    let answer = lab.check(0, Intent::SubnetEnv, &["--attach", "tcx", "--duration", "1s"]).unwrap();
+    assert_eq!((answer.status, answer.findings()), (2, vec![]), "{}", answer.stderr);
+    assert_eq!(answer.json["coverage"]["tables"], true);
+    assert_eq!(answer.json["coverage"]["stages"], false);
+    let said = answer.json["capabilities"].to_string();
+    for word in ["Linux 6.6", "--attach auto"] {
+        assert!(said.contains(word), "no `{word}` in {said}");
+    }
 }
 
 fn watch(lab: &Lab, node: usize, mode: &str) -> Watch {
@@ -88,9 +119,9 @@ fn send_datagrams(lab: &Lab) {
         Counters::install(lab.plan(), node, Protocol::Udp, SYSLOG_PORT).unwrap()
     });
     let to = |node: &Node| Flow::UdpOneWay { to: at(node, SYSLOG_PORT), size: 120 };
-    send(lab, to, Limits::exactly(DATAGRAMS, 5_000.0));
+    send(lab, to, Limits::exactly(datagrams(), 5_000.0));
     let expected: Packets =
-        Stage::ALL.into_iter().map(|stage| (stage.name().to_owned(), DATAGRAMS)).collect();
+        Stage::ALL.into_iter().map(|stage| (stage.name().to_owned(), datagrams())).collect();
     for counters in &counters {
         poll_until("the last datagrams", ARRIVAL, || {
             let read = counters.read()?;
@@ -108,9 +139,9 @@ fn send_bulk(lab: &Lab) {
         let node = &lab.plan().nodes[node];
         Counters::install(lab.plan(), node, Protocol::Tcp, SINK_PORT).unwrap()
     });
-    let to = |node: &Node| Flow::TcpBulk { to: at(node, SINK_PORT), bytes: BULK };
+    let to = |node: &Node| Flow::TcpBulk { to: at(node, SINK_PORT), bytes: bulk() };
     send(lab, to, Limits::exactly(1, 1.0));
-    let segments = BULK / u64::from(lab.plan().pod_mtu() - 52);
+    let segments = bulk() / u64::from(lab.plan().pod_mtu() - 52);
     for counters in &counters {
         let packets = counters.read().unwrap()["wire_out"];
         assert!((1..segments / 4).contains(&packets), "{packets} packets of {segments} segments");
@@ -125,15 +156,15 @@ fn at(node: &Node, port: u16) -> SocketAddrV4 {
 fn assert_datagrams_are_exact(seen: &Evidence, own: &Node, peer: &Node) {
     let [own, peer] = [own, peer].map(|node| node.first_pod().unwrap().ip);
     let sent = StageCounts {
-        pod_out: DATAGRAMS,
-        overlay_out: DATAGRAMS,
-        wire_out: DATAGRAMS,
+        pod_out: datagrams(),
+        overlay_out: datagrams(),
+        wire_out: datagrams(),
         ..StageCounts::default()
     };
     let received = StageCounts {
-        wire_in: DATAGRAMS,
-        overlay_in: DATAGRAMS,
-        pod_in: DATAGRAMS,
+        wire_in: datagrams(),
+        overlay_in: datagrams(),
+        pod_in: datagrams(),
         ..StageCounts::default()
     };
     for (from, to, expected) in [(own, peer, sent), (peer, own, received)] {

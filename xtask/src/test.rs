@@ -19,7 +19,7 @@ pub(crate) use self::report::{Report, Tally};
 pub(crate) use self::skips::AllowedSkips;
 use crate::build::{self, Built};
 use crate::privileges::as_root;
-use crate::{lint, setup, shell};
+use crate::{lint, setup, shell, vm};
 
 /// The unit tier: libraries and programs, the parser's properties, examples in the documentation.
 const UNIT: [&[&str]; 3] = [
@@ -43,7 +43,12 @@ enum Tier {
     Unit,
     /// The production binary in network namespaces of this kernel, as root
     Lab,
+    /// The same on other kernels, in guests of QEMU
+    Vm,
 }
+
+/// What the guests of the tier `vm` run; it is not run twice.
+const OF_GUESTS: &str = "smoke";
 
 /// The part of cargo's messages that names a test program.
 #[derive(Deserialize)]
@@ -86,6 +91,7 @@ impl Tier {
             Self::Lint => lint::check(),
             Self::Unit => unit(),
             Self::Lab => build::production().and_then(|built| lab(&built)),
+            Self::Vm => vm::tier(),
         };
         tally.unwrap_or_else(|error| {
             let mut tally = Tally::default();
@@ -101,6 +107,7 @@ impl fmt::Display for Tier {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Lab => "lab",
+            Self::Vm => "vm",
         })
     }
 }
@@ -136,7 +143,7 @@ fn unit() -> Result<Tally> {
 fn lab(built: &Built) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
-    for suite in suites()? {
+    for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
         eprintln!("test: {}", suite.executable);
         let mut command = as_root("env", "the lab's network namespaces")?;
         command.args(built.environment());

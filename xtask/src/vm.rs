@@ -1,11 +1,13 @@
 //! `cargo xtask vm`: the suites on other kernels, each in a guest of QEMU.
 //!
 //! A kernel is a Debian package, fetched by apt into the cache, or a directory that has `vmlinuz`
-//! and `lib/modules/VERSION`. Its initramfs ([`initramfs`]) holds a static init, the modules, the
-//! programs of the lab with their libraries, the production binary and the suites. The guest
-//! ([`guest`]) runs them and says in one line how they ended. That line carries a number drawn
-//! for this run, so that neither silence nor stray output passes for it ([`console`]). A guest that
-//! panics, hangs or never boots is a failed kernel; the logs are in `target/vm`.
+//! and `lib/modules/VERSION`; with words for its command line it is a row of the matrix ([`row`]).
+//! Its initramfs ([`initramfs`]) holds a static init, the modules, the programs of the lab with
+//! their libraries, the production binary and the suites. The guest ([`guest`]) runs them and says
+//! in one line how they ended, and in one line a case how it came out. These lines carry a number
+//! drawn for this guest, so that neither silence nor stray output passes for them ([`console`]). A
+//! guest that panics, hangs, never boots or leaves out a case is a failed row; the logs are in
+//! `target/vm`.
 //!
 //! QEMU uses KVM when a guest without suites boots under it within a few seconds, else it
 //! interprets (TCG), about ten times slower.
@@ -18,21 +20,27 @@ mod initramfs;
 mod kernel;
 mod modules;
 mod programs;
+mod row;
+mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use std::{env, fs};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use comfy_table::{Table, presets};
 use tracer_tests::matrix::in_parallel;
+use tracer_tests::seed;
 
 use self::accelerator::Accelerator;
-use self::console::Verdict;
-use self::guest::{Guest, Limits};
+use self::guest::{Guest, Limits, Ran};
 use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
+use self::row::{Row, rows};
+use self::table::Done;
+use crate::test::Tally;
 use crate::{build, packages, setup};
 
 /// What this command needs beside the lab's programs.
@@ -43,10 +51,16 @@ const PROGRAMS: [packages::Provider; 4] = [
     ("strip", "binutils"),
 ];
 
-/// The longest that a guest may take, interpreted on a small machine.
-const TOTAL: Duration = Duration::from_secs(2400);
+/// Guests at the same time: as many as a small machine has processors.
+const JOBS: usize = 2;
+/// Seconds of silence before a guest counts as hung.
+const PATIENCE: u64 = 240;
+/// The longest that a guest may take for the short suites.
+const SHORT: Duration = Duration::from_secs(8 * 60);
+/// The longest that a guest may take for every suite, interpreted on a small machine.
+const ALL: Duration = Duration::from_secs(4 * 60 * 60);
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct VmArgs {
     /// A Debian kernel line (5.10, 6.1, 6.12, 7.2), or a directory with vmlinuz and
     /// lib/modules/VERSION (repeatable); without it, every Debian line
@@ -55,98 +69,172 @@ pub(crate) struct VmArgs {
     /// More words for the guest's kernel, such as lockdown=confidentiality
     #[arg(long, value_name = "ARGS", default_value = "")]
     append: String,
-    /// Every suite, and not the one that shows each fault once
+    /// Every suite and every case, and not only what a guest has time for in a few minutes
     #[arg(long)]
     all: bool,
+    /// What the cases are drawn from when there are too many; another one each time
+    #[arg(long, conflicts_with = "all")]
+    seed: Option<u64>,
     /// Guests at the same time
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = JOBS)]
     jobs: usize,
     /// How many seconds a guest may say nothing before it has hung
-    #[arg(long, default_value_t = 240)]
+    #[arg(long, default_value_t = PATIENCE)]
     patience: u64,
+    /// How many minutes a guest may take: 8, with --all 240
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Write the tables to a file too, as Markdown with the date
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Only tests whose names hold one of these
     #[arg(last = true)]
     filter: Vec<String>,
 }
 
-/// How one kernel did.
-struct Row {
-    kernel: String,
-    verdict: Result<Verdict>,
-    log: PathBuf,
+/// What all guests of a run share.
+struct Run {
+    kernels: BTreeMap<String, Result<Kernel>>,
+    payload: Payload,
+    accelerator: Accelerator,
+    limits: Limits,
+    folder: PathBuf,
+}
+
+/// `cargo xtask vm`.
+pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
+    x86_64()?;
+    setup::run()?;
+    // Before the guests have run for an hour.
+    let file = args.write.as_ref().map(std::path::absolute).transpose().context("--write")?;
+    let (cases, all) = args.run()?;
+    let text = format!("{}\n{}", table::rows(&all), table::cases(&cases, &all));
+    report(&all);
+    print!("\n{text}");
+    if let Some(file) = file {
+        let text = page(args, &text);
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let good = all.iter().all(Done::is_good);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tier `vm` of `cargo xtask test`: the matrix in the size for every change, a check a cell.
+pub(crate) fn tier() -> Result<Tally> {
+    if let Err(error) = x86_64() {
+        let mut tally = Tally::default();
+        tally.skip("guests", &error.to_string());
+        return Ok(tally);
+    }
+    let args = VmArgs { jobs: JOBS, patience: PATIENCE, ..VmArgs::default() };
+    let (cases, all) = args.run()?;
+    report(&all);
+    println!("\n{}\n{}", table::rows(&all), table::cases(&cases, &all));
+    let mut tally = Tally::default();
+    for done in &all {
+        let wrong = |case: &str| done.verdict().is_none_or(|it| it.is_wrong(case));
+        let (wrong, right): (Vec<&String>, Vec<&String>) = cases.iter().partition(|it| wrong(it));
+        right.iter().for_each(|_| tally.pass());
+        wrong.iter().for_each(|case| tally.fail(&format!("{}: {case}", done.row)));
+        if !done.is_good() {
+            tally.fail(&format!("{}: {}", done.row, done.words()));
+        }
+    }
+    Ok(tally)
 }
 
 // === impl VmArgs ===
 
 impl VmArgs {
-    fn boot(
-        &self,
-        kernel: &Kernel,
-        payload: &Payload,
-        accelerator: Accelerator,
-        log: &Path,
-    ) -> Result<Verdict> {
-        let image = log.with_extension("cpio");
-        payload.write(Some(kernel), &image)?;
-        let (append, suites) = (self.append.as_str(), payload.suites());
-        let guest = Guest { kernel, image: &image, accelerator, append, log, suites };
-        let silence = Duration::from_secs(self.patience);
-        let verdict = guest.run(&Limits { silence, total: TOTAL });
-        // It is large, and made anew by the next run.
-        let _ = std::fs::remove_file(&image);
-        verdict
+    /// Runs every guest; the cases that each had to show, and how each did.
+    fn run(&self) -> Result<(Vec<String>, Vec<Done>)> {
+        packages::install(&packages::missing(&PROGRAMS))?;
+        let folder = folder()?;
+        let seed = (!self.all).then(|| self.seed.unwrap_or_else(seed::random));
+        if let Some(seed) = seed {
+            eprintln!("vm: cases drawn from --seed {seed}");
+        }
+        let selection = Selection { all: self.all, seed, filter: self.filter.clone() };
+        let mut payload = Payload::build(&build::production()?, &selection, &folder)?;
+        let rows = rows(&self.kernels, &self.append);
+        let kernels: BTreeMap<String, Result<Kernel>> =
+            rows.iter().map(|row| (row.kernel.clone(), Kernel::get(&row.kernel))).collect();
+        let accelerator = accelerator::choose(kernels.values(), &payload, &folder)?;
+        if accelerator == Accelerator::Tcg {
+            payload.make_small();
+        }
+        let limits = self.limits();
+        let cases = payload.expected().cases.clone();
+        let run = Run { kernels, payload, accelerator, limits, folder };
+        let guests = in_parallel(&rows, self.jobs, |row| Ok(run.guest(row)));
+        Ok((cases, guests.into_iter().collect::<Result<_>>()?))
+    }
+
+    fn limits(&self) -> Limits {
+        let total = if self.all { ALL } else { SHORT };
+        let total = self.minutes.map_or(total, |minutes| Duration::from_secs(60 * minutes));
+        Limits { silence: Duration::from_secs(self.patience), total }
     }
 }
 
-pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
-    setup::run()?;
-    packages::install(&packages::missing(&PROGRAMS))?;
-    let folder = folder()?;
-    let selection = Selection { all: args.all, filter: args.filter.clone() };
-    let payload = Payload::build(&build::production()?, &selection, &folder)?;
-    let names = if args.kernels.is_empty() { kernel::lines() } else { args.kernels.clone() };
-    let kernels: Vec<(String, Result<Kernel>)> =
-        names.into_iter().map(|name| (name.clone(), Kernel::get(&name))).collect();
-    let accelerator = accelerator::choose(&kernels, &payload, &folder)?;
-    let job = |(name, kernel): &(String, Result<Kernel>)| {
-        let log = folder.join(format!("{}.log", name.replace('/', "_")));
-        let verdict = match kernel {
-            Ok(kernel) => args.boot(kernel, &payload, accelerator, &log),
-            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+// === impl Run ===
+
+impl Run {
+    fn guest(&self, row: &Row) -> Done {
+        let log = self.folder.join(format!("{}.log", row.file()));
+        eprintln!("vm: {row} boots");
+        let result = match &self.kernels[&row.kernel] {
+            Ok(kernel) => self.boot(kernel, row, &log),
+            Err(error) => Err(anyhow!("{error:#}")),
         };
-        Ok(Row { kernel: name.clone(), verdict, log })
-    };
-    let rows: Vec<Row> =
-        in_parallel(&kernels, args.jobs, job).into_iter().collect::<Result<_>>()?;
-    report(&rows);
-    let good = rows.iter().all(|row| row.verdict.as_ref().is_ok_and(Verdict::is_good));
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let done = Done { row: row.clone(), result, log };
+        eprintln!("vm: {row}: {}", done.words());
+        done
+    }
+
+    fn boot(&self, kernel: &Kernel, row: &Row, log: &Path) -> Result<Ran> {
+        let image = log.with_extension("cpio");
+        self.payload.write(Some(kernel), &image)?;
+        let (accelerator, append) = (self.accelerator, row.append.as_str());
+        let expected = self.payload.expected();
+        let guest = Guest { kernel, image: &image, accelerator, append, log, expected };
+        let ran = guest.run(&self.limits);
+        // It is large, and made anew by the next run.
+        let _ = fs::remove_file(&image);
+        ran
+    }
+}
+
+/// The guests run this machine's programs and suites, on kernels that are fetched for x86-64.
+fn x86_64() -> Result<()> {
+    match env::consts::ARCH {
+        "x86_64" => Ok(()),
+        other => bail!("guests need a machine of x86-64, this is {other}"),
+    }
 }
 
 /// Where initramfs images and logs go.
 fn folder() -> Result<PathBuf> {
     let folder = build::target_folder().join("vm");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
-/// One line a kernel; under the table what a failed guest last said.
-fn report(rows: &[Row]) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["kernel", "release", "verdict", "log"]);
-    for Row { kernel, verdict, log } in rows {
-        let (release, word) = match verdict {
-            Ok(verdict) => (verdict.release.clone().unwrap_or_default(), verdict.to_string()),
-            Err(error) => (String::new(), format!("FAILED: {error:#}")),
-        };
-        table.add_row([kernel.clone(), release, word, log.display().to_string()]);
+/// What the failed guests last said.
+fn report(all: &[Done]) {
+    for done in all.iter().filter(|done| !done.is_good()) {
+        let tail = done.verdict().map_or("", |verdict| verdict.tail.as_str());
+        println!("{}: {}\nthe last of {}:\n{tail}\n", done.row, done.words(), done.log.display());
     }
-    for row in rows {
-        let Ok(verdict) = &row.verdict else { continue };
-        if !verdict.is_good() {
-            println!("{}: the last of {}:\n{}\n", row.kernel, row.log.display(), verdict.tail);
-        }
-    }
-    println!("{table}");
+}
+
+/// The page for the documentation.
+fn page(args: &VmArgs, tables: &str) -> String {
+    let today = jiff::Zoned::now().date();
+    let size = if args.all { " --all" } else { "" };
+    format!(
+        "# Kernels\n\nWhat `cargo xtask vm{size}` said on {today}. A case is a fault that must be \
+         told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
+         whole suite. `degraded` is right, but for what the list below the table says.\n\n{tables}"
+    )
 }

@@ -6,8 +6,12 @@
 //!
 //! ```text
 //! vm NONCE booted 6.1.0-56-cloud-amd64
+//! vm NONCE cell suite:smoke right
 //! vm NONCE suites 2 passed 9 failed 0
 //! ```
+//!
+//! A suite finds the nonce in its environment and may say cells of its own
+//! ([`tracer_tests::cell`]).
 
 use std::{
     fs,
@@ -24,6 +28,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::reboot::{RebootMode, reboot},
 };
+use tracer_tests::cell::{Cell, NONCE_VARIABLE, Outcome, suite_case};
 
 /// One suite a line: program and arguments.
 const SUITES: &str = "/vm/suites";
@@ -79,7 +84,7 @@ fn run() -> Result<()> {
         _ => {}
     }
     load_modules();
-    let Sum { suites, passed, failed } = run_suites()?;
+    let Sum { suites, passed, failed } = run_suites(nonce)?;
     say(&format!("vm {nonce} suites {suites} passed {passed} failed {failed}"));
     Ok(())
 }
@@ -115,7 +120,7 @@ fn load_modules() {
     }
 }
 
-fn run_suites() -> Result<Sum> {
+fn run_suites(nonce: &str) -> Result<Sum> {
     let environment = fs::read_to_string(ENVIRONMENT).context(ENVIRONMENT)?;
     let environment: Vec<_> = environment.lines().filter_map(|it| it.split_once('=')).collect();
     let mut sum = Sum::default();
@@ -125,7 +130,14 @@ fn run_suites() -> Result<Sum> {
         say(&format!("vm-init: {line}"));
         let mut suite = command(program);
         suite.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
-        sum.add(&mut suite);
+        suite.env(NONCE_VARIABLE, nonce);
+        let failed = sum.add(&mut suite);
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let outcome = match failed {
+            0 => Outcome::Right,
+            _ => Outcome::Wrong(format!("{failed} failed")),
+        };
+        say(&Cell { case: suite_case(name), outcome }.line(nonce));
     }
     Ok(sum)
 }
@@ -160,9 +172,9 @@ impl CommandLine {
 // === impl Sum ===
 
 impl Sum {
-    /// Runs a suite, shows its output and counts its results. A suite that ends badly without a
-    /// failed test counts as one.
-    fn add(&mut self, suite: &mut Command) {
+    /// Runs a suite, shows its output and counts its results; how many failed. A suite that ends
+    /// badly without a failed test counts as one.
+    fn add(&mut self, suite: &mut Command) -> u64 {
         self.suites += 1;
         let failed_before = self.failed;
         let well = self.stream(suite).unwrap_or_else(|error| {
@@ -172,6 +184,7 @@ impl Sum {
         if !well && self.failed == failed_before {
             self.failed += 1;
         }
+        self.failed - failed_before
     }
 
     fn stream(&mut self, suite: &mut Command) -> Result<bool> {

@@ -4,11 +4,16 @@
 use std::net::SocketAddrV4;
 
 use super::{Flow, Limits, Sender};
-use crate::plan::{DNS_NAME, ECHO_PORT, Node, Plan, SINK_PORT};
+use crate::{
+    plan::{DNS_NAME, ECHO_PORT, Node, Plan, SINK_PORT},
+    size,
+};
 
 const TTL: u8 = 64;
+/// What is left of the rates where programs are interpreted: a packet costs a millisecond there.
+const SMALL: f64 = 0.4;
 
-/// Everything below, between the nodes `among`.
+/// Everything below, between the nodes `among`, slower where programs are interpreted.
 #[must_use]
 pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     let mut senders = pods_to_pods(plan, among);
@@ -16,6 +21,9 @@ pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     senders.extend(hosts_to_pods(plan, among));
     senders.extend(pods_to_hosts(plan, among));
     senders.extend(pods_to_dns(plan, among));
+    for sender in &mut senders {
+        sender.limits.rate *= size::of(1.0, SMALL);
+    }
     senders
 }
 

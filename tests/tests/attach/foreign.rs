@@ -14,6 +14,7 @@ use tracer::{
 };
 use tracer_tests::{
     bpf::{self, TCX},
+    matrix::Attach,
     netns,
 };
 
@@ -35,6 +36,15 @@ const HANDLE: NonZeroU32 = NonZeroU32::MIN;
 pub(crate) enum Way {
     Tcx,
     Clsact,
+}
+
+impl From<Attach> for Way {
+    fn from(attach: Attach) -> Self {
+        match attach {
+            Attach::Tcx => Self::Tcx,
+            Attach::Clsact => Self::Clsact,
+        }
+    }
 }
 
 /// A program that counts what it sees and leaves the verdict to others. By TCX it is detached on

@@ -16,6 +16,9 @@ use crate::{
     netlink::traffic_control::{ClsactFilter, Slot},
 };
 
+/// What whoever asked for TCX alone has to know when it does not work.
+const NO_TCX: &str = "TCX came with Linux 6.6; --attach auto takes clsact where it is missing";
+
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum AttachMode {
@@ -67,7 +70,7 @@ impl Attacher {
         hook: &PlannedHook,
     ) -> anyhow::Result<Attachment> {
         match self.mode {
-            AttachMode::Tcx => tcx(program, hook),
+            AttachMode::Tcx => tcx(program, hook).context(NO_TCX),
             AttachMode::Clsact => self.clsact(program, hook),
             AttachMode::Auto => match tcx(program, hook) {
                 Ok(attachment) => Ok(attachment),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracer_tests::cell::{Cell, Outcome as Cased};
+
 /// Lines of the console that are shown with a failure.
 const TAIL: usize = 25;
 
@@ -16,10 +18,23 @@ pub(super) enum Ending {
     Overtime,
 }
 
+/// What a guest has to say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected {
+    /// How many suites it is to run.
+    pub(super) suites: usize,
+    /// The cases of which each must have a cell.
+    pub(super) cases: Vec<String>,
+}
+
 /// What became of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
+    /// What it said of single cases, in its order.
+    pub(super) cells: Vec<Cell>,
+    /// The cases of which it said nothing.
+    pub(super) missing: Vec<String>,
     /// `uname -r` in the guest, once it has booted.
     pub(super) release: Option<String>,
     /// The last lines of the console.
@@ -42,14 +57,14 @@ pub(super) enum Outcome {
     NeverBooted,
 }
 
-/// Judges what the console said. `expected` is the number of suites.
-pub(super) fn judge(console: &str, nonce: &str, expected: usize, ending: Ending) -> Verdict {
+/// Judges what the console said.
+pub(super) fn judge(console: &str, nonce: &str, expected: &Expected, ending: Ending) -> Verdict {
     let said = |what: &str| {
         let head = format!("vm {nonce} {what} ");
         console.lines().find_map(|line| line.trim_end().strip_prefix(&head).map(str::to_owned))
     };
     let release = said("booted");
-    let outcome = match (said("suites").and_then(|counts| ran(&counts, expected)), ending) {
+    let outcome = match (said("suites").and_then(|counts| ran(&counts, expected.suites)), ending) {
         (Some(ran), _) => ran,
         (None, _) if panic(console).is_some() => {
             Outcome::Panicked(panic(console).unwrap_or_default())
@@ -59,7 +74,10 @@ pub(super) fn judge(console: &str, nonce: &str, expected: usize, ending: Ending)
         (None, Ending::Silence) => Outcome::Hung,
         (None, Ending::Overtime) => Outcome::Overtime,
     };
-    Verdict { outcome, release, tail: tail(console) }
+    let cells: Vec<Cell> = console.lines().filter_map(|line| Cell::read(line, nonce)).collect();
+    let is_missing = |case: &&String| !cells.iter().any(|cell| cell.case == **case);
+    let missing = expected.cases.iter().filter(is_missing).cloned().collect();
+    Verdict { outcome, cells, missing, release, tail: tail(console) }
 }
 
 /// `N passed N failed N`, after the word `suites`.
@@ -84,20 +102,45 @@ fn tail(console: &str) -> String {
 // === impl Verdict ===
 
 impl Verdict {
-    /// Whether all suites ran, something passed, and nothing failed.
+    /// Whether all suites ran, something passed, nothing failed, and every case was right.
     pub(super) fn is_good(&self) -> bool {
+        self.suites_passed() && self.missing.is_empty() && self.wrong().next().is_none()
+    }
+
+    /// Whether all suites ran, something passed, and nothing failed.
+    fn suites_passed(&self) -> bool {
         matches!(
             self.outcome,
             Outcome::Ran { suites, passed, failed: 0, expected }
                 if suites == expected && passed > 0
         )
     }
+
+    /// The case's cell; one that is wrong, should it have been said twice.
+    pub(super) fn cell(&self, case: &str) -> Option<&Cell> {
+        let mut own = self.cells.iter().filter(|cell| cell.case == case);
+        self.wrong().find(|cell| cell.case == case).or_else(|| own.next())
+    }
+
+    /// Whether the case is wrong or missing.
+    pub(super) fn is_wrong(&self, case: &str) -> bool {
+        self.cell(case).is_none_or(|cell| matches!(cell.outcome, Cased::Wrong(_)))
+    }
+
+    /// The cells that are wrong.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| matches!(cell.outcome, Cased::Wrong(_)))
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = if self.is_good() { "" } else { "FAILED: " };
-        write!(f, "{head}{}", self.outcome)
+        write!(f, "{head}{}", self.outcome)?;
+        match (self.wrong().count(), self.missing.len()) {
+            (0, 0) => Ok(()),
+            (wrong, missing) => write!(f, "; cases: {wrong} wrong, {missing} missing"),
+        }
     }
 }
 
@@ -122,8 +165,16 @@ mod tests {
 
     const BOOTED: &str = "vm 7af3 booted 6.1.0-56-cloud-amd64\r\n";
 
+    fn expected(cases: &[&str]) -> Expected {
+        Expected { suites: 2, cases: cases.iter().map(|it| (*it).to_owned()).collect() }
+    }
+
     fn of(rest: &str, ending: Ending) -> Verdict {
-        judge(&format!("[    0.1] noise\r\n{BOOTED}{rest}"), "7af3", 2, ending)
+        of_cases(rest, &[], ending)
+    }
+
+    fn of_cases(rest: &str, cases: &[&str], ending: Ending) -> Verdict {
+        judge(&format!("[    0.1] noise\r\n{BOOTED}{rest}"), "7af3", &expected(cases), ending)
     }
 
     #[test]
@@ -159,7 +210,37 @@ mod tests {
         assert_eq!(of("", Ending::Silence).outcome, Outcome::Hung);
         assert_eq!(of("test a ... ", Ending::Overtime).outcome, Outcome::Overtime);
         assert_eq!(of("", Ending::Exit).outcome, Outcome::Lost);
-        let mute = judge("SeaBIOS\r\n", "7af3", 2, Ending::Silence);
+        let mute = judge("SeaBIOS\r\n", "7af3", &expected(&[]), Ending::Silence);
         assert_eq!(mute.outcome, Outcome::NeverBooted);
+    }
+
+    const PASSED: &str = "vm 7af3 suites 2 passed 9 failed 0\r\n";
+
+    #[test]
+    fn every_expected_case_must_have_a_right_cell() {
+        let said = format!("vm 7af3 cell a right\r\nvm 7af3 cell b degraded no tcx\r\n{PASSED}");
+        let verdict = of_cases(&said, &["a", "b"], Ending::Exit);
+        assert!(verdict.is_good(), "{verdict}");
+        let degraded = Cased::Degraded("no tcx".to_owned());
+        assert_eq!(verdict.cell("b").map(|cell| &cell.outcome), Some(&degraded));
+        let verdict = of_cases(&said, &["a", "b", "c"], Ending::Exit);
+        assert!(!verdict.is_good());
+        assert_eq!(verdict.missing, ["c"]);
+    }
+
+    #[test]
+    fn a_wrong_cell_fails_the_guest_whatever_its_suites_say() {
+        let said = format!("vm 7af3 cell a right\nvm 7af3 cell a wrong on n1\n{PASSED}");
+        let verdict = of_cases(&said, &["a"], Ending::Exit);
+        assert!(!verdict.is_good());
+        assert!(matches!(verdict.cell("a").expect("said").outcome, Cased::Wrong(_)));
+        assert!(verdict.to_string().ends_with("cases: 1 wrong, 0 missing"), "{verdict}");
+    }
+
+    #[test]
+    fn cells_of_a_guest_that_hung_are_kept() {
+        let verdict = of_cases("vm 7af3 cell a right\r\n", &["a", "b"], Ending::Silence);
+        assert_eq!((verdict.outcome, verdict.cells.len()), (Outcome::Hung, 1));
+        assert_eq!(verdict.missing, ["b"]);
     }
 }

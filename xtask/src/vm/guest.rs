@@ -1,6 +1,6 @@
 //! One guest: QEMU with a kernel and an image, watched until it ends or is ended.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::accelerator::Accelerator;
-use super::console::{self, Ending, Verdict};
+use super::console::{self, Ending, Expected, Verdict};
 use super::kernel::Kernel;
 use crate::shell;
 
 /// Memory of a guest, in MiB: image, its unpacked copy, and a lab.
 const MEMORY: &str = "2560";
-const CPUS: &str = "2";
+/// Two guests share a small machine.
+const CPUS: &str = "1";
 /// A dead guest ends at once (`panic=-1` with `-no-reboot`), and an oops is a death.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 oops=panic";
 
@@ -39,8 +40,18 @@ pub(super) struct Guest<'a> {
     pub(super) append: &'a str,
     /// Where everything goes that the console says.
     pub(super) log: &'a Path,
-    /// How many suites it is to run.
-    pub(super) suites: usize,
+    /// What it has to say.
+    pub(super) expected: &'a Expected,
+}
+
+/// What a guest came to.
+pub(super) struct Ran {
+    pub(super) verdict: Verdict,
+    /// From QEMU's start to its end.
+    pub(super) took: Duration,
+    /// What of that a processor worked for it, as far as it is known: on a busy machine the guest
+    /// is slow for want of one.
+    pub(super) worked: Option<Duration>,
 }
 
 /// A process that does not outlive its owner.
@@ -50,8 +61,9 @@ struct Process(Child);
 
 impl Guest<'_> {
     /// Boots it and waits for its end.
-    pub(super) fn run(&self, limits: &Limits) -> Result<Verdict> {
+    pub(super) fn run(&self, limits: &Limits) -> Result<Ran> {
         let nonce = nonce()?;
+        let start = Instant::now();
         let mut process = Process(self.command(&nonce).spawn().context("cannot start QEMU")?);
         let console = process.0.stdout.take().context("a pipe was asked for")?;
         let (sender, chunks) = channel();
@@ -60,13 +72,16 @@ impl Guest<'_> {
             .with_context(|| format!("cannot write {}", self.log.display()))?;
         let (said, ending) =
             watch(&chunks, limits, |chunk| log.write_all(chunk).context("cannot write the log"))?;
+        let worked = process.worked();
         drop(process);
         let said = String::from_utf8_lossy(&said);
-        Ok(console::judge(&said, &nonce, self.suites, ending))
+        let verdict = console::judge(&said, &nonce, self.expected, ending);
+        Ok(Ran { verdict, took: start.elapsed(), worked })
     }
 
     fn command(&self, nonce: &str) -> Command {
-        let append = format!("{KERNEL_ARGUMENTS} vm.nonce={nonce} {}", self.append);
+        let own = self.accelerator.kernel_arguments();
+        let append = format!("{KERNEL_ARGUMENTS} {own} vm.nonce={nonce} {}", self.append);
         let mut qemu = shell::command("qemu-system-x86_64");
         qemu.args(self.accelerator.options())
             .args(["-m", MEMORY, "-smp", CPUS, "-nodefaults", "-no-reboot", "-display", "none"])
@@ -83,12 +98,29 @@ impl Guest<'_> {
 
 // === impl Process ===
 
+impl Process {
+    /// Processor time so far; one that has ended and was not yet waited for still tells it.
+    fn worked(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        processor_time(&stat)
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It has ended already, or has to.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// utime and stime of proc_pid_stat(5), which count in USER_HZ: 100 on every architecture that has
+/// KVM (include/asm-generic/param.h, Linux 6.18).
+fn processor_time(stat: &str) -> Option<Duration> {
+    // The name before it is in parentheses and may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let ticks: u64 = rest.split(' ').skip(11).take(2).map(|it| it.parse().unwrap_or(0)).sum();
+    Some(Duration::from_millis(10 * ticks))
 }
 
 /// A number that this guest's verdict must carry.
@@ -149,6 +181,13 @@ mod tests {
         total: Duration,
     ) -> (Vec<u8>, Ending) {
         watch(chunks, &Limits { silence, total }, |_| Ok(())).expect("nothing to write")
+    }
+
+    #[test]
+    fn processor_time_is_the_sum_of_user_and_system() {
+        let stat = "7 (a) b) R 1 7 7 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 1 0 99 1 1 1";
+        assert_eq!(processor_time(stat), Some(Duration::from_secs(3)));
+        assert_eq!(processor_time("7"), None);
     }
 
     #[test]

@@ -6,17 +6,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::console::Expected;
 use super::cpio::Archive;
 use super::kernel::Kernel;
 use super::{modules, programs};
 use crate::build::{self, Built};
 use crate::{shell, test};
+use tracer_tests::cell::suite_case;
 use tracer_tests::process::AGENT_VARIABLE;
+use tracer_tests::sample::{SEED_VARIABLE, Sample};
+use tracer_tests::size::SMALL_VARIABLE;
 
 /// Where the guest keeps what is under test.
 const FOLDER: &str = "/vm";
-/// The suite that is short enough for every kernel every time.
-const SHORT: &str = "smoke";
+/// The suites that are short enough for every kernel every time.
+const SHORT: [&str; 2] = [SMOKE, "verifier"];
+/// The suites that no guest runs: the time of translated instructions says nothing of a processor.
+const NEVER: [&str; 1] = ["budget"];
+/// The suite that says a cell for each of its cases.
+const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.
 const DIRECTORIES: [&str; 7] = ["/dev", "/etc", "/proc", "/root", "/sys", "/tmp", "/var"];
 const USERS: &str = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
@@ -24,8 +32,10 @@ const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
 
 /// Which tests to run.
 pub(super) struct Selection {
-    /// Every suite, and not only the short one.
+    /// Every suite, and not only the short ones.
     pub(super) all: bool,
+    /// What the cases of the suite `smoke` are drawn from; without it, all of them.
+    pub(super) seed: Option<u64>,
     /// Texts of which a test's name must hold one; empty for all tests.
     pub(super) filter: Vec<String>,
 }
@@ -38,6 +48,8 @@ pub(super) struct Payload {
     /// Names and stripped programs.
     suites: Vec<(String, PathBuf)>,
     filter: String,
+    environment: Vec<String>,
+    expected: Expected,
 }
 
 // === impl Payload ===
@@ -53,27 +65,36 @@ impl Payload {
         let mut suites = Vec::new();
         for suite in test::suites()? {
             let name = suite.name().to_owned();
-            if selection.all || name == SHORT {
+            if SHORT.contains(&&*name) || selection.all && !NEVER.contains(&&*name) {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
                 suites.push((name, program));
             }
         }
         if suites.is_empty() {
-            bail!("there is no suite {SHORT} in tests/tests");
+            bail!("there is no suite {} in tests/tests", SHORT.join(", "));
         }
+        let names: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = expected(&names, selection);
         let agent = build::target_folder().join("debug/lab-agent");
         Ok(Self {
             init: build::static_release("tracer-tests", "vm-init")?,
             tracer: built.binary.clone(),
             agent: stripped(&agent, "lab-agent")?,
             suites,
+            environment: selection.seed.iter().map(|it| format!("{SEED_VARIABLE}={it}")).collect(),
+            expected,
             filter: selection.filter.iter().map(|text| format!(" {text}")).collect(),
         })
     }
 
-    /// How many suites a guest runs.
-    pub(super) fn suites(&self) -> usize {
-        self.suites.len()
+    /// Tells the suites that the guests are interpreted.
+    pub(super) fn make_small(&mut self) {
+        self.environment.push(format!("{SMALL_VARIABLE}=1"));
+    }
+
+    /// What a guest has to say.
+    pub(super) fn expected(&self) -> &Expected {
+        &self.expected
     }
 
     /// Writes the image for a kernel; without one, an image that boots and has nothing to run.
@@ -106,14 +127,25 @@ impl Payload {
             programs::add(archive, program, &format!("{FOLDER}/{name}"))?;
             lines.push_str(&format!("{FOLDER}/{name} --test-threads=1{}\n", self.filter));
         }
-        let environment =
-            [format!("{}={tracer}", build::BINARY), format!("{}={agent}", AGENT_VARIABLE)];
+        let mut environment = self.environment.clone();
+        environment.push(format!("{}={tracer}", build::BINARY));
+        environment.push(format!("{}={agent}", AGENT_VARIABLE));
         archive.file(&format!("{FOLDER}/suites"), lines.as_bytes())?;
         archive.file(&format!("{FOLDER}/environment"), environment.join("\n").as_bytes())?;
         archive.file(&format!("{FOLDER}/modules"), modules::LOADED.join("\n").as_bytes())?;
         archive.file("/etc/passwd", USERS.as_bytes())?;
         Ok(archive.file("/etc/group", GROUPS.as_bytes())?)
     }
+}
+
+/// Every suite is a case; a filter leaves open which other cases are shown.
+fn expected(suites: &[&str], selection: &Selection) -> Expected {
+    let mut cases = Vec::new();
+    if suites.contains(&SMOKE) && selection.filter.is_empty() {
+        cases = selection.seed.map_or_else(Sample::all, Sample::draw).cases();
+    }
+    cases.extend(suites.iter().map(|suite| suite_case(suite)));
+    Expected { suites: suites.len(), cases }
 }
 
 /// The modules that the lab needs, and the indexes that modprobe(8) reads.
@@ -135,4 +167,26 @@ fn modules_into(archive: &mut Archive<impl Write>, kernel: &Kernel) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases(filter: &[&str], seed: Option<u64>) -> Vec<String> {
+        let filter = filter.iter().map(|it| (*it).to_owned()).collect();
+        expected(&["lab", SMOKE], &Selection { all: true, seed, filter }).cases
+    }
+
+    #[test]
+    fn a_guest_must_show_the_cases_that_were_drawn_and_every_suite() {
+        assert_eq!(cases(&[], Some(7)).len(), Sample::draw(7).cases().len() + 2);
+        assert_eq!(cases(&[], None).len(), Sample::all().cases().len() + 2);
+        assert!(cases(&[], None).contains(&"suite:lab".to_owned()));
+    }
+
+    #[test]
+    fn with_a_filter_the_suites_alone_are_sure() {
+        assert_eq!(cases(&["healthy"], None), ["suite:lab", "suite:smoke"]);
+    }
 }

@@ -1,0 +1,143 @@
+//! A cell of the table kernels × cases: what a suite in a guest says of one case, in one line that
+//! the host reads back.
+//!
+//! ```text
+//! vm NONCE cell fdb-entry-missing right
+//! vm NONCE cell capabilities degraded tcx is off
+//! vm NONCE cell cni0-down wrong on n2: finds nothing
+//! ```
+//!
+//! The nonce is drawn for each guest, so that nothing else on its console passes for a cell.
+
+use std::{env, fmt, io::Write as _};
+
+/// Tells a suite the nonce of its guest.
+pub const NONCE_VARIABLE: &str = "FLANNEL_TRACER_VM_NONCE";
+/// Characters of a cell's detail: a line is written to a console at once, or not as one.
+const DETAIL: usize = 400;
+
+/// What came of one case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// The case: a fault, a look-alike, or what else the suite shows. One word.
+    pub case: String,
+    /// How it came out.
+    pub outcome: Outcome,
+}
+
+/// How a case came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As on the newest kernel.
+    Right,
+    /// Right, but for what this kernel does not show.
+    Degraded(String),
+    /// Not right, and how.
+    Wrong(String),
+}
+
+/// The case that a whole suite is.
+#[must_use]
+pub fn suite_case(suite: &str) -> String {
+    format!("suite:{suite}")
+}
+
+// === impl Cell ===
+
+impl Cell {
+    /// The line for the console of the guest with this nonce.
+    #[must_use]
+    pub fn line(&self, nonce: &str) -> String {
+        format!("{}{self}", head(nonce))
+    }
+
+    /// Says it on standard error, past the capture of the test harness: with the nonce in a guest,
+    /// without it for the reader of a run elsewhere.
+    ///
+    /// # Panics
+    /// When standard error cannot be written to.
+    pub fn say(&self) {
+        let line = env::var(NONCE_VARIABLE).map_or_else(|_| self.to_string(), |it| self.line(&it));
+        // On a line of its own, whatever was being printed.
+        let line = format!("\n{line}\n");
+        #[expect(clippy::expect_used, reason = "a result that nobody hears of is none")]
+        std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+    }
+
+    /// Reads a line of the console of the guest with this nonce.
+    #[must_use]
+    pub fn read(line: &str, nonce: &str) -> Option<Self> {
+        let rest = line.trim_end().strip_prefix(&head(nonce))?;
+        let (case, rest) = rest.split_once(' ')?;
+        let (word, detail) = rest.split_once(' ').unwrap_or((rest, ""));
+        let outcome = match word {
+            "right" if detail.is_empty() => Outcome::Right,
+            "degraded" => Outcome::Degraded(detail.to_owned()),
+            "wrong" => Outcome::Wrong(detail.to_owned()),
+            _ => return None,
+        };
+        Some(Self { case: case.to_owned(), outcome })
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, outcome } = self;
+        match outcome {
+            Outcome::Right => write!(f, "{case} right"),
+            Outcome::Degraded(detail) => write!(f, "{case} degraded {}", in_one_line(detail)),
+            Outcome::Wrong(detail) => write!(f, "{case} wrong {}", in_one_line(detail)),
+        }
+    }
+}
+
+fn head(nonce: &str) -> String {
+    format!("vm {nonce} cell ")
+}
+
+fn in_one_line(detail: &str) -> String {
+    let words: Vec<&str> = detail.split_whitespace().collect();
+    words.join(" ").chars().take(DETAIL).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(outcome: Outcome) -> Cell {
+        Cell { case: "cni0-down".to_owned(), outcome }
+    }
+
+    #[test]
+    fn what_is_said_is_read_back() {
+        for outcome in [
+            Outcome::Right,
+            Outcome::Degraded("tcx is off".to_owned()),
+            Outcome::Wrong("on n2: finds nothing".to_owned()),
+        ] {
+            let cell = cell(outcome);
+            let line = cell.line("7af3") + "\r\n";
+            assert_eq!(Cell::read(&line, "7af3"), Some(cell));
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_guest_or_of_another_form_is_no_cell() {
+        for line in [
+            "vm 0000 cell cni0-down right",
+            "vm 7af3 cell cni0-down",
+            "vm 7af3 cell cni0-down rig",
+            "vm 7af3 cell cni0-down right or so",
+            "cni0-down right",
+            "  vm 7af3 cell cni0-down right",
+        ] {
+            assert_eq!(Cell::read(line, "7af3"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_detail_of_many_lines_becomes_one_short_line() {
+        let said = cell(Outcome::Wrong("a\nb ".repeat(1000))).to_string();
+        assert!(!said.contains('\n') && said.len() < DETAIL + 40, "{said}");
+    }
+}

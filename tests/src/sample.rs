@@ -1,0 +1,114 @@
+//! Which cases the suite `smoke` shows on a kernel: all, or as many as a guest has time for, drawn
+//! from a seed.
+
+use std::env;
+
+use anyhow::{Context as _, Result};
+use rand::seq::index;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use crate::{
+    fault::{self, Fault},
+    lookalike::{self, LookAlike},
+};
+
+/// The seed to draw from; without it, all cases.
+pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_SMOKE_SEED";
+/// What the tracer says it can do here.
+pub const CAPABILITIES: &str = "capabilities";
+/// A lab without fault or look-alike.
+pub const HEALTHY: &str = "healthy";
+/// Most faults of a drawn sample.
+const FAULTS: usize = 20;
+/// Most look-alikes of a drawn sample: with the plain healthy lab, five healthy cases.
+const LOOK_ALIKES: usize = 4;
+
+/// Cases to show, in the order of their lists.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// To be told.
+    pub faults: Vec<Fault>,
+    /// Not to be told.
+    pub look_alikes: Vec<LookAlike>,
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// Every case.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { faults: fault::all(), look_alikes: lookalike::all() }
+    }
+
+    /// As many as a guest has time for.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let Self { faults, look_alikes } = Self::all();
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        Self {
+            faults: some_of(&faults, FAULTS, rng),
+            look_alikes: some_of(&look_alikes, LOOK_ALIKES, rng),
+        }
+    }
+
+    /// What the environment asks for.
+    ///
+    /// # Errors
+    /// When the seed is no number.
+    pub fn of_environment() -> Result<Self> {
+        match env::var(SEED_VARIABLE) {
+            Ok(seed) => {
+                let seed = seed.parse().with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
+                Ok(Self::draw(seed))
+            }
+            Err(_) => Ok(Self::all()),
+        }
+    }
+
+    /// The names of all cells that the suite has to say.
+    #[must_use]
+    pub fn cases(&self) -> Vec<String> {
+        let faults = self.faults.iter().map(|fault| fault.name);
+        let look_alikes = self.look_alikes.iter().map(|it| it.name);
+        let all = [CAPABILITIES, HEALTHY].into_iter().chain(faults).chain(look_alikes);
+        all.map(str::to_owned).collect()
+    }
+}
+
+fn some_of<T: Clone>(all: &[T], most: usize, rng: &mut ChaCha8Rng) -> Vec<T> {
+    let mut chosen = index::sample(rng, all.len(), most.min(all.len())).into_vec();
+    chosen.sort_unstable();
+    chosen.into_iter().map(|index| all[index].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_is_bounded_and_the_same_for_the_same_seed() {
+        for seed in 0..50 {
+            let sample = Sample::draw(seed);
+            assert_eq!(sample.faults.len(), fault::all().len().min(FAULTS));
+            assert_eq!(sample.look_alikes.len(), LOOK_ALIKES);
+            assert_eq!(sample.cases(), Sample::draw(seed).cases());
+        }
+    }
+
+    #[test]
+    fn every_look_alike_is_drawn_sooner_or_later() {
+        let drawn: HashSet<String> = (0..100).flat_map(|seed| Sample::draw(seed).cases()).collect();
+        assert!(lookalike::all().iter().all(|it| drawn.contains(it.name)));
+    }
+
+    #[test]
+    fn no_two_cases_have_the_same_name_and_each_is_one_word() {
+        let cases = Sample::all().cases();
+        let names: HashSet<&String> = cases.iter().collect();
+        assert_eq!(names.len(), cases.len());
+        assert!(cases.iter().all(|case| !case.contains(char::is_whitespace)));
+    }
+}

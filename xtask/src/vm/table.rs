@@ -1,0 +1,176 @@
+//! What all guests said, as one table of kernels × cases, in Markdown. Pure.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+use tracer_tests::cell::Outcome;
+
+use super::console::Verdict;
+use super::guest::Ran;
+use super::row::Row;
+
+/// How one row of the matrix did.
+pub(super) struct Done {
+    pub(super) row: Row,
+    pub(super) result: Result<Ran>,
+    pub(super) log: PathBuf,
+}
+
+// === impl Done ===
+
+impl Done {
+    pub(super) fn is_good(&self) -> bool {
+        self.verdict().is_some_and(Verdict::is_good)
+    }
+
+    pub(super) fn verdict(&self) -> Option<&Verdict> {
+        self.result.as_ref().ok().map(|ran| &ran.verdict)
+    }
+
+    /// How it ended, in words.
+    pub(super) fn words(&self) -> String {
+        match &self.result {
+            Ok(ran) => ran.verdict.to_string(),
+            Err(error) => format!("FAILED: {error:#}"),
+        }
+    }
+
+    /// `right`, `degraded`, `WRONG` or `missing`.
+    fn word(&self, case: &str) -> &'static str {
+        match self.verdict().and_then(|verdict| verdict.cell(case)).map(|cell| &cell.outcome) {
+            Some(Outcome::Right) => "right",
+            Some(Outcome::Degraded(_)) => "degraded",
+            Some(Outcome::Wrong(_)) => "WRONG",
+            None => "missing",
+        }
+    }
+}
+
+/// One line a row: its kernel's release, how long its guest took, how it ended.
+pub(super) fn rows(all: &[Done]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(["kernel", "release", "took", "result"]);
+    for done in all {
+        let release = done.verdict().and_then(|verdict| verdict.release.clone());
+        let took = done.result.as_ref().map(times).unwrap_or_default();
+        table.add_row([done.row.to_string(), release.unwrap_or_default(), took, done.words()]);
+    }
+    format!("{table}\n")
+}
+
+/// How long a guest took, and what of it a processor worked.
+fn times(ran: &Ran) -> String {
+    let worked = ran.worked.map(|it| format!(" ({} s worked)", it.as_secs()));
+    format!("{} s{}", ran.took.as_secs(), worked.unwrap_or_default())
+}
+
+/// One line a case, one column a row of the matrix; below it what was degraded and what was wrong.
+/// `expected` is what every row has to show; what else they said follows.
+pub(super) fn cases(expected: &[String], all: &[Done]) -> String {
+    let mut cases: Vec<&str> = expected.iter().map(String::as_str).collect();
+    let said = all.iter().filter_map(Done::verdict).flat_map(|verdict| &verdict.cells);
+    for cell in said {
+        if !cases.contains(&cell.case.as_str()) {
+            cases.push(&cell.case);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(
+        std::iter::once("case".to_owned()).chain(all.iter().map(|it| it.row.to_string())),
+    );
+    for case in cases {
+        table.add_row(std::iter::once(case).chain(all.iter().map(|done| done.word(case))));
+    }
+    format!("{table}\n{}", details(all))
+}
+
+/// A line for each cell that is not simply right.
+fn details(all: &[Done]) -> String {
+    let mut text = String::new();
+    for done in all {
+        for cell in done.verdict().into_iter().flat_map(|verdict| &verdict.cells) {
+            let (word, detail) = match &cell.outcome {
+                Outcome::Right => continue,
+                Outcome::Degraded(detail) => ("degraded", detail),
+                Outcome::Wrong(detail) => ("wrong", detail),
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "- {}, {} {word}: {detail}", done.row, cell.case);
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracer_tests::cell::Cell;
+
+    use super::super::console;
+    use super::*;
+
+    fn done(kernel: &str, cells: &[(&str, Outcome)]) -> Done {
+        let row = Row { kernel: kernel.to_owned(), append: String::new() };
+        let cell = |(case, outcome): &(&str, Outcome)| Cell {
+            case: (*case).to_owned(),
+            outcome: outcome.clone(),
+        };
+        let verdict = Verdict {
+            outcome: console::Outcome::Ran { suites: 1, passed: 3, failed: 0, expected: 1 },
+            cells: cells.iter().map(cell).collect(),
+            missing: Vec::new(),
+            release: Some(format!("{kernel}.0")),
+            tail: String::new(),
+        };
+        let result = Ok(Ran {
+            verdict,
+            took: Duration::from_secs(71),
+            worked: Some(Duration::from_secs(60)),
+        });
+        Done { row, result, log: PathBuf::new() }
+    }
+
+    fn matrix() -> Vec<Done> {
+        let broken = Row { kernel: "9.9".to_owned(), append: String::new() };
+        let error = Err(anyhow::anyhow!("no such kernel"));
+        vec![
+            done("5.10", &[("a", Outcome::Right), ("b", Outcome::Degraded("no tcx".to_owned()))]),
+            done("6.1", &[("a", Outcome::Wrong("on n2".to_owned())), ("c", Outcome::Right)]),
+            Done { row: broken, result: error, log: PathBuf::new() },
+        ]
+    }
+
+    fn line(text: &str, head: &str) -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(&format!("| {head} ")));
+        let words = line.expect("such a line").split('|').map(|it| it.trim().to_owned());
+        words.filter(|word| !word.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_cell_has_its_word_and_a_missing_one_too() {
+        let text = cases(&["a".to_owned(), "b".to_owned()], &matrix());
+        assert_eq!(line(&text, "case"), ["case", "5.10", "6.1", "9.9"]);
+        assert_eq!(line(&text, "a"), ["a", "right", "WRONG", "missing"]);
+        assert_eq!(line(&text, "b"), ["b", "degraded", "missing", "missing"]);
+        assert_eq!(line(&text, "c"), ["c", "missing", "right", "missing"]);
+    }
+
+    #[test]
+    fn what_was_degraded_or_wrong_is_listed_below() {
+        let text = cases(&[], &matrix());
+        assert!(text.contains("\n\n- 5.10, b degraded: no tcx\n- 6.1, a wrong: on n2\n"), "{text}");
+    }
+
+    #[test]
+    fn a_row_that_never_ran_is_told_as_failed() {
+        let text = rows(&matrix());
+        let cells = "1 of 1 suites, 3 passed, 0 failed";
+        assert_eq!(line(&text, "5.10"), ["5.10", "5.10.0", "71 s (60 s worked)", cells]);
+        assert_eq!(line(&text, "9.9"), ["9.9", "FAILED: no such kernel"]);
+        assert!(!matrix()[1].is_good() && !matrix()[2].is_good() && matrix()[0].is_good());
+    }
+}
