@@ -1,4 +1,4 @@
-//! Which cases the suite `smoke` shows on a kernel: all, or as many as a guest has time for, drawn
+//! Which cases the suites show: all, or as many as a guest and a change have time for, drawn
 //! from a seed.
 
 use std::env;
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The seed to draw from; without it, all cases.
-pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_SMOKE_SEED";
+pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_TEST_SEED";
 /// What the tracer says it can do here.
 pub const CAPABILITIES: &str = "capabilities";
 /// A lab without fault or look-alike.

@@ -13,6 +13,8 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use tracer_tests::sample::SEED_VARIABLE;
+use tracer_tests::seed;
 
 use self::libtest::Reader;
 pub(crate) use self::report::{Report, Tally};
@@ -33,6 +35,12 @@ pub(crate) struct TestArgs {
     /// Run this tier only (repeatable)
     #[arg(long = "tier", value_enum, value_name = "TIER")]
     tiers: Vec<Tier>,
+    /// Every fault in every lab, and every suite on every kernel: hours
+    #[arg(long)]
+    all: bool,
+    /// What the share of faults is drawn from without --all; another one each time
+    #[arg(long, conflicts_with = "all")]
+    seed: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,9 +82,13 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut report = Report::new(AllowedSkips::read()?);
     setup::run()?;
     let all = Tier::value_variants();
+    let seed = (!args.all).then(|| args.seed.unwrap_or_else(seed::random));
+    if let Some(seed) = seed {
+        eprintln!("test: faults drawn from --seed {seed}");
+    }
     for tier in if args.tiers.is_empty() { all } else { &args.tiers } {
         eprintln!("test: tier {tier}");
-        report.add(&tier.to_string(), tier.run());
+        report.add(&tier.to_string(), tier.run(seed));
     }
     print!("{}", report.text());
     Ok(report.exit_code())
@@ -85,13 +97,14 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
 // === impl Tier ===
 
 impl Tier {
-    /// Runs the tier; what kept it from running is a failure like any other.
-    fn run(self) -> Tally {
+    /// Runs the tier, with a share of the faults that is drawn from a seed or with all of them; what
+    /// kept it from running is a failure like any other.
+    fn run(self, seed: Option<u64>) -> Tally {
         let tally = match self {
             Self::Lint => lint::check(),
             Self::Unit => unit(),
-            Self::Lab => build::production().and_then(|built| lab(&built)),
-            Self::Vm => vm::tier(),
+            Self::Lab => build::production().and_then(|built| lab(&built, seed)),
+            Self::Vm => vm::tier(seed),
         };
         tally.unwrap_or_else(|error| {
             let mut tally = Tally::default();
@@ -140,13 +153,14 @@ fn unit() -> Result<Tally> {
 }
 
 /// The suites that make network namespaces, as root; one test at a time, because there is one lab on a machine.
-fn lab(built: &Built) -> Result<Tally> {
+fn lab(built: &Built, seed: Option<u64>) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
     for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
         eprintln!("test: {}", suite.executable);
         let mut command = as_root("env", "the lab's network namespaces")?;
         command.args(built.environment());
+        command.args(seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
         command.args(setup::promtool::find().map(|it| {
             let mut promtool = OsString::from(setup::promtool::VARIABLE);
             promtool.push("=");

@@ -119,14 +119,16 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tier `vm` of `cargo xtask test`: the matrix in the size for every change, a check a cell.
-pub(crate) fn tier() -> Result<Tally> {
+/// The tier `vm` of `cargo xtask test`: the matrix, a check a cell, with the cases that are drawn from
+/// a seed or with all suites.
+pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
     if let Err(error) = x86_64() {
         let mut tally = Tally::default();
         tally.skip("guests", &error.to_string());
         return Ok(tally);
     }
-    let args = VmArgs { jobs: JOBS, patience: PATIENCE, ..VmArgs::default() };
+    let all = seed.is_none();
+    let args = VmArgs { all, seed, jobs: JOBS, patience: PATIENCE, ..VmArgs::default() };
     let (cases, all) = args.run()?;
     report(&all);
     println!("\n{}\n{}", table::rows(&all), table::cases(&cases, &all));
