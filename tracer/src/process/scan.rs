@@ -1,6 +1,6 @@
 //! Reading /proc.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, path::Path};
 
 use jiff::Timestamp;
 use procfs::process::{Process, all_processes};
@@ -84,8 +84,8 @@ fn seen(process: &Process) -> Option<Seen> {
         return None;
     }
     let stat = process.stat().ok()?;
-    let network_namespace = match fs::metadata(format!("/proc/{pid}/ns/net")) {
-        Ok(metadata) => Some(metadata.ino()),
+    let network_namespace = match fs::read_link(format!("/proc/{pid}/ns/net")) {
+        Ok(link) => number(&link),
         // It has ended meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(_) => None,
@@ -107,7 +107,14 @@ fn started(ticks: u64) -> Option<Timestamp> {
 
 /// The inode of a namespace, by which it is known; `None` without the right to look.
 fn inode(path: &str) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
+    number(&fs::read_link(path).ok()?)
+}
+
+/// The inode in a namespace's link, such as `net:[4026531992]`. Where we may not look, Linux 5.10
+/// gives an empty link, and to stat(2) the inode of the link itself; newer kernels give EACCES
+/// (fs/proc/namespaces.c, `proc_ns_readlink`).
+fn number(link: &Path) -> Option<u64> {
+    link.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -122,6 +129,13 @@ mod tests {
         assert_eq!(own.network_namespace, view.network_namespace);
         let age = Timestamp::now().duration_since(own.since.unwrap()).as_secs();
         assert!((-2..3600).contains(&age), "{age}");
+    }
+
+    #[test]
+    fn a_link_that_may_not_be_read_is_no_namespace() {
+        assert_eq!(number(Path::new("net:[4026531992]")), Some(4_026_531_992));
+        assert_eq!(number(Path::new("")), None);
+        assert_eq!(number(Path::new("net:[]")), None);
     }
 
     #[test]
