@@ -44,6 +44,11 @@ impl Kind {
         })
     }
 
+    /// Whether the kernel looks at the types of such a program.
+    pub(crate) const fn is_typed(self) -> bool {
+        matches!(self, Self::Tracepoint | Self::Entry)
+    }
+
     /// What the kernel asks of a process that loads such a program.
     pub(crate) const fn capabilities(self) -> CapabilitySet {
         match self {

@@ -21,9 +21,11 @@ impl Machine {
     pub(crate) fn this() -> Result<Self> {
         let names = uname().context("uname")?;
         let release = names.release().to_string_lossy().into_owned();
-        // No file where the kernel is built without it.
-        let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-        Ok(Self { release, is_locked_down: lockdown.contains("[confidentiality]") })
+        // No file where securityfs is not mounted, as in a guest, or the kernel knows no lockdown.
+        let now = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+        let asked = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+        let is_asked = asked.split_whitespace().any(|word| word == "lockdown=confidentiality");
+        Ok(Self { release, is_locked_down: now.contains("[confidentiality]") || is_asked })
     }
 }
 

@@ -61,6 +61,10 @@ struct Account {
 impl Account {
     fn object(&mut self, object: &Object) -> Result<()> {
         let prepared = Prepared::new(object)?;
+        if let Err(words) = &prepared.btf {
+            let (release, name) = (&self.machine.release, object.name);
+            self.lines += &format!("verifier: {release} {name} without its BTF: {words}\n");
+        }
         for (name, program, function) in prepared.programs() {
             for privileges in Privileges::BOTH {
                 let outcome = attempt(object, &prepared, (program, function), privileges)?;
@@ -114,5 +118,12 @@ fn attempt(
         Ok(told) => told,
         Err(error) => return Ok(Outcome::Refused(format!("{error:#}"))),
     };
-    privileges.with(kind.capabilities(), || load(program, function, prepared.btf.as_ref(), told))
+    let btf = match &prepared.btf {
+        Ok(btf) => Some(btf),
+        Err(words) if kind.is_typed() => {
+            return Ok(Outcome::Refused(format!("the object's BTF: {words}")));
+        }
+        Err(_) => None,
+    };
+    privileges.with(kind.capabilities(), || load(program, function, btf, told))
 }

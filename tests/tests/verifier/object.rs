@@ -19,9 +19,13 @@ const MAP_FREEZE: i64 = 22;
 /// What a ring buffer holds has no size of its own.
 const RINGBUF: u32 = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
 
+/// The kernel's words about types are as many lines as there are types.
+const LOG: usize = 4 << 20;
+
 /// Programs of an object, and what they need to be alive.
 pub(crate) struct Prepared {
-    pub(crate) btf: Option<OwnedFd>,
+    /// The object's types; else why there are none.
+    pub(crate) btf: Result<OwnedFd, String>,
     object: aya_obj::Object,
     _maps: Vec<OwnedFd>,
 }
@@ -53,6 +57,8 @@ struct LoadBtf {
     size: u32,
     log_size: u32,
     log_level: u32,
+    // The kernel refuses anything but zeros behind the fields that it knows.
+    _pad: u32,
 }
 
 // === impl Prepared ===
@@ -92,20 +98,31 @@ impl Prepared {
     }
 }
 
-/// Gives the kernel the object's types; `None` on a kernel that takes none.
-fn load_btf(object: &mut aya_obj::Object) -> Result<Option<OwnedFd>> {
-    let Some(features) = aya::features().btf() else { return Ok(None) };
-    let Some(btf) = object.fixup_and_sanitize_btf(features)? else { return Ok(None) };
+/// Gives the kernel the object's types. Some programs do without, and so does aya with these.
+fn load_btf(object: &mut aya_obj::Object) -> Result<Result<OwnedFd, String>> {
+    let Some(features) = aya::features().btf() else {
+        return Ok(Err("this kernel takes no BTF".to_owned()));
+    };
+    let Some(btf) = object.fixup_and_sanitize_btf(features)? else {
+        return Ok(Err("the object has no BTF".to_owned()));
+    };
     let bytes = btf.to_bytes();
+    let mut log = vec![0_u8; LOG];
     let mut attributes = LoadBtf {
         btf: bytes.as_ptr() as u64,
-        log: 0,
+        log: log.as_mut_ptr() as u64,
         size: u32::try_from(bytes.len())?,
-        log_size: 0,
-        log_level: 0,
+        log_size: LOG as u32,
+        log_level: 1,
+        _pad: 0,
     };
-    // SAFETY: these are the attributes of the command, and the bytes outlive the call.
-    Ok(Some(unsafe { bpf::descriptor(BTF_LOAD, &mut attributes) }.context("the object's BTF")?))
+    // SAFETY: these are the attributes of the command, and bytes and log outlive the call.
+    let loaded = unsafe { bpf::descriptor(BTF_LOAD, &mut attributes) };
+    Ok(loaded.map_err(|error| {
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        let log = String::from_utf8_lossy(&log[..end]);
+        format!("{} ({error:#})", log.lines().last().unwrap_or("(nothing said)"))
+    }))
 }
 
 fn create(map: &Map) -> Result<OwnedFd> {
