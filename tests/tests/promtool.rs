@@ -1,11 +1,10 @@
 //! Prometheus' own judge of a scrape: a suite of its own, because a guest of `cargo xtask vm` does
 //! not have it.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
-
 use std::{
     io::Write as _,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use tracer_tests::{
@@ -20,7 +19,7 @@ use tracer_tests::{
 /// Names promtool; `cargo xtask setup` brings it.
 const PROMTOOL: &str = "FLANNEL_TRACER_PROMTOOL";
 /// How long a finding may take to open.
-const OPENS: std::time::Duration = std::time::Duration::from_secs(30);
+const OPENS: Duration = Duration::from_secs(30);
 
 #[test]
 fn promtool_has_nothing_to_say_about_a_scrape() {

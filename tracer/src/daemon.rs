@@ -6,6 +6,7 @@
 pub mod event;
 pub mod http;
 pub mod life;
+pub mod memory;
 pub mod parts;
 pub mod privileges;
 pub mod totals;

@@ -7,9 +7,9 @@ use tracer_tests::{poll::poll_true, tracer::Intent};
 use super::lab;
 
 const MIB: f64 = (1 << 20) as f64;
-/// Steady and peak, MiB: two thirds of what it may take.
-const STEADY: f64 = 16.0;
-const PEAK: f64 = 32.0;
+/// Steady and peak, MiB: three quarters of what it may take.
+const STEADY: f64 = 18.0;
+const PEAK: f64 = 36.0;
 /// Of one processor: three quarters of what it may take.
 const PROCESSOR: f64 = 0.0075;
 /// Several windows.

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tracer_tests::{
     attached::Attached,
     daemon::{Daemon, Metrics},
     fault::named,
+    flannel,
     lab::Lab,
+    matrix::Attach,
+    plan::Site,
     poll::poll_until,
-    script::Script,
+    script::{Script, run_all},
     tracer::Intent,
 };
 
-use super::{lab, send, wait_until_all_is_well};
+use super::{OPENS, lab, send, wait_until_all_is_well};
 
 /// How soon a device that has come is attached to.
 const ATTACHED: Duration = Duration::from_secs(1);
@@ -45,9 +49,16 @@ fn assert_counts_go_on(lab: &Lab, daemon: &Daemon, before: &Metrics) -> Metrics 
     .unwrap()
 }
 
-fn a_recreated_device_is_attached_to_again(seed: u64, mode: &str) {
+#[test]
+fn a_recreated_device_is_attached_to_again_within_a_second_and_no_counter_falls() {
+    for (seed, attach) in [421, 422].into_iter().zip(Attach::on_this_kernel()) {
+        recreate(seed, attach.name());
+    }
+}
+
+fn recreate(seed: u64, mode: &str) {
     let lab = lab(seed, 2);
-    let site = tracer_tests::plan::Site { victim: 0, peer: 1 };
+    let site = Site { victim: 0, peer: 1 };
     let daemon = lab.daemon(0, Intent::SubnetEnv, &["--attach", mode]).unwrap();
     assert_eq!(hooks(&lab), HOOKS, "{mode}");
     let mut before = assert_counts_go_on(&lab, &daemon, &daemon.scrape().unwrap());
@@ -64,16 +75,6 @@ fn a_recreated_device_is_attached_to_again(seed: u64, mode: &str) {
     }
     wait_until_all_is_well(&daemon);
     assert!(!daemon.said().contains("WARN"), "{}", daemon.said());
-}
-
-#[test]
-fn by_tcx_a_recreated_device_is_attached_to_again_within_a_second_and_no_counter_falls() {
-    a_recreated_device_is_attached_to_again(421, "tcx");
-}
-
-#[test]
-fn by_clsact_a_recreated_device_is_attached_to_again_within_a_second_and_no_counter_falls() {
-    a_recreated_device_is_attached_to_again(422, "clsact");
 }
 
 #[test]
@@ -94,5 +95,45 @@ fn a_renamed_bridge_goes_on_counting_under_its_new_name() {
     })
     .unwrap();
     assert_counts_go_on(&lab, &daemon, &before);
-    assert_eq!(daemon.events_of("finding-opened"), Vec::<serde_json::Value>::new());
+    assert_eq!(daemon.events_of("finding-opened"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_new_address_of_the_node_has_the_programs_loaded_anew_and_no_counter_falls() {
+    let lab = lab(424, 2);
+    let node = &lab.plan().nodes[0];
+    let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
+    let before = assert_counts_go_on(&lab, &daemon, &daemon.scrape().unwrap());
+    let address = format!("addr add 198.51.100.9/32 dev {}", node.uplink);
+    Script::ip(&node.namespace, [address]).run().unwrap();
+    poll_until("the programs to be loaded anew", OPENS, || {
+        anyhow::ensure!(daemon.said().contains("loading the programs anew"), "{}", daemon.said());
+        Ok(())
+    })
+    .unwrap();
+    assert_counts_go_on(&lab, &daemon, &before);
+    assert_eq!(hooks(&lab), HOOKS);
+    assert_eq!(daemon.events_of("finding-opened"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_peer_that_joins_is_counted_from_then_on() {
+    let lab = lab(425, 3);
+    let plan = lab.plan();
+    let [node, peer] = [0, 1].map(|node| &plan.nodes[node]);
+    run_all(&flannel::forget(plan, node, peer)).unwrap();
+    let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
+    let of_peer = format!("peer_packets_total{{peer=\"{}\",stage=\"wire_out\"}}", peer.subnet);
+    assert_eq!(daemon.scrape().unwrap().get(&of_peer), None);
+    run_all(&flannel::learn(plan, node, peer)).unwrap();
+    let before = poll_until("the peer to have a slot", OPENS, || {
+        let metrics = daemon.scrape()?;
+        metrics.value(&of_peer)?;
+        Ok(metrics)
+    })
+    .unwrap();
+    let now = assert_counts_go_on(&lab, &daemon, &before);
+    let rise = now.value(&of_peer).unwrap() - before.value(&of_peer).unwrap();
+    assert_eq!(rise as u64, DATAGRAMS);
+    assert!(!daemon.said().contains("loading the programs anew"), "{}", daemon.said());
 }

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tracer_tests::{
     attached::Attached,
     lab::Lab,
+    matrix::Attach,
     netns, process,
     tracer::{Intent, binary, tracer_command},
 };
@@ -27,7 +28,7 @@ fn a_signal_ends_it_with_0_and_nothing_stays_attached() {
     let lab = lab(431, 2);
     let attached = || Attached::on(lab.plan(), &lab.plan().nodes[0]).unwrap();
     let before = attached();
-    for mode in ["tcx", "clsact"] {
+    for mode in Attach::on_this_kernel().iter().map(|attach| attach.name()) {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let daemon = lab.daemon(0, Intent::SubnetEnv, &["--attach", mode]).unwrap();
             assert_ne!(attached(), before, "{mode}");
@@ -60,8 +61,7 @@ fn it_keeps_the_privileges_that_it_needs_and_no_others() {
 fn who_cannot_start_says_why() {
     let lab = lab(433, 2);
     let node = &lab.plan().nodes[0];
-    let before = Attached::on(lab.plan(), node).unwrap();
-    let _daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
+    let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     let (status, said) = run(&lab, tracer_command(node).unwrap().arg("run"));
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("127.0.0.1:19469") && said.contains("--listen"), "{said}");
@@ -90,8 +90,7 @@ fn who_cannot_start_says_why() {
         assert_eq!(status, Some(3), "{wrong:?}: {said}");
         assert!(said.contains(part), "{wrong:?}: {said}");
     }
-    drop(_daemon);
-    drop(before);
+    assert_eq!(daemon.get("/readyz", "*/*").unwrap().status, 200, "nobody disturbed it");
 }
 
 /// Exit status and stderr of a run that ends by itself.

@@ -166,6 +166,8 @@ fn bounded(finding: &Finding, last_look: Option<Timestamp>) -> crate::diagnose::
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::diagnose::{
         diagnose,
@@ -207,8 +209,8 @@ mod tests {
     fn a_finding_opens_when_two_windows_say_it_and_closes_when_two_do_not() {
         let (mut windows, finding) = (Windows::new(), finding());
         assert_eq!(windows.look(&[]), []);
-        assert_eq!(windows.look(&[finding.clone()]), []);
-        let [Turn::Opened(opened)] = &windows.look(&[finding.clone()])[..] else {
+        assert_eq!(windows.look(from_ref(&finding)), []);
+        let [Turn::Opened(opened)] = &windows.look(from_ref(&finding))[..] else {
             panic!("it did not open")
         };
         assert_eq!(opened.code, finding.code);
@@ -222,7 +224,7 @@ mod tests {
     fn one_window_alone_says_nothing() {
         let (mut windows, finding) = (Windows::new(), finding());
         for _ in 0..10 {
-            assert_eq!(windows.look(&[finding.clone()]), []);
+            assert_eq!(windows.look(from_ref(&finding)), []);
             assert_eq!(windows.look(&[]), []);
         }
     }
@@ -231,8 +233,8 @@ mod tests {
     fn since_lies_between_the_last_window_without_it_and_the_first_with_it() {
         let (mut windows, finding) = (Windows::new(), finding());
         windows.look(&[]);
-        windows.look(&[finding.clone()]);
-        let Turn::Opened(opened) = windows.look(&[finding.clone()]).remove(0) else {
+        windows.look(from_ref(&finding));
+        let Turn::Opened(opened) = windows.look(from_ref(&finding)).remove(0) else {
             panic!("it did not open")
         };
         let first = Timestamp::from_second(1_800_000_000).unwrap();
@@ -247,16 +249,16 @@ mod tests {
     #[test]
     fn a_fault_older_than_the_daemon_keeps_what_the_rule_says_of_its_begin() {
         let (mut windows, finding) = (Windows::new(), finding());
-        windows.look(&[finding.clone()]);
-        windows.look(&[finding.clone()]);
+        windows.look(from_ref(&finding));
+        windows.look(from_ref(&finding));
         assert_eq!(windows.lives.open().next().unwrap().since, finding.since);
     }
 
     #[test]
     fn what_was_not_looked_at_is_not_gone() {
         let (mut windows, finding) = (Windows::new(), finding());
-        windows.look(&[finding.clone()]);
-        windows.look(&[finding.clone()]);
+        windows.look(from_ref(&finding));
+        windows.look(from_ref(&finding));
         for _ in 0..50 {
             assert_eq!(windows.look_at(&[], false), []);
         }
@@ -266,7 +268,7 @@ mod tests {
     #[test]
     fn a_held_finding_is_told_again_every_ten_minutes() {
         let (mut windows, finding) = (Windows::new(), finding());
-        let turns: Vec<Turn> = (0..361).flat_map(|_| windows.look(&[finding.clone()])).collect();
+        let turns: Vec<Turn> = (0..361).flat_map(|_| windows.look(from_ref(&finding))).collect();
         let held = turns.iter().filter(|turn| matches!(turn, Turn::Held(_))).count();
         assert_eq!((turns.len(), held), (3, 2), "half an hour of windows");
     }

@@ -57,7 +57,7 @@ impl Watch<'_> {
             }
             Err(failure) => return Err(failure.error),
         };
-        let opening = match opening.filter(|_| !self.replan_due.is_some()) {
+        let opening = match opening.filter(|_| self.replan_due.is_none()) {
             Some(opening) if !self.follow(&tables, &roles)? => opening,
             _ => self.read().await?,
         };

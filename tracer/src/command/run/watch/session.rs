@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tracer::{
+    daemon::memory,
     evidence::{Hook, Tables},
     kernel::{self, AttachMode, Plan, Session, StartError},
     topology::Topology,
@@ -17,7 +18,9 @@ const RELOAD: Duration = Duration::from_secs(30);
 
 /// Loads and attaches, with room for more peers.
 pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError> {
-    Session::start_with_room(plan, mode, ROOM)
+    let session = Session::start_with_room(plan, mode, ROOM);
+    memory::give_back();
+    session
 }
 
 /// Ready is who sees packets at every device that is there.
