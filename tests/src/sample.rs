@@ -18,10 +18,10 @@ pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_TEST_SEED";
 pub const CAPABILITIES: &str = "capabilities";
 /// A lab without fault or look-alike.
 pub const HEALTHY: &str = "healthy";
-/// Most faults of a drawn sample.
-const FAULTS: usize = 20;
-/// Most look-alikes of a drawn sample: with the plain healthy lab, five healthy cases.
-const LOOK_ALIKES: usize = 4;
+/// Most faults of a drawn sample: an interpreted guest takes ten seconds for each.
+const FAULTS: usize = 12;
+/// Most look-alikes of a drawn sample, beside the plain healthy lab.
+const LOOK_ALIKES: usize = 3;
 
 /// Cases to show, in the order of their lists.
 #[derive(Debug, Clone)]
