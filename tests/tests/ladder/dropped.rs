@@ -52,15 +52,24 @@ fn syslog_decides() -> bool {
 fn expected(dropped: Capability) -> Vec<&'static str> {
     match dropped {
         Capability::Bpf => {
-            vec!["stages", "tcx", "clsact", "ring-buffer", "changes", "privileges"]
+            vec![
+                "stages",
+                "tcx",
+                "clsact",
+                "ring-buffer",
+                "drops",
+                "drop-flows",
+                "changes",
+                "privileges",
+            ]
         }
         Capability::NetAdmin => vec!["stages", "tcx", "clsact", "privileges"],
-        Capability::Perfmon => vec!["changes", "privileges"],
-        Capability::Syslog if syslog_decides() => vec!["symbols", "privileges"],
+        Capability::Perfmon => vec!["drops", "drop-flows", "changes", "privileges"],
+        Capability::Syslog if syslog_decides() => vec!["drops", "symbols", "privileges"],
         Capability::Syslog => vec!["privileges"],
         Capability::SysPtrace => vec!["processes", "privileges"],
         Capability::SysResource if maps_are_charged() => {
-            vec!["stages", "tcx", "clsact", "memory", "privileges"]
+            vec!["stages", "tcx", "clsact", "memory", "drops", "drop-flows", "privileges"]
         }
         Capability::SysResource => vec![],
     }

@@ -20,7 +20,7 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// The columns that the text may take.
 const WIDTH: usize = 100;
 /// Every rung, in the order of the answer.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "tables",
     "stages",
     "tcx",
@@ -30,6 +30,7 @@ const FEATURES: [&str; 13] = [
     "btf",
     "module-btf",
     "drops",
+    "drop-flows",
     "changes",
     "symbols",
     "processes",
