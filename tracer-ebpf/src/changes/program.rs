@@ -2,6 +2,8 @@
 //! `int rtnetlink_rcv_msg(struct sk_buff *, struct nlmsghdr *, struct netlink_ext_ack *)`
 //! (net/core/rtnetlink.c, 5.10 to 7.2).
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     helpers::bpf_probe_read_kernel,
     macros::{fentry, kprobe, map},
@@ -36,8 +38,9 @@ fn request_fentry(context: FEntryContext) -> i32 {
 #[kprobe]
 fn request_kprobe(context: ProbeContext) -> u32 {
     let Some(header) = context.arg::<*const Header>(HEADER) else { return 0 };
+    let field = header.wrapping_byte_add(offset_of!(Header, message_type)).cast::<u16>();
     // SAFETY: the helper checks every byte that it reads.
-    let message_type = unsafe { bpf_probe_read_kernel(&raw const (*header).message_type) };
+    let message_type = unsafe { bpf_probe_read_kernel(field) };
     count(message_type.unwrap_or_default());
     0
 }
