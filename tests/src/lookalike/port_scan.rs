@@ -4,12 +4,16 @@ use std::net::SocketAddrV4;
 
 use super::{LookAlike, PLAIN, between_pods, steady};
 use crate::{
-    plan::{CLOSED_PORT, SYSLOG_PORT},
+    plan::{CLOSED_PORT, Node, SYSLOG_PORT},
     traffic::Flow,
 };
 
 /// How many ports are tried.
 const PORTS: u16 = 8;
+/// From where on new flows take their ports: above what pods listen on.
+const FIRST_PORT: u16 = 10_000;
+/// As many as a sender takes while it lives; those of five peers end below the kernel's own choice.
+const PORTS_OF_PEER: u16 = 4_500;
 
 pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
     LookAlike {
@@ -29,8 +33,11 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         traffic: |plan| {
             between_pods(plan, |from, to| {
                 let to = SocketAddrV4::new(to.ip, SYSLOG_PORT);
-                let flow = Flow::UdpManyFlows { to, first_port: 20_000 };
-                vec![steady(&from.namespace, flow, 100.0)]
+                // Ports of its own for each peer: two senders cannot have the same one.
+                let is_there = |node: &Node| node.pods.iter().any(|pod| pod.ip == *to.ip());
+                let nth = plan.nodes.iter().position(is_there).unwrap_or_default() as u16;
+                let flow = Flow::UdpManyFlows { to, first_port: FIRST_PORT + nth * PORTS_OF_PEER };
+                vec![steady(&from.namespace, flow, 15.0)]
             })
         },
         ..PLAIN

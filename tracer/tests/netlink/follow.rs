@@ -122,8 +122,10 @@ fn follow(walk: &[String]) -> Result<(), String> {
     })
 }
 
-/// Tables in an order, and without what changes by itself.
+/// Tables in an order, and without what changes by itself or what no notification tells of.
 fn plain(mut tables: Tables) -> Tables {
+    tables.forwarding.clear();
+    tables.udp_sockets.clear();
     let is_told = |state| {
         // Entries of no use are made without a word (net/core/neighbour.c, neigh_create).
         !matches!(state, NeighbourState::None | NeighbourState::NoArp | NeighbourState::Incomplete)
