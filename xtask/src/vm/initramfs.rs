@@ -21,8 +21,9 @@ use tracer_tests::size::SMALL_VARIABLE;
 const FOLDER: &str = "/vm";
 /// The suites that are short enough for every kernel every time.
 const SHORT: [&str; 2] = [SMOKE, "verifier"];
-/// The suites that no guest runs: the time of translated instructions says nothing of a processor.
-const NEVER: [&str; 1] = ["budget"];
+/// The suites that no guest runs: the time of translated instructions says nothing of a processor,
+/// and what Prometheus says of a scrape is the same on all kernels.
+const NEVER: [&str; 2] = ["budget", "promtool"];
 /// The suite that says a cell for each of its cases.
 const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.
