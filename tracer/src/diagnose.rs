@@ -130,29 +130,30 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
 /// explain is not explained then.
 #[must_use]
 pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
-    let case = Case::of(evidence);
-    let Ruling { judged, mut unseen } = rule_on(&case);
+    let cases = Case::all_of(evidence);
+    let Ruling { judged, mut unseen } = rule_on_all(&cases);
     let (judged, passing) = steady::steady(judged, evidence);
     unseen.extend(passing);
     let mut causes = merge::merge(judged);
     unseen.extend(ignore::take_out(&mut causes, ignored));
-    let peers = peers::verdicts(&case, &causes);
-    let coverage = Coverage::of(&case, &peers);
-    let unseen = unseen::lines(&case, &causes, unseen);
+    let peers: Vec<PeerVerdict> =
+        cases.iter().flat_map(|case| peers::verdicts(case, &causes)).collect();
+    let coverage = Coverage::of(evidence, &cases, &peers);
+    let unseen = unseen::lines(evidence, &cases, &causes, unseen);
     Diagnosis {
-        node_ip: case.node_ip(),
-        pod_cidrs: case.topology.own_cidrs.clone(),
-        findings: causes.into_iter().map(|cause| cause.into_finding(&case)).collect(),
+        node_ip: cases.iter().find_map(Case::node_ip),
+        pod_cidrs: cases.iter().flat_map(|case| case.topology.own_cidrs.clone()).collect(),
+        findings: causes.into_iter().map(|cause| cause.into_finding(&cases)).collect(),
         peers,
         coverage,
         unseen,
     }
 }
 
-/// What all rules say.
-fn rule_on(case: &Case<'_>) -> Ruling {
+/// What all rules say of each IP version.
+fn rule_on_all(cases: &[Case<'_>]) -> Ruling {
     let mut all = Ruling::default();
-    for rule in &RULES {
+    for (case, rule) in cases.iter().flat_map(|case| RULES.iter().map(move |rule| (case, rule))) {
         let ruling = (rule.judge)(case);
         all.judged.extend(ruling.judged);
         all.unseen.extend(ruling.unseen);

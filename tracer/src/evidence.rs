@@ -5,6 +5,7 @@
 //! any machine. Times inside it are ages in seconds before [`Window::start`], so that two clocks
 //! never meet.
 
+mod family;
 mod mac;
 mod node;
 mod stage;
@@ -14,6 +15,7 @@ mod traffic;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    family::Family,
     mac::MacAddress,
     node::{
         Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent,

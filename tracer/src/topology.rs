@@ -1,10 +1,14 @@
 //! Who is who: the devices' roles, the node's own pod CIDRs, the cluster's, and the peers.
 //!
+//! flannel serves each IP version with a VXLAN device and entries of its own, so each has a
+//! [`Topology`], and a node has one or two of them, its [`Topologies`].
+//!
 //! Pure: tables and intent in, names out. Collectors use it to know what to ask and where to
 //! attach; rules use it to judge. IPv6 link-local and multicast entries never become peers.
 
 mod candidates;
 mod cidrs;
+mod families;
 mod overlay;
 mod peer;
 mod question;
@@ -19,13 +23,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::evidence::{
-    Evidence, FdbEntry, Intent, Link, Neighbour, Roles, Route, RouteKind, Tables, Traffic,
+    Family, FdbEntry, Intent, Link, Neighbour, PeerIntent, Roles, Route, RouteKind, Tables, Traffic,
 };
 
 pub use self::{
     cidrs::nth_address,
+    families::Topologies,
     peer::{Answers, LifeSign, Peer, is_resolved, refuses},
-    question::{Question, questions},
+    question::Question,
     roles::{RoleProblem, detect_roles},
     signs::{other_backend, signs_of_flannel},
 };
@@ -35,9 +40,11 @@ pub const TABLE_MAIN: u32 = 254;
 /// RT_TABLE_LOCAL (include/uapi/linux/rtnetlink.h).
 pub const TABLE_LOCAL: u32 = 255;
 
-/// One node and its peers, by name.
+/// One node and its peers, by name, as far as one IP version goes.
 #[derive(Debug, Clone)]
 pub struct Topology<'a> {
+    /// The IP version of the pods; flannel's tunnel has the same.
+    pub family: Family,
     /// The tables, when they could be read.
     pub tables: Option<&'a Tables>,
     /// What flannel means them to hold.
@@ -59,40 +66,37 @@ pub struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// The topology that evidence shows.
-    #[must_use]
-    pub fn of(evidence: &'a Evidence) -> Self {
-        Self::from_parts(
-            evidence.tables.as_ref(),
-            &evidence.intent,
-            &evidence.roles,
-            evidence.traffic.as_ref(),
-        )
-    }
-
-    /// The topology that these parts show; collectors have no traffic yet.
-    #[must_use]
-    pub fn from_parts(
+    /// The topology of one IP version that these parts show; collectors have no traffic yet.
+    fn from_parts(
+        family: Family,
         tables: Option<&'a Tables>,
         intent: &'a Intent,
         roles: &Roles,
         traffic: Option<&'a Traffic>,
     ) -> Self {
         let link = |index: &u32| tables.and_then(|tables| tables.link(*index));
-        let own_cidrs = cidrs::own(tables, intent, roles.overlay, roles.bridge);
+        let overlay = roles.overlay_of(family);
+        let own_cidrs = cidrs::own(tables, intent, family, overlay, roles.bridge);
         let mut topology = Self {
+            family,
             tables,
             intent,
             traffic,
-            overlay: roles.overlay.as_ref().and_then(link),
+            overlay: overlay.as_ref().and_then(link),
             bridge: roles.bridge.as_ref().and_then(link),
             uplinks: roles.uplinks.iter().filter_map(link).collect(),
-            cluster_cidrs: cidrs::cluster(intent, &own_cidrs),
+            cluster_cidrs: cidrs::cluster(intent, family, &own_cidrs),
             own_cidrs,
             peers: Vec::new(),
         };
         topology.peers = peer::all(&topology);
         topology
+    }
+
+    /// The peers that a file or the API names with a pod CIDR of this IP version.
+    pub fn intended(&self) -> impl Iterator<Item = &'a PeerIntent> + use<'a> {
+        let family = self.family;
+        self.intent.peers.iter().filter(move |peer| Family::of_net(peer.pod_cidr) == family)
     }
 
     /// The peer that owns `cidr`.
@@ -113,40 +117,46 @@ impl<'a> Topology<'a> {
         self.own_cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 
-    /// Whether the overlay device is up and has an address of the family of `cidr`, so that
-    /// flannel could route this CIDR over it.
+    /// Whether the overlay device is up and has an address of this IP version, so that flannel
+    /// could route pod CIDRs over it.
     #[must_use]
-    pub fn overlay_serves(&self, cidr: IpNet) -> bool {
-        self.overlay.is_some_and(|overlay| overlay.up)
-            && self.overlay_addresses().any(|address| address.is_ipv4() == cidr.addr().is_ipv4())
+    pub fn overlay_serves(&self) -> bool {
+        self.overlay.is_some_and(|overlay| overlay.up) && self.overlay_addresses().next().is_some()
     }
 
-    /// The overlay device's own addresses, without link-local ones.
+    /// The overlay device's own addresses of this IP version, without link-local ones.
     pub fn overlay_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.tables
             .zip(self.overlay)
             .into_iter()
             .flat_map(|(tables, overlay)| cidrs::global_addresses(tables, overlay.index))
             .map(|address| address.address)
+            .filter(|address| Family::of(*address) == self.family)
     }
 
-    /// Unicast routes that leave by the overlay device, in all tables but the local one.
-    pub fn overlay_routes(&self) -> impl Iterator<Item = &'a Route> {
-        self.tables.zip(self.overlay).into_iter().flat_map(|(tables, overlay)| {
-            tables.routes.iter().filter(|route| {
-                route.kind == RouteKind::Unicast
+    /// Unicast routes of this IP version that leave by the overlay device, in all tables but the
+    /// local one; those of link-local addresses, which the kernel makes itself, are left out.
+    pub fn overlay_routes(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        let family = self.family;
+        self.tables.zip(self.overlay).into_iter().flat_map(move |(tables, overlay)| {
+            tables.routes.iter().filter(move |route| {
+                Family::of_net(route.destination) == family
+                    && route.kind == RouteKind::Unicast
                     && route.table != TABLE_LOCAL
                     && leaves_by(route, overlay.index)
+                    && !cidrs::is_ipv6_link_local(route.destination.addr())
             })
         })
     }
 
     /// Neighbour entries of the overlay device with which the kernel sends, and which may belong
     /// to a peer: no link-local, no multicast ones.
-    pub fn overlay_neighbours(&self) -> impl Iterator<Item = &'a Neighbour> {
-        self.tables.zip(self.overlay).into_iter().flat_map(|(tables, overlay)| {
+    pub fn overlay_neighbours(&self) -> impl Iterator<Item = &'a Neighbour> + use<'a> {
+        let family = self.family;
+        self.tables.zip(self.overlay).into_iter().flat_map(move |(tables, overlay)| {
             tables.neighbours.iter().filter(move |entry| {
                 entry.ifindex == overlay.index
+                    && Family::of(entry.address) == family
                     && is_resolved(entry)
                     && cidrs::is_global_unicast(entry.address)
             })

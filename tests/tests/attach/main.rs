@@ -16,7 +16,7 @@ use tracer::{
     evidence::{HookDirection, Intent as Meant},
     kernel::{AttachMode, Session, plan},
     netlink::dump_tables,
-    topology::{Topology, detect_roles},
+    topology::{Topologies, detect_roles},
 };
 use tracer_tests::{
     attached::Attached,
@@ -155,8 +155,8 @@ fn nothing_is_attached_after_a_panic() {
 fn session(mode: AttachMode) -> Session {
     let (tables, meant) = (dump_tables().unwrap(), Meant::default());
     let roles = detect_roles(&tables, &meant).unwrap();
-    let topology = Topology::from_parts(Some(&tables), &meant, &roles, None);
-    Session::start(&plan(&topology, &tables), mode).unwrap()
+    let topologies = Topologies::from_parts(Some(&tables), &meant, &roles, None);
+    Session::start(&plan(&topologies, &tables), mode).unwrap()
 }
 
 #[test]

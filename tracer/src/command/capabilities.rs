@@ -5,7 +5,7 @@ use serde::Serialize;
 use tracer::{
     evidence::{Capability, CapabilityState, Intent, Roles, Tables},
     kernel, netlink, process,
-    topology::Topology,
+    topology::Topologies,
 };
 
 use super::{Failure, Status, say, unobserved};
@@ -44,8 +44,8 @@ fn features() -> Vec<Capability> {
     };
     let mut features = vec![Capability { feature: "tables".to_owned(), state, because }];
     let (intent, roles) = (Intent::default(), Roles::default());
-    let topology = Topology::from_parts(Some(&tables), &intent, &roles, None);
-    features.extend(kernel::probe(&kernel::plan(&topology, &tables)));
+    let topologies = Topologies::from_parts(Some(&tables), &intent, &roles, None);
+    features.extend(kernel::probe(&kernel::plan(&topologies, &tables)));
     features
 }
 

@@ -12,7 +12,7 @@ use tracer::{
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
     netlink, process,
-    topology::{self, Question, RoleProblem, Topology},
+    topology::{self, Question, RoleProblem, Topologies},
 };
 
 use super::{Failure, observe, unobserved, usage};
@@ -58,7 +58,7 @@ pub(super) fn second_reading(evidence: &mut Evidence, mut tables: Tables) -> Res
     let roles = roles.unwrap_or_else(|_| evidence.roles.clone());
     let traffic = evidence.traffic.as_ref();
     let questions =
-        Topology::from_parts(Some(&tables), &evidence.intent, &roles, traffic).questions();
+        Topologies::from_parts(Some(&tables), &evidence.intent, &roles, traffic).questions();
     tables.answers = ask(&questions)?;
     evidence.tables_after = Some(tables);
     Ok(())
@@ -166,7 +166,7 @@ pub(super) fn detect_roles(
         Ok(roles) => roles,
         Err(problem) => return Ok(Err(problem)),
     };
-    let questions = topology::questions(tables, intent, &roles);
+    let questions = Topologies::from_parts(Some(tables), intent, &roles, None).questions();
     tables.answers = ask(&questions)?;
     Ok(topology::detect_roles(tables, intent))
 }
@@ -180,12 +180,12 @@ fn ask(questions: &[Question]) -> Result<Vec<RouteAnswer>, Failure> {
 fn plan(evidence: &Evidence) -> Plan {
     let empty = Tables::default();
     let tables = evidence.tables.as_ref().unwrap_or(&empty);
-    kernel::plan(&Topology::of(evidence), tables)
+    kernel::plan(&Topologies::of(evidence), tables)
 }
 
 /// Peers that only received packets told of are asked for after the window.
 pub(super) fn ask_for_strangers(evidence: &mut Evidence) -> Result<(), Failure> {
-    let questions = Topology::of(evidence).questions();
+    let questions = Topologies::of(evidence).questions();
     let Some(tables) = &mut evidence.tables else { return Ok(()) };
     let asked: HashSet<(IpAddr, bool)> = tables
         .answers

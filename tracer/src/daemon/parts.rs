@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     netlink::Change,
-    topology::{TABLE_LOCAL, Topology},
+    topology::{TABLE_LOCAL, Topologies},
 };
 use ipnet::IpNet;
 
@@ -13,17 +13,17 @@ use ipnet::IpNet;
 pub struct Parts {
     /// Number and name, present and former.
     devices: Vec<(u32, String)>,
-    overlay: Option<u32>,
+    overlays: Vec<u32>,
     peers: Vec<(IpNet, Option<IpAddr>)>,
 }
 
 impl Parts {
     /// Takes over who plays a part now.
-    pub fn take_over(&mut self, topology: &Topology<'_>) {
-        self.overlay = topology.overlay.map(|link| link.index);
-        self.peers = topology.peers.iter().map(|peer| (peer.cidr, peer.node_ip)).collect();
-        let devices = [topology.overlay, topology.bridge].into_iter().flatten();
-        for link in devices.chain(topology.uplinks.iter().copied()) {
+    pub fn take_over(&mut self, topologies: &Topologies<'_>) {
+        self.overlays = topologies.overlays().map(|link| link.index).collect();
+        self.peers = topologies.peers().map(|peer| (peer.cidr, peer.node_ip)).collect();
+        let devices = topologies.overlays().chain(topologies.bridge());
+        for link in devices.chain(topologies.uplinks().iter().copied()) {
             self.devices.retain(|(index, name)| *index != link.index && *name != link.name);
             self.devices.push((link.index, link.name.clone()));
         }
@@ -49,7 +49,7 @@ impl Parts {
             }
             Change::Neighbour(it) | Change::NeighbourGone(it) => {
                 let is_a_peer = |(_, node): &(IpNet, _)| *node == Some(it.address);
-                Some(it.ifindex) == self.overlay || self.peers.iter().any(is_a_peer)
+                self.overlays.contains(&it.ifindex) || self.peers.iter().any(is_a_peer)
             }
             Change::Fdb(it) | Change::FdbGone(it) => plays_one(it.ifindex),
         }
@@ -73,9 +73,9 @@ mod tests {
     fn after(change: impl Fn(&mut Tables)) -> (Evidence, Parts) {
         let mut evidence = Plan::of(3, Pass::Tables).evidence();
         let mut parts = Parts::default();
-        parts.take_over(&Topology::of(&evidence));
+        parts.take_over(&Topologies::of(&evidence));
         change(evidence.tables.as_mut().unwrap());
-        parts.take_over(&Topology::of(&evidence));
+        parts.take_over(&Topologies::of(&evidence));
         (evidence, parts)
     }
 

@@ -7,11 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
     evidence::{
-        Evidence, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
+        Evidence, Family, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
         UdpSocket,
     },
-    topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topology},
+    topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topologies, Topology},
 };
+
+/// flannel's VNI when nothing tells another.
+const DEFAULT_VNI: u32 = 1;
 
 /// What holds the UDP port of the tunnel in place of the overlay device.
 pub(super) enum PortHolder<'a> {
@@ -21,17 +24,23 @@ pub(super) enum PortHolder<'a> {
     Socket(IpAddr),
 }
 
-/// One node's evidence and who is who in it.
+/// One node's evidence and who is who in it, as far as one IP version goes.
 pub(super) struct Case<'a> {
     /// Everything known.
     pub(super) evidence: &'a Evidence,
     /// Who is who.
     pub(super) topology: Topology<'a>,
+    /// flannel serves the other IP version on this node too.
+    pub(super) is_dual_stack: bool,
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn of(evidence: &'a Evidence) -> Self {
-        Self { evidence, topology: Topology::of(evidence) }
+    /// A case for each IP version that flannel serves; one at least.
+    pub(super) fn all_of(evidence: &'a Evidence) -> Vec<Self> {
+        let topologies = Vec::from_iter(Topologies::of(evidence));
+        let is_dual_stack = topologies.len() > 1;
+        let case = |topology| Self { evidence, topology, is_dual_stack };
+        topologies.into_iter().map(case).collect()
     }
 
     /// The tables and the overlay device, when it works: up, with an address.
@@ -41,14 +50,9 @@ impl<'a> Case<'a> {
         Some((self.topology.tables?, overlay))
     }
 
-    /// Whether unicast routes of the families that flannel uses here lead to the overlay device;
-    /// the kernel's own for fe80::/64 are always there.
+    /// Whether unicast routes lead to the overlay device.
     pub(super) fn has_overlay_routes(&self) -> bool {
-        self.topology.overlay_routes().any(|route| {
-            let ipv4 = route.destination.addr().is_ipv4();
-            self.topology.overlay_addresses().any(|address| address.is_ipv4() == ipv4)
-                && !is_link_local(route.destination.addr())
-        })
+        self.topology.overlay_routes().next().is_some()
     }
 
     /// What holds the UDP port of an overlay device that is down, and keeps it from coming up.
@@ -98,10 +102,23 @@ impl<'a> Case<'a> {
         self.topology.overlay?.vxlan.as_ref()?.local
     }
 
-    /// The overlay device's name, or what it would be called.
-    pub(super) fn overlay_name(&self) -> &'a str {
-        let named = self.evidence.intent.overlay_option.as_deref();
-        self.topology.overlay.map(|link| link.name.as_str()).or(named).unwrap_or("flannel.1")
+    /// The overlay device's name, or what it would be called: named by option, else by flannel
+    /// after the VNI, of which the device of the other IP version has the same.
+    pub(super) fn overlay_name(&self) -> String {
+        let evidence = self.evidence;
+        let other = || {
+            let tables = evidence.tables.as_ref()?;
+            evidence.roles.overlays().find_map(|index| tables.link(index)?.vxlan.as_ref())
+        };
+        let (named, twin) = (evidence.intent.overlay_option.as_ref(), other());
+        let named = named.filter(|_| twin.is_none());
+        let vni = || twin.map_or(DEFAULT_VNI, |vxlan| vxlan.vni);
+        let by_flannel = || match self.topology.family {
+            Family::V4 => format!("flannel.{}", vni()),
+            Family::V6 => format!("flannel-v6.{}", vni()),
+        };
+        let existing = self.topology.overlay.map(|link| &link.name);
+        existing.or(named).cloned().unwrap_or_else(by_flannel)
     }
 
     /// Whether `stage` was observed: packets that did not come could have been seen there.

@@ -14,7 +14,7 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Address, Link, StagePair},
+    evidence::{Address, Family, Link, StagePair},
     topology::nth_address,
 };
 
@@ -66,10 +66,11 @@ fn intended(case: &Case<'_>) -> Vec<Expected> {
     if let Some(env) = &intent.subnet_env {
         let source = env.path.display().to_string();
         let of = |subnet: &IpNet| Expected { address: *subnet, source: source.clone() };
-        return env.subnets.iter().map(of).collect();
+        let is_judged = |subnet: &&IpNet| Family::of_net(**subnet) == case.topology.family;
+        return env.subnets.iter().filter(is_judged).map(of).collect();
     }
     let is_own = |node_ip| Some(node_ip) == case.node_ip();
-    let own = intent.peers.iter().filter(|peer| is_own(peer.node_ip));
+    let own = case.topology.intended().filter(|peer| is_own(peer.node_ip));
     own.filter_map(|peer| {
         Some(Expected { address: gateway_of(peer.pod_cidr)?, source: peer.source.clone() })
     })

@@ -2,7 +2,7 @@
 //! that leads there is up.
 //!
 //! Pods still reach each other. A device that is down or gone took its routes with it, and that is
-//! the fault then.
+//! the fault then. Beside IPv4 a cluster may well have IPv6 for itself alone.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -13,7 +13,7 @@ use super::{
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Link, Origin, Platform, RouteAnswer, RouteOutcome, Tables};
+use crate::evidence::{Family, Link, Origin, Platform, RouteAnswer, RouteOutcome, Tables};
 
 pub(super) const RULE: Rule = Rule {
     code: "default-route-missing",
@@ -33,6 +33,14 @@ fn judge(case: &Case<'_>) -> Ruling {
         tables.answers.iter().filter(|answer| outside.contains(&answer.destination)).collect();
     if !is_cut_off(&answers) || !case.topology.uplinks.iter().any(|uplink| works(uplink)) {
         return Ruling::default();
+    }
+    if case.is_dual_stack && case.topology.family == Family::V6 {
+        let line = format!(
+            "whether pods are to reach IPv6 addresses outside the cluster: {} has no IPv6 default \
+             route (`ip -6 route show default`)",
+            case.evidence.node.name
+        );
+        return Ruling { judged: Vec::new(), unseen: vec![line] };
     }
     Ruling::from(device(case, tables).map(|device| judged(case, tables, device, outside[0])))
 }
@@ -90,8 +98,8 @@ fn judged(case: &Case<'_>, tables: &Tables, device: &Link, outside: IpAddr) -> J
             repair(case, device, network_of(tables, device, outside)),
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([Effect::NoDefaultRoute]),
-        explains: BTreeSet::from([Effect::NoDefaultRoute]),
+        supports: BTreeSet::from([Effect::NoDefaultRoute(case.topology.family)]),
+        explains: BTreeSet::from([Effect::NoDefaultRoute(case.topology.family)]),
         as_break: "addresses outside the cluster".to_owned(),
     }
 }

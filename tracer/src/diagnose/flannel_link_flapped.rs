@@ -94,7 +94,7 @@ fn a_peer_lives(case: &Case<'_>) -> bool {
     case.topology
         .peers
         .iter()
-        .filter(|peer| peer.direct.is_none() && case.topology.overlay_serves(peer.cidr))
+        .filter(|peer| peer.direct.is_none() && case.topology.overlay_serves())
         .any(|peer| peer.life.iter().any(|sign| sure.contains(sign)))
 }
 

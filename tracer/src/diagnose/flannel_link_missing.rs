@@ -21,20 +21,20 @@ pub(super) const RULE: Rule = Rule {
 fn judge(case: &Case<'_>) -> Ruling {
     let Some(tables) = case.topology.tables else { return Ruling::default() };
     let name = case.overlay_name();
-    if case.topology.overlay.is_some() || tables.link_named(name).is_some() {
+    if case.topology.overlay.is_some() || tables.link_named(&name).is_some() {
         return Ruling::default();
     }
     let signs = signs_of_flannel(tables, case.topology.intent);
     if signs.is_empty() || other_backend(tables, case.topology.intent).is_some() {
         return Ruling::default();
     }
-    Ruling::from(vec![judged(case, name, &signs)])
+    Ruling::from(vec![judged(case, &name, &signs)])
 }
 
 fn judged(case: &Case<'_>, name: &str, signs: &[String]) -> Judged {
     let mut explains: BTreeSet<Effect> =
         case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)).collect();
-    explains.extend([Effect::StrayLeak, Effect::NoOverlay]);
+    explains.extend([Effect::StrayLeak, Effect::NoOverlay(case.topology.family)]);
     let note = "if flannel's interface is a VPN device that was re-created, flannel 0.27.4 or newer \
                 brings its device back";
     Judged {
@@ -49,7 +49,7 @@ fn judged(case: &Case<'_>, name: &str, signs: &[String]) -> Judged {
             remedy::restart_with_note(case.evidence, note),
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([Effect::NoOverlay]),
+        supports: BTreeSet::from([Effect::NoOverlay(case.topology.family)]),
         explains,
         as_break: format!("device {name}"),
     }

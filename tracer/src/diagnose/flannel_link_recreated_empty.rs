@@ -54,7 +54,7 @@ fn is_empty(case: &Case<'_>) -> bool {
 /// A peer that is alive by a sign that needs no table. With DirectRouting it needs no entry.
 fn misses(case: &Case<'_>, peer: &Peer<'_>) -> bool {
     peer.direct.is_none()
-        && case.topology.overlay_serves(peer.cidr)
+        && case.topology.overlay_serves()
         && (peer.has(LifeSign::Intent) || peer.has(LifeSign::Vxlan))
 }
 

@@ -70,7 +70,7 @@ fn is_translated(topology: &Topology<'_>, flow: &Flow) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Pass, Plan, observe},
+        super::testing::{Pass, Plan, observe, topology},
         *,
     };
     use crate::{
@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn told(evidence: &Evidence) -> Vec<Option<Stage>> {
-        let topology = Topology::of(evidence);
+        let topology = topology(evidence);
         let flows = &evidence.traffic.as_ref().unwrap().flows;
         flows.iter().map(|flow| lost_after(evidence, &topology, flow)).collect()
     }

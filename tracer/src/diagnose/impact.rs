@@ -7,20 +7,23 @@ use ipnet::IpNet;
 use super::{case::Case, finding::Impact, rule::Effect};
 use crate::evidence::{Flow, PeerTraffic, StagePair, Traffic};
 
-/// The packets and flows that these effects hit; a lower bound.
-pub(super) fn of(case: &Case<'_>, effects: &BTreeSet<Effect>) -> Impact {
-    let Some(traffic) = &case.evidence.traffic else { return Impact::default() };
+/// The packets and flows of all IP versions that these effects hit; a lower bound.
+pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
+    let Some(traffic) = cases.first().and_then(|case| case.evidence.traffic.as_ref()) else {
+        return Impact::default();
+    };
     let cidrs: BTreeSet<IpNet> = effects.iter().filter_map(Effect::cidr).collect();
     let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
-    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(case, traffic) } else { 0 };
-    let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(case, effect, flow));
+    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(cases, traffic) } else { 0 };
+    let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(cases, effect, flow));
     let flows = traffic.flows.iter().filter(is_hit).count();
     Impact { packets: of_peers + stray, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
 }
 
 /// Packets for the pod network that left un-encapsulated for no known peer.
-pub(super) fn stray_leaks(case: &Case<'_>, traffic: &Traffic) -> u64 {
-    let of_peers = case.topology.peers.iter().map(|peer| leaked_to(traffic, peer.cidr));
+pub(super) fn stray_leaks(cases: &[Case<'_>], traffic: &Traffic) -> u64 {
+    let peers = cases.iter().flat_map(|case| &case.topology.peers);
+    let of_peers = peers.map(|peer| leaked_to(traffic, peer.cidr));
     traffic.stages.leak.packets.saturating_sub(of_peers.sum())
 }
 
@@ -55,12 +58,13 @@ fn unanswered(peer: &PeerTraffic) -> u64 {
     if silent { peer.asking_out.min(peer.packets.wire_out) } else { 0 }
 }
 
-fn hits(case: &Case<'_>, effect: &Effect, flow: &Flow) -> bool {
+fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
+    let is_peers = |address| cases.iter().any(|case| case.topology.peer_of(address).is_some());
     let outward = |cidr: &IpNet| cidr.contains(&flow.destination);
     let inward = |cidr: &IpNet| cidr.contains(&flow.source);
     match effect {
         Effect::Leak(cidr) => outward(cidr) && flow.leaked > 0,
-        Effect::StrayLeak => flow.leaked > 0 && case.topology.peer_of(flow.destination).is_none(),
+        Effect::StrayLeak => flow.leaked > 0 && !is_peers(flow.destination),
         Effect::Loss(cidr, pair) => match pair {
             StagePair::PodToOverlay | StagePair::OverlayToWire | StagePair::WireToPeer => {
                 outward(cidr) && falls(flow, *pair)
@@ -71,9 +75,9 @@ fn hits(case: &Case<'_>, effect: &Effect, flow: &Flow) -> bool {
         },
         Effect::Silence(cidr) => outward(cidr) && flow.packets.wire_out > 0,
         Effect::NoRoute(_)
-        | Effect::NoDefaultRoute
-        | Effect::NoSourceAddress
-        | Effect::NoOverlay
+        | Effect::NoDefaultRoute(_)
+        | Effect::NoSourceAddress(_)
+        | Effect::NoOverlay(_)
         | Effect::NoAnswer(_)
         | Effect::NoNeighbour(_)
         | Effect::NoFdb(_) => false,

@@ -18,9 +18,9 @@ pub(super) struct Cause {
 }
 
 impl Cause {
-    /// The finding with its impact.
-    pub(super) fn into_finding(self, case: &Case<'_>) -> Finding {
-        let impact = impact::of(case, &self.accounts_for);
+    /// The finding with its impact, on the pods of all IP versions.
+    pub(super) fn into_finding(self, cases: &[Case<'_>]) -> Finding {
+        let impact = impact::of(cases, &self.accounts_for);
         Finding { impact, ..self.judged.finding }
     }
 }
@@ -72,10 +72,16 @@ fn add(causes: &mut Vec<Cause>, one: Judged) {
         causes.push(Cause { judged: one, accounts_for: BTreeSet::new() });
         return;
     };
-    cause.judged.finding.evidence.extend(one.finding.evidence);
-    cause.judged.finding.remedy.extend(one.finding.remedy);
+    add_new(&mut cause.judged.finding.evidence, one.finding.evidence);
+    add_new(&mut cause.judged.finding.remedy, one.finding.remedy);
     cause.judged.supports.extend(one.supports);
     cause.judged.explains.extend(one.explains);
+}
+
+/// Adds the lines that are not there yet.
+fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
+    let new: Vec<String> = more.into_iter().filter(|line| !lines.contains(line)).collect();
+    lines.extend(new);
 }
 
 /// Each effect counts for the first cause that explains it: the one of highest rank.
@@ -195,12 +201,13 @@ mod tests {
     #[test]
     fn one_code_and_subject_is_one_finding() {
         let (out, inward) = (loss(StagePair::OverlayToWire), loss(StagePair::WireToOverlay));
-        let causes = merge(vec![
-            judged("loss", Rank::Live, &[out], &[out]),
-            judged("loss", Rank::Live, &[inward], &[inward]),
-        ]);
+        let mut second = judged("loss", Rank::Live, &[inward], &[inward]);
+        second.finding.evidence.push("seen inward".to_owned());
+        let causes = merge(vec![judged("loss", Rank::Live, &[out], &[out]), second]);
         assert_eq!(codes(&causes), ["loss"]);
-        assert_eq!(causes[0].judged.finding.evidence.len(), 2);
+        let finding = &causes[0].judged.finding;
+        assert_eq!(finding.evidence, ["evidence of loss", "seen inward"], "each line once");
+        assert_eq!(finding.remedy, ["remedy of loss"]);
         assert_eq!(causes[0].accounts_for, BTreeSet::from([out, inward]));
     }
 }

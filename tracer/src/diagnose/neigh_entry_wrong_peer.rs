@@ -60,7 +60,7 @@ fn judge(case: &Case<'_>) -> Ruling {
                 ruling.judged.extend(wrong.iter().map(of_peer));
             }
             None => {
-                let subject = case.about_interface(case.overlay_name());
+                let subject = case.about_interface(&case.overlay_name());
                 ruling.judged.push(judged(case, &shared, subject, shared.peers[0]));
             }
         }

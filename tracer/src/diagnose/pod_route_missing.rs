@@ -28,7 +28,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let mut ruling = Ruling::default();
     for peer in &case.topology.peers {
-        let served = case.topology.overlay_serves(peer.cidr);
+        let served = case.topology.overlay_serves();
         if !served || !peer.lives() || has_route(tables, peer, overlay.index) {
             continue;
         }
@@ -84,13 +84,13 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> Judged {
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::NoRoute(cidr)]),
-        explains: explains(peer, answer),
+        explains: explains(case, peer, answer),
         as_break: format!("route to {cidr}"),
     }
 }
 
 /// Who took the default route too took both at once: that is told with the worse of the two.
-fn explains(peer: &Peer<'_>, answer: &RouteOutcome) -> BTreeSet<Effect> {
+fn explains(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> BTreeSet<Effect> {
     let cidr = peer.cidr;
     let mut explains = BTreeSet::from([
         Effect::NoRoute(cidr),
@@ -99,7 +99,7 @@ fn explains(peer: &Peer<'_>, answer: &RouteOutcome) -> BTreeSet<Effect> {
         Effect::Silence(cidr),
     ]);
     if has_no_default(answer) {
-        explains.insert(Effect::NoDefaultRoute);
+        explains.insert(Effect::NoDefaultRoute(case.topology.family));
     }
     explains
 }

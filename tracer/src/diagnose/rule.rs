@@ -8,7 +8,7 @@ use super::{
     case::Case,
     finding::{Confidence, Finding, Impact, Severity, Since, Subject},
 };
-use crate::evidence::StagePair;
+use crate::evidence::{Family, StagePair};
 
 /// One fault that can be told.
 pub(super) struct Rule {
@@ -55,11 +55,11 @@ pub(super) enum Effect {
     /// A peer has no route over the overlay device.
     NoRoute(IpNet),
     /// The node has no route to addresses outside the cluster.
-    NoDefaultRoute,
+    NoDefaultRoute(Family),
     /// The tunnel's own address is none of this node's.
-    NoSourceAddress,
+    NoSourceAddress(Family),
     /// There is no overlay device.
-    NoOverlay,
+    NoOverlay(Family),
     /// The node of a peer does not answer on the uplink.
     NoAnswer(IpNet),
     /// A peer has no neighbour entry.
@@ -128,9 +128,10 @@ impl Effect {
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr) => Some(*cidr),
-            Self::StrayLeak | Self::NoDefaultRoute | Self::NoSourceAddress | Self::NoOverlay => {
-                None
-            }
+            Self::StrayLeak
+            | Self::NoDefaultRoute(_)
+            | Self::NoSourceAddress(_)
+            | Self::NoOverlay(_) => None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{case::Case, rule::Judged, rule_on};
+use super::{case::Case, rule::Judged, rule_on_all};
 use crate::{evidence::Evidence, topology::detect_roles};
 
 /// The findings that the tables after the window confirm, and a line for those that they do not.
@@ -16,7 +16,7 @@ pub(super) fn steady(judged: Vec<Judged>, evidence: &Evidence) -> (Vec<Judged>, 
     let roles = detect_roles(after, &evidence.intent).unwrap_or_else(|_| evidence.roles.clone());
     let later = Evidence { tables: Some(after.clone()), roles, ..evidence.clone() };
     let confirmed: BTreeSet<(&str, String)> =
-        rule_on(&Case::of(&later)).judged.iter().map(name).collect();
+        rule_on_all(&Case::all_of(&later)).judged.iter().map(name).collect();
     let (steady, passing): (Vec<_>, Vec<_>) =
         judged.into_iter().partition(|judged| confirmed.contains(&name(judged)));
     let lines = passing.iter().map(|judged| {

@@ -20,10 +20,15 @@ use crate::{
         PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind, Rule, SCHEMA, Scope,
         StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
     },
-    topology::{TABLE_LOCAL, TABLE_MAIN, nth_address},
+    topology::{TABLE_LOCAL, TABLE_MAIN, Topologies, Topology, nth_address},
 };
 
 pub(crate) use self::kernel::observe;
+
+/// The first topology of a node, the only one where pods have addresses of one IP version.
+pub(crate) fn topology(evidence: &Evidence) -> Topology<'_> {
+    Topologies::of(evidence).into_iter().next().unwrap()
+}
 
 pub(crate) const LO: u32 = 1;
 pub(crate) const UPLINK: u32 = 2;

@@ -1,25 +1,30 @@
 //! What was not seen, and why.
 
 use super::{case::Case, impact, merge::Cause, rule::Effect};
+use crate::evidence::Evidence;
 
 /// How many packets must leak to addresses of no known peer before it is worth a line.
 const ENOUGH: u64 = 3;
 
 /// The lines: the collectors' first, then the rules', then what no check of this version sees.
-pub(super) fn lines(case: &Case<'_>, causes: &[Cause], of_rules: Vec<String>) -> Vec<String> {
-    let evidence = case.evidence;
+pub(super) fn lines(
+    evidence: &Evidence,
+    cases: &[Case<'_>],
+    causes: &[Cause],
+    of_rules: Vec<String>,
+) -> Vec<String> {
     let mut lines = evidence.unseen.clone();
     lines.extend(of_rules);
-    lines.extend(case.not_judged());
+    lines.extend(cases.iter().filter_map(Case::not_judged));
     if evidence.tables.is_none() {
         lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
     }
     if evidence.traffic.is_some() {
-        lines.extend(of_stages(case, causes));
+        lines.extend(of_stages(evidence, cases, causes));
     } else if !evidence.unseen.iter().any(|line| line.starts_with("packets:")) {
         lines.push("packets: the stages were not observed".to_owned());
     }
-    if !case.topology.peers.is_empty() {
+    if cases.iter().any(|case| !case.topology.peers.is_empty()) {
         lines.push("the peers' own tables: run check there".to_owned());
     }
     lines.push(
@@ -32,13 +37,13 @@ pub(super) fn lines(case: &Case<'_>, causes: &[Cause], of_rules: Vec<String>) ->
     lines
 }
 
-fn of_stages(case: &Case<'_>, causes: &[Cause]) -> Vec<String> {
+fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<String> {
     let mut lines = Vec::new();
-    for hook in case.evidence.hooks.iter().filter(|hook| !hook.attached) {
+    for hook in evidence.hooks.iter().filter(|hook| !hook.attached) {
         let direction = format!("{:?}", hook.direction).to_lowercase();
         lines.push(format!("{direction} of {}: not attached, {}", hook.interface, hook.because));
     }
-    for hook in case.evidence.hooks.iter().filter(|hook| !hook.foreign.is_empty()) {
+    for hook in evidence.hooks.iter().filter(|hook| !hook.foreign.is_empty()) {
         let direction = format!("{:?}", hook.direction).to_lowercase();
         lines.push(format!(
             "losses before {direction} of {}: {} may end a packet's way before the tracer's program \
@@ -47,8 +52,8 @@ fn of_stages(case: &Case<'_>, causes: &[Cause]) -> Vec<String> {
             hook.foreign.join(" and ")
         ));
     }
-    let traffic = case.evidence.traffic.as_ref();
-    let stray = traffic.map_or(0, |traffic| impact::stray_leaks(case, traffic));
+    let traffic = evidence.traffic.as_ref();
+    let stray = traffic.map_or(0, |traffic| impact::stray_leaks(cases, traffic));
     let explained = causes.iter().any(|cause| cause.accounts_for.contains(&Effect::StrayLeak));
     if stray >= ENOUGH && !explained {
         lines.push(format!(

@@ -64,7 +64,10 @@ fn judged(case: &Case<'_>, link: &Link, cut_off: &[&Peer<'_>]) -> Judged {
     } else {
         ("is administratively down", "IFF_UP is clear")
     };
-    let mut explains = BTreeSet::from([Effect::NoDefaultRoute, Effect::NoSourceAddress]);
+    let mut explains = BTreeSet::from([
+        Effect::NoDefaultRoute(case.topology.family),
+        Effect::NoSourceAddress(case.topology.family),
+    ]);
     explains.extend(cut_off.iter().flat_map(|peer| Effect::beyond_overlay(peer.cidr)));
     let overlay = case.overlay_name();
     Judged {

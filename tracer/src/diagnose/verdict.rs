@@ -32,14 +32,14 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The coverage of the evidence of `case`.
+    /// The coverage of evidence, with a case for each IP version.
     #[must_use]
-    pub(super) fn of(case: &Case<'_>, peers: &[PeerVerdict]) -> Self {
-        let evidence = case.evidence;
+    pub(super) fn of(evidence: &Evidence, cases: &[Case<'_>], peers: &[PeerVerdict]) -> Self {
         let in_state = |state| peers.iter().filter(|peer| peer.state == state).count();
         Self {
             tables: evidence.tables.is_some(),
-            judged: evidence.tables.is_some() && case.not_judged().is_none(),
+            judged: evidence.tables.is_some()
+                && cases.iter().all(|case| case.not_judged().is_none()),
             stages: stages_observed(evidence),
             peers_total: peers.len(),
             peers_verified: in_state(PeerState::Ok),

@@ -28,7 +28,10 @@ fn judge(case: &Case<'_>) -> Ruling {
 fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link, lost: IpAddr) -> Judged {
     let name = &overlay.name;
     // The kernel removes the routes of a device with its last address.
-    let mut explains = BTreeSet::from([Effect::NoSourceAddress, Effect::NoDefaultRoute]);
+    let mut explains = BTreeSet::from([
+        Effect::NoSourceAddress(case.topology.family),
+        Effect::NoDefaultRoute(case.topology.family),
+    ]);
     for peer in &case.topology.peers {
         explains.extend(Effect::beyond_overlay(peer.cidr));
         // As long as the peers remember the node's MAC, packets come in for an address it has not.
@@ -48,7 +51,7 @@ fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link, lost: IpAddr) -> Jud
             remedy::restart_with_note(case.evidence, &note),
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([Effect::NoSourceAddress]),
+        supports: BTreeSet::from([Effect::NoSourceAddress(case.topology.family)]),
         explains,
         as_break: format!("source address of {name}"),
     }

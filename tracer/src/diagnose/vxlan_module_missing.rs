@@ -37,7 +37,7 @@ fn judge(case: &Case<'_>) -> Ruling {
 fn judged(case: &Case<'_>, signs: &[String]) -> Judged {
     let kernel = &case.evidence.node.kernel;
     let name = case.overlay_name();
-    let mut explains = BTreeSet::from([Effect::NoOverlay, Effect::StrayLeak]);
+    let mut explains = BTreeSet::from([Effect::NoOverlay(case.topology.family), Effect::StrayLeak]);
     explains.extend(case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)));
     let mut repair = vec![
         "(install the kernel's vxlan module: on Ubuntu for Raspberry Pi `apt-get install \
@@ -49,7 +49,7 @@ fn judged(case: &Case<'_>, signs: &[String]) -> Judged {
     Judged {
         finding: RULE.finding(
             "This kernel has no VXLAN: flannel cannot make its device".to_owned(),
-            case.about_interface(name),
+            case.about_interface(&name),
             case.before_start(),
             vec![
                 "this node has no VXLAN device".to_owned(),

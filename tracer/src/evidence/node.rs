@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::MacAddress;
+use super::{Family, MacAddress};
 
 /// The machine that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,12 +59,31 @@ pub struct Window {
 /// Which device plays which part. Device numbers are ifindexes of [`super::Tables::links`].
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {
-    /// flannel's VXLAN device.
+    /// flannel's VXLAN device for IPv4.
     pub overlay: Option<u32>,
+    /// Its twin for IPv6.
+    #[serde(default)]
+    pub overlay6: Option<u32>,
     /// The bridge that holds the pod subnet.
     pub bridge: Option<u32>,
     /// The devices by which the peers' addresses are routed.
     pub uplinks: Vec<u32>,
+}
+
+impl Roles {
+    /// flannel's VXLAN device for an IP version.
+    #[must_use]
+    pub const fn overlay_of(&self, family: Family) -> Option<u32> {
+        match family {
+            Family::V4 => self.overlay,
+            Family::V6 => self.overlay6,
+        }
+    }
+
+    /// All of flannel's VXLAN devices, that for IPv4 first.
+    pub fn overlays(&self) -> impl Iterator<Item = u32> + use<> {
+        self.overlay.into_iter().chain(self.overlay6)
+    }
 }
 
 /// What flannel means the tables to hold, and what shows that this is a flannel node.

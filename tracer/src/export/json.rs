@@ -16,7 +16,7 @@ use crate::{
         Capability, Count, Evidence, FlannelProcess, Link, MacAddress, Platform, SelfCounters,
         StageTotals, Window,
     },
-    topology::Topology,
+    topology::Topologies,
 };
 
 /// Name and version of the format.
@@ -130,10 +130,10 @@ struct FlannelJson {
 /// The document for a diagnosis.
 #[must_use]
 pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'a> {
-    let topology = Topology::of(evidence);
+    let topologies = Topologies::of(evidence);
     let traffic = evidence.traffic.as_ref();
     let mut truncated = BTreeMap::new();
-    let flows = flow::flows(&topology, evidence);
+    let flows = flow::flows(&topologies, evidence);
     let left_out =
         traffic.map_or(0, |it| it.flows_left_out + (it.flows.len() - flows.len()) as u64);
     truncated.insert("flows", left_out);

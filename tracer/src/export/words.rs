@@ -13,15 +13,14 @@ pub struct RoleLink<'a> {
     pub link: &'a Link,
 }
 
-/// The devices with a role: overlay, bridge, uplinks.
+/// The devices with a role: overlays, bridge, uplinks.
 #[must_use]
 pub fn role_links(evidence: &Evidence) -> Vec<RoleLink<'_>> {
     let Some(tables) = &evidence.tables else { return Vec::new() };
-    let overlay = evidence.roles.overlay.map(|index| ("overlay", index));
+    let overlays = evidence.roles.overlays().map(|index| ("overlay", index));
     let bridge = evidence.roles.bridge.map(|index| ("bridge", index));
     let uplinks = evidence.roles.uplinks.iter().map(|index| ("uplink", *index));
-    overlay
-        .into_iter()
+    overlays
         .chain(bridge)
         .chain(uplinks)
         .filter_map(|(role, index)| Some(RoleLink { role, link: tables.link(index)? }))

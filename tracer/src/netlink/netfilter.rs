@@ -16,7 +16,8 @@ const POLICY_PREFIXES: [&str; 3] = ["KUBE-NWPLCY", "KUBE-POD-FW", "cali-"];
 /// Who has rules in this thread's network namespace.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct NetfilterSigns {
-    /// flannel's chains and tables, e.g. `chain FLANNEL-FWD` or `nft table ip flannel-ipv4`.
+    /// flannel's chains and tables, e.g. `chain FLANNEL-FWD`, `ip6 chain FLANNEL-FWD` or
+    /// `nft table ip flannel-ipv4`.
     pub flannel: Vec<String>,
     /// Chains that carry network policies.
     pub policy: Vec<String>,
@@ -28,11 +29,12 @@ pub struct NetfilterSigns {
 /// When nftables or the legacy tables cannot be read.
 pub fn netfilter_signs() -> anyhow::Result<NetfilterSigns> {
     let nft = nft::names()?;
-    let chains: BTreeSet<String> = nft.chains.into_iter().chain(legacy::chains()?).collect();
+    let chains: BTreeSet<(&str, String)> =
+        nft.chains.into_iter().chain(legacy::chains()?).collect();
     let tables = nft.tables.into_iter().filter(|(_, name)| is_flannel_table(name));
     let starting = |prefix: &str| {
-        let chains = chains.iter().filter(move |chain| chain.starts_with(prefix));
-        chains.map(|chain| format!("chain {chain}")).collect::<Vec<_>>()
+        let chains = chains.iter().filter(move |(_, chain)| chain.starts_with(prefix));
+        chains.map(|(family, chain)| words(family, chain)).collect::<Vec<_>>()
     };
     let flannel: BTreeSet<String> = starting(FLANNEL_PREFIX)
         .into_iter()
@@ -40,6 +42,11 @@ pub fn netfilter_signs() -> anyhow::Result<NetfilterSigns> {
         .collect();
     let policy = POLICY_PREFIXES.iter().flat_map(|prefix| starting(prefix)).collect();
     Ok(NetfilterSigns { flannel: flannel.into_iter().collect(), policy })
+}
+
+/// A chain in words; that it is one of IPv4 goes without saying.
+fn words(family: &str, chain: &str) -> String {
+    if family == "ip6" { format!("ip6 chain {chain}") } else { format!("chain {chain}") }
 }
 
 /// flannel's tables in nftables mode; it makes both even on an IPv4-only node.

@@ -5,13 +5,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{TABLE_MAIN, Topology, cidrs, peer::refuses};
-use crate::evidence::{Route, RouteKind};
+use crate::evidence::{Family, Route, RouteKind};
 
 /// The CIDRs that a table, the intent or the traffic names, in order. This node's own are never
 /// among them, and none lies within another.
 pub(super) fn peer_cidrs(topology: &Topology<'_>) -> Vec<IpNet> {
-    let intended: BTreeSet<IpNet> =
-        topology.intent.peers.iter().map(|peer| peer.pod_cidr.trunc()).collect();
+    let intended: BTreeSet<IpNet> = topology.intended().map(|peer| peer.pod_cidr.trunc()).collect();
     let routed: BTreeSet<IpNet> =
         by_overlay_routes(topology).into_iter().chain(by_other_routes(topology)).collect();
     // An address does not tell the length of its CIDR; a route does.
@@ -67,6 +66,7 @@ fn by_other_routes(topology: &Topology<'_>) -> Vec<IpNet> {
     tables
         .routes
         .iter()
+        .filter(|route| Family::of_net(route.destination) == topology.family)
         .filter(names_peer)
         .map(|route| route.destination.trunc())
         .filter(|cidr| cidr.prefix_len() == pod_length(topology, cidr.addr()))
@@ -79,6 +79,7 @@ fn by_traffic(topology: &Topology<'_>) -> Vec<IpNet> {
     traffic
         .strangers
         .iter()
+        .filter(|stranger| Family::of(stranger.inner_source) == topology.family)
         .filter_map(|stranger| pod_cidr_of(topology, stranger.inner_source))
         .filter(|cidr| in_cluster(topology, *cidr))
         .collect()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{TABLE_MAIN, leaves_by};
-use crate::evidence::{Address, Intent, RouteKind, Tables};
+use crate::evidence::{Address, Family, Intent, RouteKind, Tables};
 
 /// Length of a node's pod CIDR where nothing tells it: Kubernetes' own defaults.
 const DEFAULT_LENGTH_V4: u8 = 24;
@@ -14,37 +14,38 @@ const DEFAULT_LENGTH_V6: u8 = 64;
 /// of /24s, the default of kubeadm, k3s and Talos.
 const INFERRED_NODE_BITS: u8 = 8;
 
-/// The node's pod CIDRs: from subnet.env, else by the overlay device's address, else by the
-/// bridge's.
+/// The node's pod CIDRs of one IP version: from subnet.env, else by the overlay device's address,
+/// else by the bridge's.
 pub(super) fn own(
     tables: Option<&Tables>,
     intent: &Intent,
+    family: Family,
     overlay: Option<u32>,
     bridge: Option<u32>,
 ) -> Vec<IpNet> {
     if let Some(env) = &intent.subnet_env
         && !env.subnets.is_empty()
     {
-        return env.subnets.iter().map(IpNet::trunc).collect();
+        return of_family(&env.subnets, family).map(IpNet::trunc).collect();
     }
     let Some(tables) = tables else { return Vec::new() };
-    let bridges: Vec<IpNet> = bridge.map_or_else(Vec::new, |index| {
-        global_addresses(tables, index).filter_map(network_of).collect()
-    });
-    let by_overlay: Vec<IpNet> = overlay.map_or_else(Vec::new, |index| {
-        global_addresses(tables, index)
-            .filter_map(|address| by_overlay_address(tables, index, address.address, &bridges))
-            .collect()
-    });
+    let of_device = |index: Option<u32>| {
+        let addresses = index.into_iter().flat_map(|index| global_addresses(tables, index));
+        addresses.filter(move |address| Family::of(address.address) == family)
+    };
+    let bridges: Vec<IpNet> = of_device(bridge).filter_map(network_of).collect();
+    let by_overlay: Vec<IpNet> = of_device(overlay)
+        .filter_map(|it| by_overlay_address(tables, it.ifindex, it.address, &bridges))
+        .collect();
     if by_overlay.is_empty() { bridges } else { by_overlay }
 }
 
-/// The cluster's pod networks: by option or subnet.env, else the network of 256 nodes around
-/// this one.
-pub(super) fn cluster(intent: &Intent, own: &[IpNet]) -> Vec<IpNet> {
-    let networks = intent.subnet_env.iter().flat_map(|env| &env.networks);
+/// The cluster's pod networks of one IP version: by option or subnet.env, else the network of 256
+/// nodes around this one.
+pub(super) fn cluster(intent: &Intent, family: Family, own: &[IpNet]) -> Vec<IpNet> {
+    let networks = intent.subnet_env.iter().flat_map(|env| of_family(&env.networks, family));
     let mut named: Vec<IpNet> =
-        intent.cluster_cidrs.iter().chain(networks).map(IpNet::trunc).collect();
+        of_family(&intent.cluster_cidrs, family).chain(networks).map(IpNet::trunc).collect();
     let inferred: Vec<IpNet> = own
         .iter()
         .filter(|cidr| !named.iter().any(|network| network.contains(*cidr)))
@@ -64,6 +65,11 @@ pub(super) fn pod_length(own: &[IpNet], address: IpAddr) -> u8 {
     own.iter()
         .find(|cidr| cidr.addr().is_ipv4() == address.is_ipv4())
         .map_or_else(|| default_length(address), IpNet::prefix_len)
+}
+
+/// The networks of one IP version.
+pub(super) fn of_family(networks: &[IpNet], family: Family) -> impl Iterator<Item = &IpNet> {
+    networks.iter().filter(move |network| Family::of_net(**network) == family)
 }
 
 /// The address `n` places behind the first of `cidr`, or the last that there is.
@@ -87,6 +93,14 @@ pub(super) fn is_global_unicast(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_unicast_link_local(),
     };
     !link_local && !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
+}
+
+/// Of IPv6 and link-local, as the kernel gives an address to each device.
+pub(super) const fn is_ipv6_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 fn by_overlay_address(

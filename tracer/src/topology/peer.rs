@@ -137,7 +137,7 @@ pub const fn refuses(kind: RouteKind) -> bool {
 }
 
 fn build<'a>(topology: &Topology<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
-    let intent = topology.intent.peers.iter().find(|peer| peer.pod_cidr.trunc() == cidr);
+    let intent = topology.intended().find(|peer| peer.pod_cidr.trunc() == cidr);
     let overlay_route = overlay_route(topology, cidr);
     let gateway = overlay_route
         .and_then(|route| route.next_hops.iter().find_map(|hop| hop.gateway))

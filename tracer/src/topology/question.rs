@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Topology, nth_address};
-use crate::evidence::{Intent, Origin, Roles, Tables};
+use crate::evidence::{Family, Origin};
 
 /// Which address of a CIDR stands for its pods: the first is the overlay device's, the second
 /// the bridge's.
@@ -31,18 +31,9 @@ pub struct Question {
     pub source: Option<IpAddr>,
 }
 
-/// The questions for a node: one address of each peer's CIDR and addresses outside, from the pods
-/// and from the node, and each peer's node address.
-#[must_use]
-pub fn questions(tables: &Tables, intent: &Intent, roles: &Roles) -> Vec<Question> {
-    Topology::from_parts(Some(tables), intent, roles, None).questions()
-}
-
 impl Topology<'_> {
-    /// The questions for this topology's peers, see [`questions`]; with traffic also for the
-    /// peers that only packets told of.
-    #[must_use]
-    pub fn questions(&self) -> Vec<Question> {
+    /// The questions for one IP version, see [`super::Topologies::questions`].
+    pub(super) fn questions(&self) -> Vec<Question> {
         let mut questions = Vec::new();
         for peer in &self.peers {
             let pod = nth_address(peer.cidr, POD);
@@ -57,12 +48,13 @@ impl Topology<'_> {
         questions
     }
 
-    /// Addresses outside the cluster, of the family of the tunnel's outer packets.
+    /// Addresses outside the cluster.
     #[must_use]
-    pub fn outside(&self) -> [IpAddr; 2] {
-        let local = self.overlay.and_then(|overlay| overlay.vxlan.as_ref()?.local);
-        let own = || self.own_cidrs.first().map(|cidr| cidr.addr());
-        if local.or_else(own).is_some_and(|it| it.is_ipv6()) { OUTSIDE_V6 } else { OUTSIDE_V4 }
+    pub const fn outside(&self) -> [IpAddr; 2] {
+        match self.family {
+            Family::V4 => OUTSIDE_V4,
+            Family::V6 => OUTSIDE_V6,
+        }
     }
 
     /// Outer packets leave with the overlay device's local address, by which rules may choose
@@ -80,7 +72,7 @@ impl Topology<'_> {
     fn of_pods(&self, destination: IpAddr) -> Option<Question> {
         let bridge = self.bridge.filter(|bridge| bridge.up)?;
         let own =
-            self.own_cidrs.iter().find(|own| own.addr().is_ipv4() == destination.is_ipv4())?;
+            self.own_cidrs.iter().find(|own| Family::of_net(**own) == Family::of(destination))?;
         let source = Some(nth_address(*own, POD));
         Some(Question { destination, origin: Origin::Pods, iif: Some(bridge.index), source })
     }
@@ -107,11 +99,11 @@ mod tests {
     use crate::{
         diagnose::testing::{Pass, Plan, UPLINK, tables},
         evidence::Evidence,
-        topology::Topology,
+        topology::Topologies,
     };
 
     fn sources(evidence: &Evidence, destination: IpAddr) -> Vec<Option<IpAddr>> {
-        let questions = Topology::of(evidence).questions();
+        let questions = Topologies::of(evidence).questions();
         questions.iter().filter(|it| it.destination == destination).map(|it| it.source).collect()
     }
 

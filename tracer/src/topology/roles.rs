@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{cidrs, overlay, signs, uplinks};
-use crate::evidence::{Address, Intent, Link, Roles, SubnetEnv, Tables, Vxlan};
+use crate::evidence::{Address, Family, Intent, Link, Roles, SubnetEnv, Tables, Vxlan};
 
 /// VXLAN devices of other network plugins, which look like flannel's but for the name.
 const FOREIGN_OVERLAYS: [&str; 3] = ["vxlan.calico", "vxlan-v6.calico", "cilium_vxlan"];
@@ -87,57 +87,91 @@ impl RoleProblem {
 /// Tells the roles. Without an overlay device the result is still `Ok` when something shows that
 /// this is a flannel node: then the device is missing, which is for a rule to say.
 pub fn detect_roles(tables: &Tables, intent: &Intent) -> Result<Roles, RoleProblem> {
-    let overlay = find_overlay(tables, intent)?;
-    let bridge = find_bridge(tables, intent, overlay)?;
-    let uplinks = uplinks::find(tables, intent, overlay, bridge)?;
-    Ok(Roles { overlay, bridge, uplinks })
+    require_vxlan(tables, intent)?;
+    let overlay = find_overlay(tables, intent, Family::V4)?;
+    let overlay6 = find_overlay(tables, intent, Family::V6)?;
+    let overlays: Vec<u32> = overlay.into_iter().chain(overlay6).collect();
+    if overlays.is_empty() {
+        require_flannel(tables, intent)?;
+    }
+    let bridge = find_bridge(tables, intent, &overlays)?;
+    let uplinks = uplinks::find(tables, intent, &overlays, bridge)?;
+    Ok(Roles { overlay, overlay6, bridge, uplinks })
 }
 
-fn find_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProblem> {
-    let candidates = overlay_candidates(tables, intent);
-    if let Some(name) = &intent.overlay_option {
-        return match tables.link_named(name) {
-            Some(link) if link.vxlan.is_none() => {
-                Err(RoleProblem::NotVxlan { name: name.clone(), kind: kind_of(link) })
-            }
-            // Beside flannel's device the name is a slip of the pen; without one it says which
-            // device is missing.
-            None if candidates.iter().any(|link| link.name.starts_with("flannel")) => {
-                Err(unknown(tables, "--overlay", name))
-            }
-            found => Ok(found.map(|link| link.index)),
-        };
+/// The device that `--overlay` names is a VXLAN device, or there is none of flannel's name: then the
+/// option says which one is missing.
+fn require_vxlan(tables: &Tables, intent: &Intent) -> Result<(), RoleProblem> {
+    let Some(name) = &intent.overlay_option else { return Ok(()) };
+    let has_flannels = || {
+        let mut candidates =
+            Family::ALL.into_iter().flat_map(|family| candidates(tables, intent, family));
+        candidates.any(|link| link.name.starts_with("flannel"))
+    };
+    match tables.link_named(name) {
+        Some(link) if link.vxlan.is_none() => {
+            Err(RoleProblem::NotVxlan { name: name.clone(), kind: kind_of(link) })
+        }
+        None if has_flannels() => Err(unknown(tables, "--overlay", name)),
+        _ => Ok(()),
     }
-    match candidates.as_slice() {
+}
+
+fn find_overlay(
+    tables: &Tables,
+    intent: &Intent,
+    family: Family,
+) -> Result<Option<u32>, RoleProblem> {
+    if let Some(name) = &intent.overlay_option {
+        let named = tables.link_named(name);
+        if named.map_or_else(|| by_name(name), |link| family_of(tables, link)) == family {
+            return Ok(named.map(|link| link.index));
+        }
+    }
+    match candidates(tables, intent, family).as_slice() {
+        [] => Ok(None),
         [only] => Ok(Some(only.index)),
-        [] => no_overlay(tables, intent),
         several => Err(RoleProblem::SeveralOverlays(
             several.iter().map(|link| link.name.clone()).collect(),
         )),
     }
 }
 
-fn no_overlay(tables: &Tables, intent: &Intent) -> Result<Option<u32>, RoleProblem> {
+fn require_flannel(tables: &Tables, intent: &Intent) -> Result<(), RoleProblem> {
     if let Some(backend) = signs::other_backend(tables, intent) {
         return Err(RoleProblem::OtherBackend(backend));
     }
     if signs::signs_of_flannel(tables, intent).is_empty() {
         return Err(RoleProblem::NoFlannel);
     }
-    Ok(None)
+    Ok(())
 }
 
-/// The VXLAN devices that satisfy the strongest criterion that any of them satisfies.
-fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> {
-    let env = intent.subnet_env.as_ref();
-    let dual_stack = env.is_some_and(|env| env.subnets.iter().any(|it| it.addr().is_ipv4()));
+/// The IP version that a VXLAN device serves: that of its address, else of its tunnel, which flannel
+/// has in the same.
+fn family_of(tables: &Tables, link: &Link) -> Family {
+    let local = link.vxlan.as_ref().and_then(|vxlan| vxlan.local);
+    let own = || cidrs::global_addresses(tables, link.index).next().map(|it| it.address);
+    own().or(local).map_or_else(|| by_name(&link.name), Family::of)
+}
+
+fn by_name(name: &str) -> Family {
+    if name.starts_with(IPV6_TWIN_PREFIX) { Family::V6 } else { Family::V4 }
+}
+
+/// The VXLAN devices of an IP version that satisfy the strongest criterion that any of them
+/// satisfies; none where subnet.env names no subnet of it.
+fn candidates<'a>(tables: &'a Tables, intent: &Intent, family: Family) -> Vec<&'a Link> {
+    let env = intent.subnet_env.as_ref().filter(|env| !env.subnets.is_empty());
+    if env.is_some_and(|env| cidrs::of_family(&env.subnets, family).next().is_none()) {
+        return Vec::new();
+    }
     let devices: Vec<(&Link, &Vxlan)> = tables
         .links
         .iter()
         .filter_map(|link| Some((link, link.vxlan.as_ref()?)))
         .filter(|(link, _)| !FOREIGN_OVERLAYS.contains(&link.name.as_str()))
-        // On a dual-stack node the twin must not stand in for the device that is gone.
-        .filter(|(link, _)| !(dual_stack && link.name.starts_with(IPV6_TWIN_PREFIX)))
+        .filter(|(link, _)| family_of(tables, link) == family)
         .collect();
     let flannels_way = |link: &Link, vxlan: &Vxlan| {
         !vxlan.learning
@@ -145,10 +179,8 @@ fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> 
             && !contradicts(tables, link, env)
             && overlay::is_used_as_flannels(tables, link)
     };
-    let criteria: [&Criterion<'_>; 6] = [
-        &|link, _| has_network_address(tables, link, env, true),
-        &|link, _| has_network_address(tables, link, env, false),
-        &|link, _| link.name.starts_with("flannel") && !link.name.starts_with(IPV6_TWIN_PREFIX),
+    let criteria: [&Criterion<'_>; 4] = [
+        &|link, _| has_network_address(tables, link, env),
         &|link, _| link.name.starts_with("flannel"),
         &|link, vxlan| {
             flannels_way(link, vxlan) && overlay::peer_entries(tables, link).next().is_some()
@@ -169,25 +201,24 @@ fn overlay_candidates<'a>(tables: &'a Tables, intent: &Intent) -> Vec<&'a Link> 
 }
 
 /// The device's address is the network address of a subnet that subnet.env names.
-fn has_network_address(tables: &Tables, link: &Link, env: Option<&SubnetEnv>, ipv4: bool) -> bool {
+fn has_network_address(tables: &Tables, link: &Link, env: Option<&SubnetEnv>) -> bool {
     let subnets = env.map_or(&[][..], |env| &env.subnets);
-    subnets.iter().filter(|subnet| subnet.addr().is_ipv4() == ipv4).any(|subnet| {
+    subnets.iter().any(|subnet| {
         tables.addresses_of(link.index).any(|address| address.address == subnet.network())
     })
 }
 
 /// The device has addresses, and none is the one that subnet.env demands.
 fn contradicts(tables: &Tables, link: &Link, env: Option<&SubnetEnv>) -> bool {
-    env.is_some_and(|env| !env.subnets.is_empty())
+    env.is_some()
         && cidrs::global_addresses(tables, link.index).next().is_some()
-        && !has_network_address(tables, link, env, true)
-        && !has_network_address(tables, link, env, false)
+        && !has_network_address(tables, link, env)
 }
 
 fn find_bridge(
     tables: &Tables,
     intent: &Intent,
-    overlay: Option<u32>,
+    overlays: &[u32],
 ) -> Result<Option<u32>, RoleProblem> {
     if let Some(name) = &intent.bridge_option {
         let link = named(tables, "--bridge", name)?;
@@ -200,20 +231,24 @@ fn find_bridge(
     let holds_pods = |link: &&Link| {
         tables
             .addresses_of(link.index)
-            .any(|address| is_pod_gateway(tables, intent, overlay, address))
+            .any(|address| is_pod_gateway(tables, intent, overlays, address))
     };
     let bridges = || tables.links.iter().filter(|link| is_bridge(link));
     let by_name = || {
         let mut named = BRIDGES.iter().filter_map(|name| bridges().find(|it| it.name == *name));
-        named.find(|link| is_in_use(tables, intent, overlay, link))
+        named.find(|link| is_in_use(tables, intent, overlays, link))
     };
     Ok(bridges().find(holds_pods).or_else(by_name).map(|link| link.index))
 }
 
 /// Whether a bridge has ports, or an address that no known pod CIDR of this node contradicts; a
 /// left-over of another plugin has neither.
-fn is_in_use(tables: &Tables, intent: &Intent, overlay: Option<u32>, bridge: &Link) -> bool {
-    let own = cidrs::own(Some(tables), intent, overlay, None);
+fn is_in_use(tables: &Tables, intent: &Intent, overlays: &[u32], bridge: &Link) -> bool {
+    let of_family = |family| {
+        let overlay = overlays.iter().copied().find(|index| serves(tables, *index, family));
+        cidrs::own(Some(tables), intent, family, overlay, None)
+    };
+    let own: Vec<IpNet> = Family::ALL.into_iter().flat_map(of_family).collect();
     let is_ours = |address: &Address| {
         own.is_empty() || own.iter().any(|cidr| cidr.contains(&address.address))
     };
@@ -221,21 +256,20 @@ fn is_in_use(tables: &Tables, intent: &Intent, overlay: Option<u32>, bridge: &Li
         || cidrs::global_addresses(tables, bridge.index).any(is_ours)
 }
 
+fn serves(tables: &Tables, index: u32, family: Family) -> bool {
+    tables.link(index).is_some_and(|link| family_of(tables, link) == family)
+}
+
 /// Whether a bridge's address says that the bridge holds the pods of this node: it lies in the
 /// subnet of subnet.env, or its network begins with the overlay device's address.
-fn is_pod_gateway(
-    tables: &Tables,
-    intent: &Intent,
-    overlay: Option<u32>,
-    address: &Address,
-) -> bool {
+fn is_pod_gateway(tables: &Tables, intent: &Intent, overlays: &[u32], address: &Address) -> bool {
     let subnets = intent.subnet_env.as_ref().map_or(&[][..], |env| &env.subnets);
     if !subnets.is_empty() {
         return subnets.iter().any(|subnet| subnet.contains(&address.address));
     }
     let Ok(network) = IpNet::new(address.address, address.prefix_length) else { return false };
-    overlay.is_some_and(|index| {
-        cidrs::global_addresses(tables, index).any(|own| own.address == network.network())
+    overlays.iter().any(|index| {
+        cidrs::global_addresses(tables, *index).any(|own| own.address == network.network())
     })
 }
 

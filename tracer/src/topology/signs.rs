@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::TABLE_MAIN;
-use crate::evidence::{Intent, Link, MacAddress, RouteKind, Tables};
+use crate::evidence::{Family, Intent, Link, MacAddress, RouteKind, Tables};
 
 /// Name of flannel's WireGuard devices, `flannel-wg` and `flannel-wg-v6`.
 const WIREGUARD_PREFIX: &str = "flannel-wg";
@@ -138,8 +138,11 @@ fn routes_by_node_addresses<'a>(
 /// The cluster's pod networks as far as they can be told without an overlay device.
 fn pod_networks(tables: &Tables, intent: &Intent) -> Vec<IpNet> {
     let bridge = tables.link_named("cni0").map(|link| link.index);
-    let own = super::cidrs::own(Some(tables), intent, None, bridge);
-    super::cidrs::cluster(intent, &own)
+    let of_family = |family| {
+        let own = super::cidrs::own(Some(tables), intent, family, None, bridge);
+        super::cidrs::cluster(intent, family, &own)
+    };
+    Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
 #[cfg(test)]

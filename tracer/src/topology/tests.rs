@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use std::path::PathBuf;
 
-use super::{LifeSign, RoleProblem, Topology, detect_roles, nth_address, questions};
+use super::{LifeSign, RoleProblem, Topologies, detect_roles, nth_address};
 use crate::{
     diagnose::testing::{
         BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, fdb, link, mac, neighbour, tables,
-        told, via,
+        told, topology, via,
     },
     evidence::{Evidence, Intent, Origin, Stranger, SubnetEnv, Tables, Vxlan},
 };
@@ -192,7 +192,7 @@ fn own_cidr_and_cluster_are_inferred_without_intent() {
         let plan = Plan { length, ..Plan::of(3, Pass::Tables) };
         let mut evidence = plan.evidence();
         for _ in 0..2 {
-            let topology = Topology::of(&evidence);
+            let topology = topology(&evidence);
             assert_eq!(topology.own_cidrs, [plan.own_cidr()]);
             assert_eq!(topology.cluster_cidrs, [cluster.parse().unwrap()]);
             // Once more without a bridge: the routes tell the length.
@@ -208,7 +208,7 @@ fn the_own_cidr_is_never_a_peer() {
     let plan = Plan::of(3, Pass::PeersFile);
     let mut evidence = plan.evidence();
     evidence.intent.peers.push(plan.peer_intent(plan.own));
-    let topology = Topology::of(&evidence);
+    let topology = topology(&evidence);
     let cidrs: Vec<_> = topology.peers.iter().map(|peer| peer.cidr).collect();
     assert_eq!(cidrs, [plan.cidr(0), plan.cidr(2)]);
 }
@@ -221,14 +221,14 @@ fn neighbours_that_are_no_gateways_of_pod_networks_are_no_peers() {
         let entry = neighbour(OVERLAY, address.parse().unwrap(), mac(99));
         tables(&mut evidence).neighbours.push(entry);
     }
-    assert_eq!(Topology::of(&evidence).peers.len(), 1);
+    assert_eq!(topology(&evidence).peers.len(), 1);
 }
 
 #[test]
 fn a_peer_holds_what_the_tables_say_of_it() {
     let plan = Plan::of(2, Pass::Tables);
     let evidence = plan.evidence();
-    let topology = Topology::of(&evidence);
+    let topology = topology(&evidence);
     let peer = topology.peer(plan.hit_cidr()).unwrap();
     assert_eq!(peer.node_ip, Some(plan.node_ip(plan.hit())));
     assert_eq!(peer.vtep_mac, Some(mac(plan.hit())));
@@ -248,7 +248,7 @@ fn a_stranger_becomes_a_peer_only_inside_the_cluster() {
             packets: 5,
         });
     }
-    let topology = Topology::of(&evidence);
+    let topology = topology(&evidence);
     let cidrs: Vec<_> = topology.peers.iter().map(|peer| peer.cidr).collect();
     assert_eq!(cidrs, [plan.cidr(0), plan.cidr(9)]);
     assert_eq!(topology.peers[1].node_ip, Some(plan.node_ip(9)));
@@ -262,7 +262,7 @@ fn the_kernel_is_asked_for_pods_nodes_and_outside() {
     tables(&mut evidence).fdb.push(fdb(mac(50), plan.node_ip(50)));
     let asked = |evidence: &Evidence| {
         let roles = roles_of(evidence).unwrap();
-        questions(evidence.tables.as_ref().unwrap(), &evidence.intent, &roles)
+        Topologies::from_parts(evidence.tables.as_ref(), &evidence.intent, &roles, None).questions()
     };
     let questions = asked(&evidence);
     let pod = nth_address(plan.hit_cidr(), 2);
@@ -298,7 +298,9 @@ fn the_twin_of_a_dual_stack_node_does_not_stand_in_for_the_missing_device() {
     let plan = Plan::of(2, Pass::SubnetEnv);
     let mut evidence = plan.evidence();
     let links = &mut tables(&mut evidence).links;
-    links.iter_mut().find(|link| link.name == "flannel.1").unwrap().name = "flannel-v6.1".into();
+    let device = links.iter_mut().find(|link| link.name == "flannel.1").unwrap();
+    device.name = "flannel-v6.1".into();
+    device.vxlan.as_mut().unwrap().local = "fd00:77::11".parse().ok();
     let twin = tables(&mut evidence);
     twin.addresses.retain(|address| address.ifindex != OVERLAY);
     assert_eq!(roles_of(&evidence).unwrap().overlay, None);

@@ -21,7 +21,7 @@ const DEEPEST: usize = 8;
 pub(super) fn find(
     tables: &Tables,
     intent: &Intent,
-    overlay: Option<u32>,
+    overlays: &[u32],
     bridge: Option<u32>,
 ) -> Result<Vec<u32>, RoleProblem> {
     if !intent.uplink_options.is_empty() {
@@ -29,20 +29,19 @@ pub(super) fn find(
         return intent.uplink_options.iter().map(named).collect();
     }
     let usable = |index: &u32| {
-        Some(*index) != overlay
+        !overlays.contains(index)
             && Some(*index) != bridge
             && tables.link(*index).is_some_and(|link| link.name != "lo")
     };
     let whole = |index: u32| whole(tables, index);
-    let vxlan = overlay.and_then(|index| tables.link(index)?.vxlan.as_ref());
+    let tunnels = || overlays.iter().filter_map(|index| tables.link(*index)?.vxlan.as_ref());
     let routed: BTreeSet<u32> =
-        devices_towards_peers(tables, intent, overlay).map(whole).filter(usable).collect();
+        devices_towards_peers(tables, intent, overlays).map(whole).filter(usable).collect();
     let mut uplinks = routed.clone();
-    uplinks.extend(vxlan.and_then(|vxlan| vxlan.link).map(whole).filter(usable));
+    uplinks.extend(tunnels().filter_map(|tunnel| tunnel.link).map(whole).filter(usable));
     if uplinks.is_empty() {
-        let local = vxlan.and_then(|vxlan| vxlan.local);
-        let device = local.and_then(|local| device_of(tables, local));
-        uplinks.extend(device.map(whole).filter(usable));
+        let devices = tunnels().filter_map(|tunnel| device_of(tables, tunnel.local?));
+        uplinks.extend(devices.map(whole).filter(usable));
     }
     if uplinks.is_empty() {
         let defaults = signs::default_devices(tables);
@@ -57,12 +56,12 @@ impl<'a> Topology<'a> {
     #[must_use]
     pub fn peer_devices(&self) -> Vec<&'a Link> {
         let Some(tables) = self.tables else { return Vec::new() };
-        let overlay = self.overlay.map(|overlay| overlay.index);
-        let devices: BTreeSet<u32> = devices_towards_peers(tables, self.intent, overlay)
+        let overlay = Vec::from_iter(self.overlay.map(|overlay| overlay.index));
+        let devices: BTreeSet<u32> = devices_towards_peers(tables, self.intent, &overlay)
             .map(|index| whole(tables, index))
             .collect();
         let links = devices.into_iter().filter_map(|index| tables.link(index));
-        links.filter(|link| link.name != "lo" && Some(link.index) != overlay).collect()
+        links.filter(|link| link.name != "lo" && !overlay.contains(&link.index)).collect()
     }
 
     /// The device to which the tunnel is bound (IFLA_VXLAN_LINK), or the bond or bridge of which it
@@ -120,9 +119,9 @@ fn is_kind(link: &Link, kinds: &[&str]) -> bool {
 fn devices_towards_peers(
     tables: &Tables,
     intent: &Intent,
-    overlay: Option<u32>,
+    overlays: &[u32],
 ) -> impl Iterator<Item = u32> {
-    let on_overlay = tables.fdb.iter().filter(move |entry| Some(entry.ifindex) == overlay);
+    let on_overlay = tables.fdb.iter().filter(|entry| overlays.contains(&entry.ifindex));
     let nodes: BTreeSet<IpAddr> = on_overlay
         .filter_map(|entry| entry.destination)
         .chain(intent.peers.iter().map(|peer| peer.node_ip))

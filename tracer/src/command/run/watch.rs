@@ -27,7 +27,7 @@ use tracer::{
     export::prometheus::{Snapshot as Metrics, render},
     kernel::{self, Session},
     netlink::Change,
-    topology::Topology,
+    topology::Topologies,
 };
 
 use self::{judge::Judged, node::Known};
@@ -78,10 +78,10 @@ impl<'a> Watch<'a> {
             }
             Err(problem) => return Err(unobserved(problem)),
         };
-        let topology = Topology::from_parts(Some(&tables), &known.intent, &roles, None);
+        let topologies = Topologies::from_parts(Some(&tables), &known.intent, &roles, None);
         let mut parts = Parts::default();
-        parts.take_over(&topology);
-        let plan = kernel::plan(&topology, &tables);
+        parts.take_over(&topologies);
+        let plan = kernel::plan(&topologies, &tables);
         let session = session::start(&plan, args.attach).map_err(start_failure)?;
         let mut watch = Self {
             args,

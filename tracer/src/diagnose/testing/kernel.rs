@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     evidence::{Evidence, Hook, HookDirection, RouteAnswer, RouteKind, RouteOutcome, Rule, Tables},
-    topology::{Topology, detect_roles},
+    topology::{Topologies, detect_roles},
 };
 
 /// Asks again what collectors ask: roles, route answers, hooks. To be called after every change.
@@ -14,7 +14,7 @@ pub(crate) fn observe(evidence: &mut Evidence) {
     tables.answers.clear();
     let roles = detect_roles(tables, &intent).unwrap();
     let traffic = evidence.traffic.as_ref();
-    let topology = Topology::from_parts(Some(tables), &intent, &roles, traffic);
+    let topology = Topologies::from_parts(Some(tables), &intent, &roles, traffic);
     tables.answers = topology
         .questions()
         .into_iter()
@@ -26,7 +26,7 @@ pub(crate) fn observe(evidence: &mut Evidence) {
         .collect();
     evidence.roles = detect_roles(tables, &intent).unwrap();
     let roles = &evidence.roles;
-    let devices = roles.overlay.into_iter().chain(roles.bridge).chain(roles.uplinks.clone());
+    let devices = roles.overlays().chain(roles.bridge).chain(roles.uplinks.clone());
     evidence.hooks = devices
         .flat_map(|index| [HookDirection::Ingress, HookDirection::Egress].map(|it| (index, it)))
         .map(|(index, direction)| Hook {

@@ -8,7 +8,7 @@ use super::super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::lost_after,
     evidence::{Evidence, Flow, Stage, StageCounts},
-    topology::Topology,
+    topology::Topologies,
 };
 
 /// IP protocol numbers of ICMP.
@@ -32,7 +32,7 @@ pub(super) struct FlowJson {
 }
 
 /// The flows with most packets.
-pub(super) fn flows(topology: &Topology<'_>, evidence: &Evidence) -> Vec<FlowJson> {
+pub(super) fn flows(topologies: &Topologies<'_>, evidence: &Evidence) -> Vec<FlowJson> {
     let all = evidence.traffic.as_ref().map_or(&[][..], |traffic| &traffic.flows);
     let mut order: Vec<&Flow> = all.iter().collect();
     order.sort_by_key(|flow| (Reverse(most(flow)), key(flow)));
@@ -47,7 +47,7 @@ pub(super) fn flows(topology: &Topology<'_>, evidence: &Evidence) -> Vec<FlowJso
             source_port: flow.source_port,
             destination_port: flow.destination_port,
             packets: flow.packets,
-            lost_after: lost_after(evidence, topology, flow),
+            lost_after: lost_after(evidence, topologies.for_address(flow.destination), flow),
             answered_by: answered_by(flow, all, evidence),
             source_pod: None,
             destination_pod: None,

@@ -29,6 +29,8 @@ const ATTEMPTS: u32 = 10;
 
 /// iptables or ip6tables.
 struct Family {
+    /// As nft(8) writes it.
+    name: &'static str,
     /// Lists the tables that exist in this thread's network namespace. Asking for another one
     /// would load its module or make it.
     names: &'static str,
@@ -42,12 +44,14 @@ struct Family {
 
 const FAMILIES: [Family; 2] = [
     Family {
+        name: "ip",
         names: "/proc/thread-self/net/ip_tables_names",
         any: "0.0.0.0:0",
         level: libc::IPPROTO_IP,
         target_offset: 88,
     },
     Family {
+        name: "ip6",
         names: "/proc/thread-self/net/ip6_tables_names",
         any: "[::]:0",
         level: libc::IPPROTO_IPV6,
@@ -55,8 +59,8 @@ const FAMILIES: [Family; 2] = [
     },
 ];
 
-/// The chains of all tables that exist, built-in ones left out.
-pub(super) fn chains() -> anyhow::Result<Vec<String>> {
+/// The chains of all tables that exist, built-in ones left out, each with its family.
+pub(super) fn chains() -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut chains = Vec::new();
     for family in &FAMILIES {
         // Without legacy iptables in the kernel there is no such file.
@@ -64,7 +68,8 @@ pub(super) fn chains() -> anyhow::Result<Vec<String>> {
         for table in tables.lines() {
             let entries = entries(family, table)
                 .with_context(|| format!("cannot read the legacy iptables table {table}"))?;
-            chains.extend(chain_names(&entries, family.target_offset));
+            let names = chain_names(&entries, family.target_offset);
+            chains.extend(names.into_iter().map(|name| (family.name, name)));
         }
     }
     Ok(chains)

@@ -26,7 +26,8 @@ const NFTA_CHAIN_NAME: u16 = 3;
 pub(super) struct Names {
     /// Family (`ip`, `ip6`, `inet`, …) and name.
     pub(super) tables: Vec<(&'static str, String)>,
-    pub(super) chains: Vec<String>,
+    /// Family of the table, and name.
+    pub(super) chains: Vec<(&'static str, String)>,
 }
 
 /// The names of all tables and chains; none when the kernel has no nftables now.
@@ -44,7 +45,7 @@ pub(super) fn names() -> anyhow::Result<Names> {
     };
     let tables = dump(NFT_MSG_GETTABLE, NFTA_TABLE_NAME)?;
     let chains = dump(NFT_MSG_GETCHAIN, NFTA_CHAIN_NAME)?;
-    Ok(Names { tables, chains: chains.into_iter().map(|(_, name)| name).collect() })
+    Ok(Names { tables, chains })
 }
 
 /// Whether nftables is there already: a request by netlink would load its module

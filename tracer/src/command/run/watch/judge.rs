@@ -15,7 +15,7 @@ use tracer::{
 
 use super::{
     super::super::{Failure, collect},
-    Roles, Snapshot, Timestamp, Topology, Watch, Window, kernel,
+    Roles, Snapshot, Timestamp, Topologies, Watch, Window, kernel,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -74,13 +74,13 @@ impl Watch<'_> {
         let tables = std::mem::take(&mut window.tables);
         let roles = window.roles.clone();
         let start = window.start;
-        let topology = Topology::from_parts(Some(&tables), &self.known.intent, &roles, None);
-        let mut traffic = window.end(&self.session, &topology.own_cidrs, end);
+        let topologies = Topologies::from_parts(Some(&tables), &self.known.intent, &roles, None);
+        let mut traffic = window.end(&self.session, &topologies.own_cidrs(), end);
         if let Some(traffic) = &mut traffic {
             // A former peer keeps its slot, and is none while nothing is sent to it.
             traffic.peers.retain(|it| {
                 let is_silent = it.packets == StageCounts::default() && it.leaked == 0;
-                !is_silent || topology.peer(it.cidr).is_some()
+                !is_silent || topologies.peer(it.cidr).is_some()
             });
         }
         let mut evidence = Evidence {

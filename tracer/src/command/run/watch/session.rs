@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tracer::{
     daemon::memory,
-    evidence::{Hook, Tables},
+    evidence::{Family, Hook, Tables},
     kernel::{self, AttachMode, Plan, Session, StartError},
-    topology::Topology,
+    topology::Topologies,
 };
 
 use super::{Roles, Watch, collect};
@@ -77,11 +77,15 @@ impl Watch<'_> {
 
     /// While flannel's device is away the programs keep what it was like.
     fn plan(&mut self, tables: &Tables, roles: &Roles) -> Plan {
-        let topology = Topology::from_parts(Some(tables), &self.known.intent, roles, None);
-        self.parts.take_over(&topology);
-        let mut plan = kernel::plan(&topology, tables);
-        if topology.overlay.is_none() {
-            plan.config = self.session.config();
+        let topologies = Topologies::from_parts(Some(tables), &self.known.intent, roles, None);
+        self.parts.take_over(&topologies);
+        let mut plan = kernel::plan(&topologies, tables);
+        let last = self.session.config();
+        if topologies.overlay(Family::V4).is_none() {
+            plan.config.v4 = last.v4;
+        }
+        if topologies.overlay(Family::V6).is_none() {
+            plan.config.v6 = last.v6;
         }
         plan
     }

@@ -72,10 +72,12 @@ fn other_addresses_on_the_bridge() {
         addresses.retain(|it| it.ifindex != BRIDGE);
         addresses.push(address(BRIDGE, &last, 24));
     });
+    // Dual stack, and the pods of this node have no IPv6 address.
     assert_healthy(|evidence, _| {
         if let Some(env) = &mut evidence.intent.subnet_env {
             env.subnets.push("fd00:244:0:1::1/64".parse().unwrap());
         }
+        add_twin(evidence);
     });
 }
 
@@ -132,18 +134,22 @@ fn mtus_that_fit() {
     });
 }
 
+/// flannel's device for IPv6, of a cluster without other nodes that have IPv6.
+fn add_twin(evidence: &mut Evidence) {
+    let tables = tables(evidence);
+    let overlay = tables.link(OVERLAY).unwrap().clone();
+    let mut vxlan = overlay.vxlan.clone().unwrap();
+    vxlan.local = "fd00:77::11".parse().ok();
+    let name = "flannel-v6.1".to_owned();
+    let twin = Link { index: 42, name, mtu: 1430, vxlan: Some(vxlan), ..overlay };
+    tables.links.push(twin);
+    tables.addresses.push(address(42, "fd00:244:0:1::", 128));
+    tables.addresses.push(address(UPLINK, "fd00:77::11", 64));
+}
+
 #[test]
 fn a_dual_stack_node_whose_twin_is_lower() {
-    assert_healthy(|evidence, _| {
-        let tables = tables(evidence);
-        let overlay = tables.link(OVERLAY).unwrap().clone();
-        let mut vxlan = overlay.vxlan.clone().unwrap();
-        vxlan.local = "fd00:77::11".parse().ok();
-        let name = "flannel-v6.1".to_owned();
-        let twin = Link { index: 42, name, mtu: 1430, vxlan: Some(vxlan), ..overlay };
-        tables.links.push(twin);
-        tables.addresses.push(address(42, "fd00:244:0:1::", 128));
-    });
+    assert_healthy(|evidence, _| add_twin(evidence));
     // A tunnel over IPv6 alone: the kernel has lowered its device, flannel's files have not.
     assert_healthy(|evidence, _| {
         let overlay = tables(evidence).links.iter_mut().find(|it| it.index == OVERLAY).unwrap();
