@@ -1,5 +1,8 @@
 //! `ip-forward-off`: the kernel forwards nothing that comes in by the pods' bridge or by the
-//! overlay device. IPv4.
+//! overlay device.
+//!
+//! For IPv4 each device decides, for IPv6 the node (net/ipv6/ip6_output.c, ip6_forward, Linux 5.10
+//! to 6.18), but for devices that are set to forward all the same (`force_forwarding`, since 6.17).
 //!
 //! A node without pods is healthy with forwarding off: the bridge plugin switches it on with the
 //! first pod.
@@ -13,7 +16,7 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, Scope, StagePair, Tables},
+    evidence::{Family, Link, Scope, StagePair, Tables},
     topology::Peer,
 };
 
@@ -36,12 +39,18 @@ struct Entrance<'a> {
 
 fn judge(case: &Case<'_>) -> Ruling {
     let Some(tables) = case.topology.tables else { return Ruling::default() };
-    let is_off = |entrance: &Entrance<'_>| {
-        tables.forwards(4, Scope::Device(entrance.link.index)) == Some(false)
-    };
+    let is_off = |entrance: &Entrance<'_>| is_off(tables, case.topology.family, entrance.link);
     let closed: Vec<Entrance<'_>> = entrances(case, tables).into_iter().filter(is_off).collect();
     let first = closed.first().map(|first| judged(case, tables, first.link, &closed));
     Ruling::from(first)
+}
+
+fn is_off(tables: &Tables, family: Family, link: &Link) -> bool {
+    let of_device = tables.forwards(family.number(), Scope::Device(link.index));
+    match family {
+        Family::V4 => of_device == Some(false),
+        Family::V6 => tables.forwards(6, Scope::All) == Some(false) && of_device != Some(true),
+    }
 }
 
 /// The bridge with pods on it, and the overlay device where packets from the tunnel go to pods.
@@ -62,37 +71,51 @@ fn entrances<'a>(case: &Case<'a>, tables: &Tables) -> Vec<Entrance<'a>> {
     bridge.into_iter().chain(overlay).collect()
 }
 
-/// An IPv4 tunnel, and not one that DirectRouting leaves without a peer.
+/// A tunnel that is in use, and not one that DirectRouting leaves without a peer.
 fn uses_tunnel(case: &Case<'_>) -> bool {
     let peers = &case.topology.peers;
-    case.topology.overlay_addresses().any(|address| address.is_ipv4())
+    case.topology.overlay_addresses().next().is_some()
         && (peers.is_empty() || peers.iter().any(|peer| peer.direct.is_none()))
 }
 
 fn judged(case: &Case<'_>, tables: &Tables, first: &Link, closed: &[Entrance<'_>]) -> Judged {
     let names: Vec<&str> = closed.iter().map(|it| it.link.name.as_str()).collect();
     let names = names.join(" and ");
-    let lines = closed.iter().map(|it| {
-        format!(
-            "net.ipv4.conf.{}.forwarding is 0: {} ends here, without an ICMP error",
-            it.link.name, it.whose
-        )
-    });
-    let all = tables.forwards(4, Scope::All);
-    let node_wide = all.map(|on| format!("net.ipv4.ip_forward of the node is {}", u8::from(on)));
+    let family = case.topology.family;
+    let all = tables.forwards(family.number(), Scope::All);
+    let (title, repair) = match family {
+        Family::V4 => ("Forwarding", repair(case, closed, all == Some(true))),
+        Family::V6 => ("Forwarding of IPv6", repair_of_ipv6(case)),
+    };
     Judged {
         finding: RULE.finding(
-            format!("Forwarding is off on {names} of {}", case.evidence.node.name),
+            format!("{title} is off on {names} of {}", case.evidence.node.name),
             case.about_interface(&first.name),
             case.before_start(),
-            lines.chain(node_wide).collect(),
-            repair(case, closed, all == Some(true)),
+            evidence(family, closed, all),
+            repair,
         ),
         rank: RULE.rank,
         supports: BTreeSet::new(),
         explains: explains(case, closed),
         as_break: format!("forwarding on {names}"),
     }
+}
+
+fn evidence(family: Family, closed: &[Entrance<'_>], all: Option<bool>) -> Vec<String> {
+    let line = |it: &Entrance<'_>| match family {
+        Family::V4 => format!(
+            "net.ipv4.conf.{}.forwarding is 0: {} ends here, without an ICMP error",
+            it.link.name, it.whose
+        ),
+        Family::V6 => format!(
+            "net.ipv6.conf.all.forwarding is 0: {} ends at {}, without an ICMP error",
+            it.whose, it.link.name
+        ),
+    };
+    let of_node = |on| format!("net.ipv4.ip_forward of the node is {}", u8::from(on));
+    let of_node = all.filter(|_| family == Family::V4).map(of_node);
+    closed.iter().map(line).chain(of_node).collect()
 }
 
 /// Nothing of a peer that is routed directly comes by the tunnel.
@@ -114,10 +137,18 @@ fn repair(case: &Case<'_>, closed: &[Entrance<'_>], node_is_on: bool) -> Vec<Str
     } else {
         vec![remedy::set_sysctl(case.evidence, "net.ipv4.ip_forward", 1)]
     };
-    lines.push(
-        "(what switched it off may do so again: look for `forward` in /etc/sysctl.conf and \
-         /etc/sysctl.d, and for IPForward= or IPv4Forwarding= of systemd-networkd)"
-            .to_owned(),
-    );
+    lines.push(whoever("IPv4Forwarding="));
     lines
+}
+
+fn repair_of_ipv6(case: &Case<'_>) -> Vec<String> {
+    let setting = "net.ipv6.conf.all.forwarding";
+    vec![remedy::set_sysctl(case.evidence, setting, 1), whoever("IPv6Forwarding=")]
+}
+
+fn whoever(of_systemd: &str) -> String {
+    format!(
+        "(what switched it off may do so again: look for `forward` in /etc/sysctl.conf and \
+         /etc/sysctl.d, and for IPForward= or {of_systemd} of systemd-networkd)"
+    )
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod kernel;
+mod twin;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -23,7 +24,10 @@ use crate::{
     topology::{TABLE_LOCAL, TABLE_MAIN, Topologies, Topology, nth_address},
 };
 
-pub(crate) use self::kernel::observe;
+pub(crate) use self::{
+    kernel::observe,
+    twin::{dual, twin, twin_words},
+};
 
 /// The first topology of a node, the only one where pods have addresses of one IP version.
 pub(crate) fn topology(evidence: &Evidence) -> Topology<'_> {
@@ -345,10 +349,20 @@ impl Plan {
     }
 }
 
-/// Judges evidence whose tables a fault has changed.
-pub(crate) fn judge(evidence: &mut Evidence) -> Diagnosis {
+/// Judges evidence whose tables a fault has changed, where IPv6 would be told otherwise.
+pub(crate) fn judge_ipv4(evidence: &mut Evidence) -> Diagnosis {
     observe(evidence);
     diagnose(evidence)
+}
+
+/// Judges evidence whose tables a fault has changed; its IPv6 twin must be told the same.
+pub(crate) fn judge(evidence: &mut Evidence) -> Diagnosis {
+    let diagnosis = judge_ipv4(evidence);
+    if let Some(twin) = twin(evidence) {
+        let expected: Vec<String> = told(&diagnosis).iter().map(|it| twin_words(it)).collect();
+        assert_eq!(told(&diagnose(&twin)), expected, "IPv6 instead of IPv4: {twin:#?}");
+    }
+    diagnosis
 }
 
 /// `code subject` of every finding.

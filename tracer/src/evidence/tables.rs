@@ -94,7 +94,8 @@ pub struct Address {
     pub created_age: Option<f64>,
 }
 
-/// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`.
+/// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`,
+/// `net.ipv6.conf.all.forwarding`, `net.ipv6.conf.X.force_forwarding`.
 ///
 /// IPv4 asks the device alone (net/ipv4/route.c, ip_route_input_slow; Linux 5.10 to 6.18); writing
 /// `all` changes every device, but only when it changes `all` itself (net/ipv4/devinet.c,

@@ -7,9 +7,11 @@ use ipnet::IpNet;
 use super::{Peer, Question, Topology, cidrs};
 use crate::evidence::{Evidence, Family, Intent, Link, Roles, Tables, Traffic};
 
-/// Prefix of the names of flannel's chains in the IPv6 tables, as [`Intent::flannel_netfilter`] has
-/// them. An nft table `flannel-ipv6` is no sign: flannel makes it on IPv4-only nodes too.
+/// What the names of flannel's chains in the IPv6 tables begin with, as
+/// [`Intent::flannel_netfilter`] has them, and that of its nft table there. The table is no sign:
+/// flannel makes it on IPv4-only nodes too.
 const IPV6_CHAIN: &str = "ip6 chain ";
+const IPV6_TABLE: &str = "nft table ip6 ";
 
 /// The topologies of a node, IPv4 first: one for each IP version that flannel serves there, and
 /// one when nothing tells which.
@@ -118,8 +120,8 @@ impl<'a> IntoIterator for Topologies<'a> {
 }
 
 /// The IP versions that flannel serves: those that subnet.env names; without it those of its
-/// devices, of the peers that are named, and IPv6 where pods have addresses of it and flannel has
-/// rules for it. IPv4 when nothing tells.
+/// devices, of the peers that are named, and those of which pods have addresses and flannel has
+/// rules. IPv4 when nothing tells.
 fn served(tables: Option<&Tables>, intent: &Intent, roles: &Roles) -> Vec<Family> {
     let env = intent.subnet_env.as_ref().map_or(&[][..], |env| &env.subnets);
     let is_served = |family: &Family| {
@@ -129,18 +131,22 @@ fn served(tables: Option<&Tables>, intent: &Intent, roles: &Roles) -> Vec<Family
         let is_named = intent.peers.iter().any(|peer| Family::of_net(peer.pod_cidr) == *family);
         roles.overlay_of(*family).is_some()
             || is_named
-            || (*family == Family::V6 && has_ipv6_pods(tables, roles) && has_ipv6_chains(intent))
+            || (has_pods(tables, roles, *family) && has_rules(intent, *family))
     };
     let served: Vec<Family> = Family::ALL.into_iter().filter(is_served).collect();
     if served.is_empty() { vec![Family::V4] } else { served }
 }
 
-fn has_ipv6_pods(tables: Option<&Tables>, roles: &Roles) -> bool {
+fn has_pods(tables: Option<&Tables>, roles: &Roles, family: Family) -> bool {
     tables.zip(roles.bridge).is_some_and(|(tables, bridge)| {
-        cidrs::global_addresses(tables, bridge).any(|it| Family::of(it.address) == Family::V6)
+        cidrs::global_addresses(tables, bridge).any(|it| Family::of(it.address) == family)
     })
 }
 
-fn has_ipv6_chains(intent: &Intent) -> bool {
-    intent.flannel_netfilter.iter().any(|sign| sign.starts_with(IPV6_CHAIN))
+fn has_rules(intent: &Intent, family: Family) -> bool {
+    let is_of_family = |sign: &String| match family {
+        Family::V4 => !sign.starts_with(IPV6_CHAIN) && !sign.starts_with(IPV6_TABLE),
+        Family::V6 => sign.starts_with(IPV6_CHAIN),
+    };
+    intent.flannel_netfilter.iter().any(is_of_family)
 }

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        Confidence, PeerState, Severity, exit_status,
-        testing::{PASSES, Pass, Plan, judge, tables, told},
+        Confidence, PeerState, Severity, diagnose, exit_status,
+        testing::{PASSES, Pass, Plan, dual, judge, tables, told, twin, twin_words},
     },
     injections::{
         blackhole, delete_bridge, delete_overlay, down_bridge, down_overlay, fail_neighbour,
@@ -77,8 +77,23 @@ pub(super) fn assert_told(faults: &[Fault], severity: Severity, plans: &[Plan]) 
             assert_eq!(finding.confidence, Confidence::Certain, "{name}");
             assert!(!finding.evidence.is_empty() && !finding.remedy.is_empty(), "{name}");
             assert!(finding.subject.interface.is_some(), "{name}");
+            assert_told_beside_the_other_version(&evidence, plan, &expected(plan));
         }
     }
+}
+
+/// On a node of both IP versions a fault of one is told of that one. What the versions share, such
+/// as an uplink that is down, is as in the broken evidence, and told once all the same.
+fn assert_told_beside_the_other_version(faulty: &Evidence, plan: &Plan, expected: &str) {
+    let healthy = plan.evidence();
+    let (Some(healthy6), Some(faulty6)) = (twin(&healthy), twin(faulty)) else { return };
+    let of_ipv4 = diagnose(&dual(faulty, &healthy6, faulty));
+    assert_eq!(told(&of_ipv4), [expected], "of IPv4: {plan:?}");
+    let of_ipv6 = diagnose(&dual(&healthy, &faulty6, &faulty6));
+    // A cluster may have IPv6 for itself alone.
+    let is_judged = !expected.starts_with("default-route-missing");
+    let expected = Vec::from_iter(is_judged.then(|| twin_words(expected)));
+    assert_eq!(told(&of_ipv6), expected, "of IPv6: {plan:?}");
 }
 
 #[test]

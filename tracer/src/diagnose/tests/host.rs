@@ -8,8 +8,8 @@ use super::{
     super::{
         Confidence, Diagnosis, PeerState, Severity, diagnose, exit_status,
         testing::{
-            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, judge, link, peer_traffic,
-            tables, told, via,
+            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, dual, judge, judge_ipv4,
+            link, peer_traffic, tables, told, twin, via,
         },
     },
     injections::{lose_fdb, lose_route},
@@ -136,7 +136,35 @@ fn route_directly(evidence: &mut Evidence, plan: &Plan) {
 fn judged(plan: &Plan, change: Change) -> (Diagnosis, Evidence) {
     let mut evidence = plan.evidence();
     change(&mut evidence, plan);
-    (judge(&mut evidence), evidence)
+    (judge_ipv4(&mut evidence), evidence)
+}
+
+/// The devices of IPv6 have no say in forwarding.
+#[test]
+fn of_ipv6_the_node_forwards_or_does_not() {
+    for plan in plans() {
+        let of_twin = |change: Change| told(&diagnose(&twin(&judged(&plan, change).1).unwrap()));
+        assert_eq!(of_twin(stop_forwarding), ["ip-forward-off cni0"], "{plan:?}");
+        if plan.seconds == 0.0 {
+            assert_eq!(of_twin(close_bridge), [""; 0], "{plan:?}");
+        }
+    }
+}
+
+#[test]
+fn what_ipv4_and_ipv6_share_breaks_both_and_the_rest_one() {
+    for (change, code, _, device) in FAULTS {
+        let plan = Plan::of(3, Pass::SubnetEnv);
+        let (healthy, faulty) = (plan.evidence(), judged(&plan, change).1);
+        let [healthy6, faulty6] = [&healthy, &faulty].map(|it| twin(it).unwrap());
+        let of_ipv4 = told(&diagnose(&dual(&faulty, &healthy6, &faulty)));
+        let expected = format!("{code} {}", device(&plan));
+        assert!(of_ipv4.contains(&expected), "IPv4 is broken: {of_ipv4:?}");
+        // A small uplink is one for both tunnels.
+        assert!(of_ipv4.iter().all(|it| it.starts_with(code)), "IPv4 is broken: {of_ipv4:?}");
+        let of_both = told(&diagnose(&dual(&faulty, &faulty6, &faulty)));
+        assert_eq!(of_both[0], of_ipv4[0], "both are broken: {of_both:?}");
+    }
 }
 
 #[test]
@@ -208,7 +236,7 @@ fn another_fault_beside_is_another_finding() {
                 continue;
             }
             other(&mut evidence, &plan);
-            let mut found = told(&judge(&mut evidence));
+            let mut found = told(&judge_ipv4(&mut evidence));
             found.sort();
             let mut expected = [format!("{code} {}", device(&plan)), format!("{other_code} {hit}")];
             expected.sort();
@@ -251,7 +279,7 @@ fn forwarding_is_switched_on_where_it_is_off() {
         evidence.node.platform = platform;
         let change: Change = change;
         change(&mut evidence, &plan);
-        judge(&mut evidence).findings.remove(0).remedy.remove(0)
+        judge_ipv4(&mut evidence).findings.remove(0).remedy.remove(0)
     };
     let unknown = Platform::Unknown;
     assert_eq!(first(stop_forwarding, unknown), "sysctl -w net.ipv4.ip_forward=1");
@@ -268,7 +296,7 @@ fn peers_that_are_routed_directly_are_cut_off_by_the_bridge() {
     let mut evidence = plan.evidence();
     route_directly(&mut evidence, &plan);
     set_forwarding(&mut evidence, &[Scope::Device(BRIDGE), Scope::Device(OVERLAY)], false);
-    let diagnosis = judge(&mut evidence);
+    let diagnosis = judge_ipv4(&mut evidence);
     assert_eq!(told(&diagnosis), ["ip-forward-off cni0"]);
     assert_eq!(diagnosis.findings[0].title, "Forwarding is off on cni0 of n1");
     assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken));

@@ -6,8 +6,8 @@ use super::{
     super::{
         PeerState, Severity, diagnose,
         testing::{
-            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, link, peer_traffic, rule, tables,
-            told, via,
+            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, judge_ipv4, link, peer_traffic,
+            rule, tables, told, via,
         },
     },
     faults::{Fault, assert_told, plans},
@@ -218,7 +218,7 @@ fn a_default_route_elsewhere_or_in_halves_is_healthy() {
         tables.rules.push(rule(33000, 100));
         let half = |half: &str| via(half.parse().unwrap(), Some(plan.gateway()), UPLINK);
         tables.routes.extend(halves.map(|it| Route { table, ..half(it) }));
-        assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+        assert_eq!(told(&judge_ipv4(&mut evidence)), [""; 0]);
     }
 }
 

@@ -4,10 +4,10 @@ use ipnet::IpNet;
 
 use super::{
     super::super::{
-        Severity, diagnose, exit_status,
+        Diagnosis, Severity, diagnose, exit_status,
         testing::{
-            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, judge, link, tables, told,
-            via,
+            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, judge, judge_ipv4, link,
+            tables, told, via,
         },
     },
     plans, route_directly, set_forwarding, set_mtu,
@@ -19,6 +19,10 @@ use crate::{
 
 /// Applies `change` to healthy nodes of all passes and asserts that nothing is found.
 fn assert_healthy(change: impl Fn(&mut Evidence, &Plan)) {
+    assert_healthy_by(judge, change);
+}
+
+fn assert_healthy_by(judge: fn(&mut Evidence) -> Diagnosis, change: impl Fn(&mut Evidence, &Plan)) {
     for plan in plans() {
         let mut evidence = plan.evidence();
         change(&mut evidence, &plan);
@@ -108,7 +112,7 @@ fn a_bridge_of_other_containers_or_without_pods() {
 
 #[test]
 fn mtus_that_fit() {
-    assert_healthy(|evidence, _| {
+    assert_healthy_by(judge_ipv4, |evidence, _| {
         for (index, mtu) in
             [(UPLINK, 9000), (OVERLAY, 8950), (BRIDGE, 8950), (VETH, 8950), (VETH + 1, 8950)]
         {
@@ -116,7 +120,7 @@ fn mtus_that_fit() {
         }
     });
     // A VPN device: no Ethernet header.
-    assert_healthy(|evidence, _| {
+    assert_healthy_by(judge_ipv4, |evidence, _| {
         for (index, mtu) in
             [(UPLINK, 1280), (OVERLAY, 1230), (BRIDGE, 1230), (VETH, 1230), (VETH + 1, 1230)]
         {
