@@ -26,9 +26,9 @@ impl Attached {
     /// # Errors
     /// When tc or the kernel does not say.
     pub fn on(plan: &Plan, node: &Node) -> Result<Self> {
-        let overlay = plan.overlay();
+        let overlays = plan.overlays();
         let mut filters = Vec::new();
-        for device in [&node.bridge, &overlay, &node.uplink] {
+        for device in [&node.bridge, &node.uplink].into_iter().chain(&overlays) {
             for side in ["ingress", "egress"] {
                 let shown = tc(&node.namespace, &["filter", "show", "dev", device, side])?;
                 filters.extend(shown.lines().map(|line| format!("{device} {side}: {line}")));

@@ -14,9 +14,9 @@ use crate::{
 };
 
 const TABLE: &str = "fltr_count";
-/// Offset in bits of the inner UDP or TCP destination port from the start of the outer UDP header:
-/// UDP 8, VXLAN 8, Ethernet 14, IPv4 20, source port 2 bytes.
-const INNER_PORT_OFFSET: usize = (8 + 8 + 14 + 20 + 2) * 8;
+/// Bytes from the outer UDP header to the inner UDP or TCP destination port, but for the inner IP
+/// header: UDP 8, VXLAN 8, Ethernet 14, source port 2.
+const TO_INNER_PORT: usize = 8 + 8 + 14 + 2;
 
 /// The transport protocol of the counted packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub type Packets = BTreeMap<String, u64>;
 // === impl Counters ===
 
 impl Counters {
-    /// Puts counters on a node for packets to `port`, inside and outside the tunnel.
+    /// Puts counters on a node for packets to `port` of the plan's family, inside and outside the
+    /// tunnel.
     ///
     /// # Errors
     /// When nft or the kernel (netdev egress: 5.16) refuses them.
@@ -76,8 +77,10 @@ fn lines(plan: &Plan, node: &Node, protocol: Protocol, port: u16) -> Vec<String>
         Protocol::Tcp => "tcp",
     };
     let plain = format!("{protocol} dport {port}");
-    let tunnelled = format!("udp dport {} @th,{INNER_PORT_OFFSET},16 {port}", plan.port);
-    let overlay = plan.overlay();
+    let family = plan.site.family;
+    let bits = (TO_INNER_PORT + family.header()) * 8;
+    let tunnelled = format!("udp dport {} @th,{bits},16 {port}", plan.port);
+    let overlay = plan.overlay(family);
     let places = [
         ("pod_out", node.bridge.as_str(), "ingress", &plain),
         ("overlay_out", &overlay, "egress", &plain),

@@ -3,14 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
     fault::{Fault, Severity, Subject},
-    plan::{Plan, Site},
+    plan::{Family, Plan, Site},
     tracer::{CheckOutput, Intent},
 };
 
@@ -53,13 +53,14 @@ pub fn no_finding(answer: &CheckOutput) -> Result<()> {
     status(answer, FINE)
 }
 
-/// The peers are exactly `others`, all of them `ok`.
+/// The peers are exactly `others` in every family, all of them `ok`.
 ///
 /// # Errors
 /// What was said instead.
 pub fn peers_are_ok(plan: &Plan, others: &[usize], answer: &CheckOutput) -> Result<()> {
+    let ends = others.iter().flat_map(|other| ends(plan, *other));
     let mut expected: Vec<(String, String)> =
-        others.iter().map(|other| (subnet(plan, *other), "ok".to_owned())).collect();
+        ends.map(|(node, family)| (subnet(plan, node, family), "ok".to_owned())).collect();
     expected.sort();
     let mut states = peer_states(answer)?;
     states.sort();
@@ -120,8 +121,26 @@ impl Injected<'_> {
 
     /// The node that has the fault: its finding and no other.
     fn judge_victim(&self, intent: Intent, answer: &CheckOutput) -> Result<()> {
+        let struck = self.by_family();
+        for finding in findings_up_to(struck.len(), answer)? {
+            let key = text(&finding["subject"], "key")?;
+            let is_its = |it: &&Self| it.fault.here(it.plan, it.site).key == key;
+            struck.iter().find(is_its).unwrap_or(&struck[0]).judge_finding(intent, finding)?;
+        }
+        ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
+        status(answer, self.fault.exit_status())?;
+        self.victim_peers(intent, answer)
+    }
+
+    /// The fault in each of the families that it strikes.
+    fn by_family(&self) -> Vec<Self> {
+        let struck = self.fault.struck(self.plan, self.site).into_iter();
+        struck.map(|family| Self { site: Site { family, ..self.site }, ..*self }).collect()
+    }
+
+    /// The finding of the node that has the fault, in the site's family.
+    fn judge_finding(&self, intent: Intent, finding: &Value) -> Result<()> {
         let expected = self.fault.here(self.plan, self.site);
-        let finding = only_finding(answer)?;
         let (code, key) = (text(finding, "code")?, text(&finding["subject"], "key")?);
         ensure!(
             (code, key) == (expected.code, expected.key.as_str()),
@@ -137,7 +156,7 @@ impl Injected<'_> {
                 finding["subject"]["kind"]
             ),
             Subject::Peer => {
-                names_peer(self.plan, self.site.peer, finding)?;
+                names_peer(self.plan, self.site.peer, self.site.family, finding)?;
                 let known = &finding["subject"]["peer"];
                 ensure!(intent != Intent::PeersFile || known.is_string(), "subject.peer is null");
                 let packets = finding["impact"]["packets"].as_u64().unwrap_or(0);
@@ -146,51 +165,68 @@ impl Injected<'_> {
             }
             _ => names_interface(&expected.key, finding)?,
         }
-        ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
-        status(answer, self.fault.exit_status())?;
-        self.victim_peers(intent, answer)
+        Ok(())
     }
 
-    /// Broken are the peers that the fault cuts off, the others are ok. Without a peers file a
-    /// peer of which nothing is left may be unknown.
+    /// Broken are the peers that the fault cuts off, in the families that it strikes; the others are
+    /// ok. Without a peers file a peer of which nothing is left may be unknown.
     fn victim_peers(&self, intent: Intent, answer: &CheckOutput) -> Result<()> {
         let affected = self.fault.affected(self.plan, self.site);
+        let struck = self.fault.struck(self.plan, self.site);
         let states = peer_states(answer)?;
         let others = self.plan.others(self.site.victim);
+        let ends: Vec<_> = others.iter().flat_map(|other| ends(self.plan, *other)).collect();
         for (key, state) in &states {
-            let Some(peer) = others.iter().find(|other| subnet(self.plan, **other) == *key) else {
+            let is_peer =
+                |(node, family): &&(usize, Family)| subnet(self.plan, *node, *family) == *key;
+            let Some((peer, family)) = ends.iter().find(is_peer) else {
                 bail!("lists a peer {key}, which does not exist")
             };
             let critical = self.fault.severity == Severity::Critical;
-            let expected = if critical && affected.contains(peer) { "broken" } else { "ok" };
+            let cut_off = affected.contains(peer) && struck.contains(family);
+            let expected = if critical && cut_off { "broken" } else { "ok" };
             ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
         }
         let all_needed = intent == Intent::PeersFile || self.fault.subject == Subject::Peer;
-        ensure!(!all_needed || states.len() == others.len(), "lists only the peers {states:?}");
+        ensure!(!all_needed || states.len() == ends.len(), "lists only the peers {states:?}");
         Ok(())
     }
 
     /// A node that talks to the victim: a lesser code about it.
     fn judge_affected(&self, answer: &CheckOutput) -> Result<()> {
-        let victim = self.site.victim;
-        let finding = only_finding(answer)?;
-        let code = text(finding, "code")?;
-        ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
-        names_peer(self.plan, victim, finding)?;
-        has_words(finding)?;
-        let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };
-        let told = text(finding, "confidence")?;
-        ensure!(told == confidence, "is {told} of it, not {confidence}");
+        let struck = self.by_family();
+        let mut broken = Vec::new();
+        for finding in findings_up_to(struck.len(), answer)? {
+            let key = text(&finding["subject"], "key")?;
+            let is_its = |it: &&Self| subnet(it.plan, it.site.victim, it.site.family) == key;
+            struck.iter().find(is_its).unwrap_or(&struck[0]).judge_lesser(finding)?;
+            if finding["severity"] == "critical" {
+                broken.push(key);
+            }
+        }
         status(answer, FINDINGS)?;
+        let victim = struck.iter().map(|it| subnet(it.plan, it.site.victim, it.site.family));
+        let victim: Vec<String> = victim.collect();
         for (key, state) in peer_states(answer)? {
-            let is_victim = key == subnet(self.plan, victim);
-            let expected = match is_victim {
-                true if finding["severity"] == "critical" => "broken",
+            let expected = match victim.contains(&key) {
+                true if broken.contains(&key.as_str()) => "broken",
                 true => state_by_packets(answer, &key)?,
                 false => "ok",
             };
             ensure!(state == expected, "says that peer {key} is {state}, not {expected}");
         }
+        Ok(())
+    }
+
+    /// The finding of a node that talks to the victim, in the site's family.
+    fn judge_lesser(&self, finding: &Value) -> Result<()> {
+        let code = text(finding, "code")?;
+        ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
+        names_peer(self.plan, self.site.victim, self.site.family, finding)?;
+        has_words(finding)?;
+        let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };
+        let told = text(finding, "confidence")?;
+        ensure!(told == confidence, "is {told} of it, not {confidence}");
         Ok(())
     }
 }
@@ -200,13 +236,20 @@ impl Injected<'_> {
 /// # Errors
 /// What was found instead.
 pub fn only_finding(answer: &CheckOutput) -> Result<&Value> {
-    match answer.json["findings"].as_array().map(Vec::as_slice) {
-        Some([only]) => Ok(only),
-        Some([]) => {
-            bail!("finds nothing (exit {}); unseen: {}", answer.status, answer.json["unseen"])
-        }
-        _ => bail!("finds {:?}", findings_in_short(answer)),
+    findings_up_to(1, answer)?.first().context("finds nothing")
+}
+
+/// The findings of an answer that has at least one and at most so many, each about another subject.
+fn findings_up_to(most: usize, answer: &CheckOutput) -> Result<&[Value]> {
+    let findings = answer.json["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if findings.is_empty() {
+        bail!("finds nothing (exit {}); unseen: {}", answer.status, answer.json["unseen"])
     }
+    let keys = findings.iter().map(|it| it["subject"]["key"].to_string());
+    let subjects = keys.collect::<HashSet<_>>().len();
+    let is_right = subjects == findings.len() && findings.len() <= most;
+    ensure!(is_right, "finds {:?}", findings_in_short(answer));
+    Ok(findings)
 }
 
 /// State of every peer by its key.
@@ -253,11 +296,10 @@ fn has_words(finding: &Value) -> Result<()> {
 }
 
 /// The subject is a peer, with everything that is known of it.
-fn names_peer(plan: &Plan, peer: usize, finding: &Value) -> Result<()> {
+fn names_peer(plan: &Plan, peer: usize, family: Family, finding: &Value) -> Result<()> {
     let subject = &finding["subject"];
-    let node = &plan.nodes[peer];
-    let cidr = node.subnet.to_string();
-    let overlay = plan.overlay();
+    let end = plan.nodes[peer].end(family);
+    let (cidr, overlay) = (end.subnet.to_string(), plan.overlay(family));
     for (key, expected) in [
         ("kind", "peer"),
         ("key", cidr.as_str()),
@@ -267,7 +309,7 @@ fn names_peer(plan: &Plan, peer: usize, finding: &Value) -> Result<()> {
         let value = text(subject, key)?;
         ensure!(value == expected, "subject.{key} is {value}, not {expected}");
     }
-    for (key, truth) in [("peer", node.ip.to_string()), ("vtep_mac", node.vtep_mac.to_string())] {
+    for (key, truth) in [("peer", end.ip.to_string()), ("vtep_mac", end.vtep_mac.to_string())] {
         let value = &subject[key];
         ensure!(value.is_null() || *value == truth, "subject.{key} is {value}, not {truth}");
     }
@@ -292,8 +334,13 @@ fn status(answer: &CheckOutput, expected: i32) -> Result<()> {
     Ok(())
 }
 
-fn subnet(plan: &Plan, node: usize) -> String {
-    plan.nodes[node].subnet.to_string()
+/// A node in every family.
+fn ends(plan: &Plan, node: usize) -> impl Iterator<Item = (usize, Family)> {
+    plan.families().iter().map(move |family| (node, *family))
+}
+
+fn subnet(plan: &Plan, node: usize, family: Family) -> String {
+    plan.nodes[node].subnet.of(family).to_string()
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {

@@ -30,16 +30,19 @@ mod uplink_down;
 mod vtep_source_address_lost;
 mod vxlan_port_taken;
 
+#[cfg(test)]
+mod tests;
+
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    lan,
-    plan::{Node, Plan, Site},
+    flannel, lan,
+    plan::{Family, Node, Plan, Site, Stack},
     script::{Script, run_all},
 };
 
-/// What flannel calls its overlay device for VNI 1.
-const DEFAULT_OVERLAY: &str = "flannel.1";
+/// What flannel calls its overlay devices for VNI 1.
+const DEFAULT_OVERLAYS: [&str; 2] = ["flannel.1", "flannel-v6.1"];
 /// What flannel's CNI plugin calls the bridge.
 const DEFAULT_BRIDGE: &str = "cni0";
 
@@ -65,6 +68,10 @@ pub struct Fault {
     pub there: &'static [&'static str],
     /// How many nodes the lab must have at least.
     pub nodes: usize,
+    /// The families that can have it; the file of a fault says why one cannot.
+    pub families: &'static [Family],
+    /// Which of the victim's families have it at the same time.
+    pub strikes: Strikes,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
@@ -113,6 +120,15 @@ pub enum Reach {
     AllPeers,
 }
 
+/// Which of a node's families a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strikes {
+    /// That of the site; the other goes on.
+    OneFamily,
+    /// All that there are: it is a fault of a device or a cable that they share.
+    AllFamilies,
+}
+
 /// What a tracer must say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
@@ -140,6 +156,8 @@ const PLAIN: Fault = Fault {
     alone: false,
     there: &["tunnel-one-way"],
     nodes: 1,
+    families: Stack::Dual.families(),
+    strikes: Strikes::OneFamily,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
 };
@@ -211,12 +229,12 @@ impl Fault {
     #[must_use]
     pub fn here(&self, plan: &Plan, site: Site) -> Expected {
         let key = match self.subject {
-            Subject::Peer => plan.nodes[site.peer].subnet.to_string(),
-            Subject::Overlay => plan.overlay(),
+            Subject::Peer => plan.nodes[site.peer].subnet.of(site.family).to_string(),
+            Subject::Overlay => plan.overlay(site.family),
             Subject::Bridge => plan.nodes[site.victim].bridge.clone(),
             Subject::Uplink => plan.nodes[site.victim].uplink.clone(),
             Subject::Node => plan.nodes[site.victim].name.clone(),
-            Subject::OverlayGone => DEFAULT_OVERLAY.to_owned(),
+            Subject::OverlayGone => DEFAULT_OVERLAYS[site.family as usize].to_owned(),
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
         };
         Expected { code: self.code, key }
@@ -234,7 +252,8 @@ impl Fault {
         let (victim, peer) = pair(plan, site);
         match self.subject {
             Subject::Peer => {
-                format!("on {}: {} ({}, {})", victim.name, self.summary, peer.name, peer.subnet)
+                let subnet = peer.subnet.of(site.family);
+                format!("on {}: {} ({}, {subnet})", victim.name, self.summary, peer.name)
             }
             _ => format!("on {}: {}", victim.name, self.summary),
         }
@@ -249,6 +268,21 @@ impl Fault {
             Reach::OnePeer | Reach::FromOnePeer => vec![site.peer],
             Reach::AllPeers => plan.others(site.victim),
         }
+    }
+
+    /// The families that a fault at this site strikes.
+    #[must_use]
+    pub fn struck(&self, plan: &Plan, site: Site) -> Vec<Family> {
+        match self.strikes {
+            Strikes::OneFamily => vec![site.family],
+            Strikes::AllFamilies => plan.families().to_vec(),
+        }
+    }
+
+    /// Whether the family of a site can have it.
+    #[must_use]
+    pub fn suits(&self, site: Site) -> bool {
+        self.families.contains(&site.family)
     }
 
     /// Breaks the victim; the guard heals it.
@@ -275,6 +309,12 @@ impl Fault {
         }
         if nodes < self.nodes {
             bail!("{} needs a lab of --nodes {} or more", self.name, self.nodes)
+        }
+        if !plan.families().contains(&site.family) {
+            bail!("the lab does not speak {}", site.family.name())
+        }
+        if !self.suits(site) {
+            bail!("{} does not exist in {}", self.name, site.family.name())
         }
         Ok((self.heals)(plan, site))
     }
@@ -330,76 +370,30 @@ fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
     on_others(plan, site, lan::remember)
 }
 
-fn on_others(plan: &Plan, site: Site, line: fn(&Node, &Node) -> String) -> Vec<Script> {
+fn on_others(plan: &Plan, site: Site, line: fn(&Node, &Node, Family) -> String) -> Vec<Script> {
     let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
     let victim = &plan.nodes[site.victim];
-    others.map(|node| Script::ip(&node.namespace, [line(node, victim)])).collect()
+    let lines = |node: &Node| {
+        let line = |family: &Family| line(node, victim, *family);
+        plan.families().iter().map(line).collect::<Vec<_>>()
+    };
+    others.map(|node| Script::ip(&node.namespace, lines(node))).collect()
+}
+
+/// Brings the overlay device up again, with all that it has lost by being down: in IPv6 its address
+/// too.
+fn up_again(plan: &Plan, site: Site) -> Vec<Script> {
+    let victim = &plan.nodes[site.victim];
+    let mut lines = vec![lan::up(&plan.overlay(site.family))];
+    if site.family == Family::V6 {
+        lines.push(flannel::address(plan, victim, site.family));
+    }
+    let mut scripts = vec![Script::ip(&victim.namespace, lines)];
+    scripts.extend(flannel::peers(plan, victim, site.family));
+    scripts
 }
 
 /// A node that is neither victim nor peer.
 fn third(plan: &Plan, site: Site) -> Option<&Node> {
     plan.others(site.victim).into_iter().find(|it| *it != site.peer).map(|it| &plan.nodes[it])
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use crate::{netns, seed::Shape};
-
-    fn plan(nodes: usize) -> Plan {
-        Plan::draw(5, &Shape { nodes: Some(nodes), ..Shape::default() })
-    }
-
-    #[test]
-    fn names_are_unique_and_begin_with_their_code() {
-        let names: HashSet<&str> = all().iter().map(|fault| fault.name).collect();
-        assert_eq!(names.len(), all().len());
-        assert!(all().iter().all(|fault| fault.name.starts_with(fault.code)));
-    }
-
-    #[test]
-    fn every_fault_breaks_the_victim_and_can_be_healed() {
-        let plan = plan(3);
-        for fault in all() {
-            let broken = (fault.breaks)(&plan, plan.site);
-            assert!(broken.iter().any(|script| !script.lines.is_empty()), "{}", fault.name);
-            let victim = plan.victim();
-            let its: Vec<&String> = victim.pods.iter().map(|pod| &pod.namespace).collect();
-            let at_victim = |script: &Script| {
-                let namespace = script.namespace.as_ref().unwrap();
-                let is_of_lan = |line: &String| {
-                    line.starts_with("neigh flush ") || line.ends_with(" nud reachable")
-                };
-                *namespace == victim.namespace
-                    || its.contains(&namespace)
-                    || namespace == netns::SWITCH
-                    || script.lines.iter().all(is_of_lan)
-            };
-            assert!(broken.iter().all(at_victim), "{}", fault.name);
-            assert!(!fault.healing(&plan, plan.site).unwrap().is_empty(), "{}", fault.name);
-        }
-    }
-
-    #[test]
-    fn a_fault_that_concerns_a_peer_is_refused_in_a_lab_of_one_node() {
-        let plan = plan(1);
-        let error = named("fdb-entry-missing").unwrap().healing(&plan, plan.site).unwrap_err();
-        assert!(error.to_string().contains("--nodes 2"), "{error}");
-        assert!(named("cni0-down").unwrap().healing(&plan, plan.site).is_ok());
-    }
-
-    #[test]
-    fn a_site_outside_the_lab_is_refused() {
-        let site = Site { victim: 7, peer: 0 };
-        let error = named("cni0-down").unwrap().healing(&plan(2), site).unwrap_err();
-        assert!(error.to_string().contains("no n8"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_name_lists_the_known_ones() {
-        let error = named("nonsense").unwrap_err().to_string();
-        assert!(error.contains("pod-route-missing") && error.contains("cni0-down"), "{error}");
-    }
 }

@@ -62,8 +62,9 @@ impl<'p> WithoutVxlan<'p> {
         let others: Vec<&str> = text.lines().filter(|line| !names_module(line)).collect();
         ensure!(others.len() < text.lines().count(), "{MODULE} is no module of this kernel");
         let without = Self { plan, list, text: text.clone(), is_healed: false };
-        let delete =
-            |node: &Node| Script::ip(&node.namespace, [format!("link del {}", plan.overlay())]);
+        let delete = |node: &Node| {
+            Script::ip(&node.namespace, plan.overlays().iter().map(|it| format!("link del {it}")))
+        };
         run_all(&plan.nodes.iter().map(delete).collect::<Vec<_>>())?;
         poll_until("the module to be unused", UNLOAD_WAIT, || modprobe(&["--remove", MODULE]))?;
         fs::write(&without.list, others.join("\n") + "\n").context("modules.dep")?;
@@ -83,14 +84,16 @@ impl<'p> WithoutVxlan<'p> {
         fs::write(&self.list, &self.text).context("modules.dep")?;
         modprobe(&[MODULE])?;
         for node in self.plan.nodes.iter().filter(|node| !self.has_overlay(node)) {
-            run_all(&flannel::restart(self.plan, node))?;
+            for family in self.plan.families() {
+                run_all(&flannel::restart(self.plan, node, *family))?;
+            }
         }
         Ok(())
     }
 
     fn has_overlay(&self, node: &Node) -> bool {
         let mut show = netns::command_in(&node.namespace, "ip");
-        let shown = show.args(["link", "show", &self.plan.overlay()]).output();
+        let shown = show.args(["link", "show", &self.plan.overlays()[0]]).output();
         shown.is_ok_and(|shown| shown.status.success())
     }
 }

@@ -179,6 +179,7 @@ impl Lab {
         state::create()?;
         state::write_intent(plan, &plan.all_nodes())?;
         netns::create(&plan.namespaces())?;
+        run_all(&lan::no_waiting(plan))?;
         lan::plain_host(netns::SWITCH).run()?;
         lan::switch(plan).run()?;
         run_all(&lan::hosts(plan))?;
@@ -210,16 +211,16 @@ impl Drop for Lab {
 fn build_node(plan: &Plan, node: &Node) -> Result<()> {
     let device_lines = [
         node::uplink(plan, node),
-        flannel::device(plan, node),
+        flannel::devices(plan, node),
         node::bridge(plan, node),
         node::pod_ports(plan, node),
     ];
-    node::settings(node).run()?;
+    node::settings(plan, node).run()?;
     if node::kernel_has_bridge_netfilter() {
         node::bridge_netfilter(plan, node).run()?;
     }
     Script::ip(&node.namespace, device_lines.concat()).run()?;
-    run_all(&flannel::peers(plan, node))?;
+    run_all(&flannel::all_peers(plan, node))?;
     run_all(&netfilter::scripts(plan, node))?;
     start_flanneld(node)?;
     for pod in &node.pods {

@@ -1,8 +1,10 @@
 //! The node network: a bridge in a namespace of its own, the gateway, and a client.
 
+use ipnet::IpNet;
+
 use crate::{
     netns,
-    plan::{Node, Plan},
+    plan::{Addresses, Both, Family, Networks, Node, Plan},
     script::{Script, Tool},
 };
 
@@ -29,27 +31,52 @@ pub fn port_for_node(plan: &Plan, node: &Node) -> Vec<String> {
     port(plan, &node.name, &far_end)
 }
 
+/// Nobody waits for two seconds until IPv6 has asked whether another has a device's link-local
+/// address: until then a router does not ask for neighbours (ndisc_send_ns() in net/ipv6/ndisc.c,
+/// Linux 6.18). To be written before there are devices; a lab of IPv4 does without.
+#[must_use]
+pub fn no_waiting(plan: &Plan) -> Vec<Script> {
+    if !plan.families().contains(&Family::V6) {
+        return Vec::new();
+    }
+    let settings = ["ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0"];
+    let in_namespace =
+        |name: &String| Script::new(Tool::Sysctl, Some(name.as_str()), settings.map(str::to_owned));
+    plan.namespaces().iter().map(in_namespace).collect()
+}
+
 /// Gateway and client.
 #[must_use]
 pub fn hosts(plan: &Plan) -> Vec<Script> {
-    let lan = &plan.lan;
-    let address = |ip| format!("addr add {ip}/{} dev eth0", lan.network.prefix_len());
-    let owner = plan.nodes[lan.vip_owner].uplink_mac;
+    let gateway = plan.families().iter().flat_map(|family| of_gateway(plan, *family));
+    let client = plan.families().iter().flat_map(|family| of_client(plan, *family));
+    let up = ["lo", "eth0"].map(up);
     vec![
         plain_host(netns::GATEWAY),
-        Script::ip(netns::GATEWAY, [up("lo"), address(lan.gateway), up("eth0")]),
+        Script::ip(netns::GATEWAY, up.iter().cloned().chain(gateway)),
         plain_host(netns::CLIENT),
-        Script::ip(
-            netns::CLIENT,
-            [
-                up("lo"),
-                address(lan.client),
-                up("eth0"),
-                format!("route add default via {}", lan.gateway),
-                // Stands for the ARP answer of the speaker that announces the VIP.
-                format!("neigh add {} lladdr {owner} dev eth0 nud permanent", lan.vip),
-            ],
-        ),
+        Script::ip(netns::CLIENT, up.iter().cloned().chain(client)),
+    ]
+}
+
+fn of_gateway(plan: &Plan, family: Family) -> Vec<String> {
+    let mut lines = vec![add_address(on_lan(plan, &plan.lan.gateway, family), "eth0")];
+    if family == Family::V6 {
+        // Without a route IPv6 answers "no route", whether it forwards or not (ip6_pkt_drop() in
+        // net/ipv6/route.c, Linux 6.18).
+        lines.push(format!("route add blackhole {}", family.everything()));
+    }
+    lines
+}
+
+fn of_client(plan: &Plan, family: Family) -> Vec<String> {
+    let lan = &plan.lan;
+    let owner = plan.nodes[lan.vip_owner].uplink_mac;
+    vec![
+        add_address(on_lan(plan, &lan.client, family), "eth0"),
+        format!("route add default via {}", lan.gateway.of(family)),
+        // Stands for the answer of the speaker that announces the VIP.
+        format!("neigh add {} lladdr {owner} dev eth0 nud permanent", lan.vip.of(family)),
     ]
 }
 
@@ -58,8 +85,12 @@ pub fn hosts(plan: &Plan) -> Vec<Script> {
 /// these settings over from the machine, so they are written.
 #[must_use]
 pub fn plain_host(namespace: &str) -> Script {
-    let settings =
-        ["ipv4/ip_forward=0", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0"];
+    let settings = [
+        "ipv4/ip_forward=0",
+        "ipv4/conf/all/rp_filter=0",
+        "ipv4/conf/default/rp_filter=0",
+        "ipv6/conf/all/forwarding=0",
+    ];
     Script::new(Tool::Sysctl, Some(namespace), settings.map(str::to_owned))
 }
 
@@ -69,17 +100,41 @@ pub fn up(device: &str) -> String {
     format!("link set {device} up")
 }
 
+/// Gives a device an address that is good at once: nobody waits until IPv6 has asked whether
+/// another has it.
+#[must_use]
+pub fn add_address(address: IpNet, device: &str) -> String {
+    let at_once = if address.addr().is_ipv6() { " nodad" } else { "" };
+    format!("addr add {address} dev {device}{at_once}")
+}
+
+/// An address with the length of the LAN's network.
+#[must_use]
+pub fn on_lan(plan: &Plan, address: &Addresses, family: Family) -> IpNet {
+    IpNet::new_assert(address.of(family), plan.lan.network.of(family).prefix_len())
+}
+
+/// Addresses of the LAN by their last part. No plan gives those below 10 to anybody, but 1.
+#[must_use]
+pub fn host(plan: &Plan, last: u8) -> Addresses {
+    let Networks { v4, v6 } = plan.lan.network;
+    Both {
+        v4: (v4.network().to_bits() | u32::from(last)).into(),
+        v6: (v6.network().to_bits() | u128::from(last)).into(),
+    }
+}
+
 /// Has a node forget the MAC of another on the LAN, as it does when it has not heard of it for a
 /// while. It need not know one.
 #[must_use]
-pub fn forget(node: &Node, other: &Node) -> String {
-    format!("neigh flush to {} dev {}", other.ip, node.uplink)
+pub fn forget(node: &Node, other: &Node, family: Family) -> String {
+    format!("neigh flush to {} dev {}", other.ip.of(family), node.uplink)
 }
 
 /// Has a node know the MAC of another on the LAN for a while, as after a packet of that one.
 #[must_use]
-pub fn remember(node: &Node, other: &Node) -> String {
-    let (ip, mac) = (other.ip, other.uplink_mac);
+pub fn remember(node: &Node, other: &Node, family: Family) -> String {
+    let (ip, mac) = (other.ip.of(family), other.uplink_mac);
     format!("neigh replace {ip} lladdr {mac} dev {} nud reachable", node.uplink)
 }
 

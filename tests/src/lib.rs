@@ -22,6 +22,7 @@ pub mod counters;
 pub mod daemon;
 pub mod drawing;
 pub mod expect;
+pub mod family;
 pub mod fault;
 pub mod flannel;
 pub mod healthy;

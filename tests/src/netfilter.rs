@@ -4,37 +4,46 @@ mod flannel;
 mod kube_proxy;
 
 use crate::{
-    plan::{FlannelRules, Node, Plan, ProxyRules},
+    plan::{Family, FlannelRules, Node, Plan, ProxyRules},
     script::{Script, Tool},
 };
 
 /// All rules of a node.
 #[must_use]
 pub fn scripts(plan: &Plan, node: &Node) -> Vec<Script> {
+    let families = plan.families().iter();
+    let mut scripts: Vec<Script> =
+        families.flat_map(|family| of_family(plan, node, *family)).collect();
+    if plan.flannel_rules == FlannelRules::Nftables {
+        let lines = flannel::nftables(plan, node);
+        scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
+    }
+    scripts
+}
+
+fn of_family(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {
     let (mut filter, mut nat) = (Rules::default(), Rules::default());
     let mut scripts = Vec::new();
     match plan.proxy_rules {
         ProxyRules::Iptables => {
             filter.add(kube_proxy::filter());
-            nat.add(kube_proxy::nat(plan));
+            nat.add(kube_proxy::nat(plan, family));
         }
         ProxyRules::Nftables => {
-            let lines = kube_proxy::nftables(plan);
+            let lines = kube_proxy::nftables(plan, family);
             scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
         }
     }
-    match plan.flannel_rules {
-        FlannelRules::Iptables => {
-            filter.add(flannel::filter(plan));
-            nat.add(flannel::nat(plan, node));
-        }
-        FlannelRules::Nftables => {
-            let lines = flannel::nftables(plan, node);
-            scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
-        }
+    if plan.flannel_rules == FlannelRules::Iptables {
+        filter.add(flannel::filter(plan, family));
+        nat.add(flannel::nat(plan, node, family));
     }
+    let tool = match family {
+        Family::V4 => Tool::Iptables,
+        Family::V6 => Tool::Ip6tables,
+    };
     let lines = filter.lines("filter").chain(nat.lines("nat"));
-    scripts.push(Script::new(Tool::Iptables, Some(&node.namespace), lines));
+    scripts.push(Script::new(tool, Some(&node.namespace), lines));
     scripts
 }
 

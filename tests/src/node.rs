@@ -3,25 +3,37 @@
 
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use crate::{
-    lan::up,
-    plan::{BridgeState, Node, Plan},
+    lan::{add_address, on_lan, up},
+    plan::{BridgeState, Family, Node, Plan},
     script::{Script, Tool},
 };
 
 /// Kernel settings of a Kubernetes node.
 #[must_use]
-pub fn settings(node: &Node) -> Script {
-    let settings =
-        ["ipv4/ip_forward=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0"];
-    Script::new(Tool::Sysctl, Some(&node.namespace), settings.map(str::to_owned))
+pub fn settings(plan: &Plan, node: &Node) -> Script {
+    let common = ["ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0"].map(str::to_owned);
+    let forwarding = plan.families().iter().map(|family| format!("{}=1", forwarding(*family)));
+    Script::new(Tool::Sysctl, Some(&node.namespace), common.into_iter().chain(forwarding))
+}
+
+/// The setting that says whether a node forwards packets of a family.
+#[must_use]
+pub fn forwarding(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4/ip_forward",
+        Family::V6 => "ipv6/conf/all/forwarding",
+    }
 }
 
 /// Whether bridged packets see iptables; only for kernels with br_netfilter.
 #[must_use]
 pub fn bridge_netfilter(plan: &Plan, node: &Node) -> Script {
-    let line = format!("bridge/bridge-nf-call-iptables={}", u8::from(plan.bridge_netfilter));
-    Script::new(Tool::Sysctl, Some(&node.namespace), [line])
+    let value = u8::from(plan.bridge_netfilter);
+    let lines = ["iptables", "ip6tables"].map(|it| format!("bridge/bridge-nf-call-{it}={value}"));
+    Script::new(Tool::Sysctl, Some(&node.namespace), lines)
 }
 
 /// Whether this kernel has br_netfilter now. The lab does not load it: that would change how
@@ -31,22 +43,31 @@ pub fn kernel_has_bridge_netfilter() -> bool {
     Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
-/// Address and default route of the uplink.
+/// Addresses and default routes of the uplink.
 #[must_use]
 pub fn uplink(plan: &Plan, node: &Node) -> Vec<String> {
-    let (ip, device, length) = (node.ip, &node.uplink, plan.lan.network.prefix_len());
-    vec![
-        up("lo"),
-        format!("addr add {ip}/{length} dev {device}"),
-        up(device),
-        default_route(plan, node),
-    ]
+    let of_family =
+        |family: &Family| [uplink_address(plan, node, *family), default_route(plan, node, *family)];
+    let lines = plan.families().iter().flat_map(of_family);
+    [up("lo"), up(&node.uplink)].into_iter().chain(lines).collect()
 }
 
-/// The default route.
+/// Gives the uplink its address of a family.
 #[must_use]
-pub fn default_route(plan: &Plan, node: &Node) -> String {
-    format!("route replace default via {} dev {}", plan.lan.gateway, node.uplink)
+pub fn uplink_address(plan: &Plan, node: &Node, family: Family) -> String {
+    add_address(on_lan(plan, &node.ip, family), &node.uplink)
+}
+
+/// The default route of a family.
+#[must_use]
+pub fn default_route(plan: &Plan, node: &Node, family: Family) -> String {
+    format!("route replace default via {} dev {}", plan.lan.gateway.of(family), node.uplink)
+}
+
+/// Deletes the default route of a family.
+#[must_use]
+pub fn no_default_route(family: Family) -> String {
+    format!("route del {}", family.everything())
 }
 
 /// The bridge, as flannel's CNI plugin makes it at the first pod.
@@ -55,12 +76,21 @@ pub fn bridge(plan: &Plan, node: &Node) -> Vec<String> {
     if node.bridge_state == BridgeState::Absent {
         return Vec::new();
     }
-    let (name, length) = (&node.bridge, node.subnet.prefix_len());
-    vec![
-        format!("link add {name} mtu {} type bridge", plan.pod_mtu()),
-        format!("addr add {}/{length} brd + dev {name}", node.bridge_ip()),
-        up(name),
-    ]
+    let addresses = plan.families().iter().map(|family| bridge_address(node, *family));
+    let name = &node.bridge;
+    let mut lines = vec![format!("link add {name} mtu {} type bridge", plan.pod_mtu())];
+    lines.extend(addresses);
+    lines.push(up(name));
+    lines
+}
+
+/// Gives the bridge its address of a family.
+#[must_use]
+pub fn bridge_address(node: &Node, family: Family) -> String {
+    match node.end(family).bridge_address() {
+        address @ IpNet::V4(_) => format!("addr add {address} brd + dev {}", node.bridge),
+        address @ IpNet::V6(_) => add_address(address, &node.bridge),
+    }
 }
 
 /// The veth pair of every pod, its near end in the bridge.

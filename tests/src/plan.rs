@@ -5,16 +5,15 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::family::{Addresses, Both, Family, Networks, Stack};
 use crate::netns;
 
-/// Bytes that VXLAN over IPv4 adds to a packet: outer IPv4, UDP, VXLAN and inner Ethernet header.
-pub const VXLAN_OVERHEAD: u32 = 50;
 /// UDP and TCP port on which every pod echoes what it receives.
 pub const ECHO_PORT: u16 = 7007;
 /// TCP port that swallows everything and answers with the number of bytes at the end.
@@ -31,15 +30,17 @@ pub const DNS_NAME: &str = "web.default.svc.cluster.local";
 pub struct Plan {
     /// What it was drawn from.
     pub seed: u64,
+    /// The families that the cluster speaks. Addresses are drawn of both all the same.
+    pub stack: Stack,
     /// The node network.
     pub lan: Lan,
-    /// The pod network of all nodes (FLANNEL_NETWORK).
-    pub cluster: Ipv4Net,
+    /// The pod network of all nodes (FLANNEL_NETWORK, FLANNEL_IPV6_NETWORK).
+    pub cluster: Networks,
     /// The service network.
-    pub services: Ipv4Net,
+    pub services: Networks,
     /// The DNS service.
     pub dns: Dns,
-    /// VXLAN network identifier; the overlay device is named after it.
+    /// VXLAN network identifier; the overlay devices are named after it.
     pub vni: u32,
     /// UDP port of the tunnel.
     pub port: u16,
@@ -59,13 +60,13 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lan {
     /// Its addresses.
-    pub network: Ipv4Net,
+    pub network: Networks,
     /// The default gateway: it swallows what is not for itself.
-    pub gateway: Ipv4Addr,
+    pub gateway: Addresses,
     /// A machine that is no node of the cluster.
-    pub client: Ipv4Addr,
+    pub client: Addresses,
     /// A service address of the LAN, announced by [`Lan::vip_owner`].
-    pub vip: Ipv4Addr,
+    pub vip: Addresses,
     /// Index of the node that the client reaches the VIP by.
     pub vip_owner: usize,
     /// MTU of every uplink, bytes.
@@ -76,11 +77,11 @@ pub struct Lan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {
     /// Its service address.
-    pub cluster_ip: Ipv4Addr,
+    pub cluster_ip: Addresses,
     /// Index of the node that has the server's pod.
     pub node: usize,
     /// Address of the server's pod.
-    pub pod_ip: Ipv4Addr,
+    pub pod_ip: Addresses,
 }
 
 /// Which packet filter flannel uses for its own rules.
@@ -115,11 +116,11 @@ pub struct Node {
     /// MAC of its uplink.
     pub uplink_mac: Mac,
     /// Its address on the LAN.
-    pub ip: Ipv4Addr,
+    pub ip: Addresses,
     /// Its pod CIDR.
-    pub subnet: Ipv4Net,
+    pub subnet: Networks,
     /// MAC of its overlay device.
-    pub vtep_mac: Mac,
+    pub vtep_mac: Both<Mac>,
     /// Name of its bridge.
     pub bridge: String,
     /// Whether and how the bridge exists.
@@ -150,7 +151,7 @@ pub struct Pod {
     /// Its network namespace.
     pub namespace: String,
     /// Its address.
-    pub ip: Ipv4Addr,
+    pub ip: Addresses,
     /// The node's end of its veth pair.
     pub veth: String,
 }
@@ -162,6 +163,19 @@ pub struct Site {
     pub victim: usize,
     /// The peer that it concerns; equal to the victim in a lab of one node.
     pub peer: usize,
+    /// The family that is struck; in a lab of one family, that one.
+    pub family: Family,
+}
+
+/// A node in one family: what its peers know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Its address on the LAN, from which the overlay device sends.
+    pub ip: IpAddr,
+    /// Its pod CIDR.
+    pub subnet: IpNet,
+    /// MAC of the overlay device.
+    pub vtep_mac: Mac,
 }
 
 /// An Ethernet address.
@@ -171,16 +185,38 @@ pub struct Mac(pub [u8; 6]);
 // === impl Plan ===
 
 impl Plan {
-    /// Name of the overlay device, the same on all nodes.
+    /// The families that the cluster speaks.
     #[must_use]
-    pub fn overlay(&self) -> String {
-        format!("flannel.{}", self.vni)
+    pub fn families(&self) -> &'static [Family] {
+        self.stack.families()
     }
 
-    /// MTU of overlay, bridge and pods, bytes.
+    /// Name of the overlay device of a family, the same on all nodes.
+    #[must_use]
+    pub fn overlay(&self, family: Family) -> String {
+        match family {
+            Family::V4 => format!("flannel.{}", self.vni),
+            Family::V6 => format!("flannel-v6.{}", self.vni),
+        }
+    }
+
+    /// Names of the overlay devices of all families.
+    #[must_use]
+    pub fn overlays(&self) -> Vec<String> {
+        self.families().iter().map(|family| self.overlay(*family)).collect()
+    }
+
+    /// MTU of the overlay device of a family, bytes.
+    #[must_use]
+    pub fn overlay_mtu(&self, family: Family) -> u32 {
+        self.lan.mtu - family.vxlan_overhead()
+    }
+
+    /// MTU of bridge and pods, bytes: that of the first overlay device, as flannel says it in
+    /// subnet.env. With both families the second device is smaller than the pods.
     #[must_use]
     pub fn pod_mtu(&self) -> u32 {
-        self.lan.mtu - VXLAN_OVERHEAD
+        self.overlay_mtu(self.families()[0])
     }
 
     /// Indexes of all nodes.
@@ -207,10 +243,10 @@ impl Plan {
         &self.nodes[self.site.peer]
     }
 
-    /// Where DNS queries go.
+    /// Where DNS queries go in a family.
     #[must_use]
-    pub fn dns_server(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.dns.cluster_ip, 53)
+    pub fn dns_server(&self, family: Family) -> SocketAddr {
+        SocketAddr::new(self.dns.cluster_ip.of(family), 53)
     }
 
     /// Index of a node by its name.
@@ -234,22 +270,61 @@ impl Plan {
 // === impl Node ===
 
 impl Node {
-    /// Address of the overlay device, which the peers route by: the pod CIDR's network address.
+    /// What its peers know of it in a family.
     #[must_use]
-    pub fn flannel_ip(&self) -> Ipv4Addr {
-        self.subnet.network()
-    }
-
-    /// The bridge's address: the first of the pod CIDR.
-    #[must_use]
-    pub fn bridge_ip(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.subnet.network().to_bits() + 1)
+    pub fn end(&self, family: Family) -> End {
+        End {
+            ip: self.ip.of(family),
+            subnet: self.subnet.of(family),
+            vtep_mac: self.vtep_mac.of(family),
+        }
     }
 
     /// The pod that background traffic starts from and goes to; `None` on a node without pods.
     #[must_use]
     pub fn first_pod(&self) -> Option<&Pod> {
         self.pods.first()
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// A port of its address of a family.
+    #[must_use]
+    pub fn at(&self, family: Family, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip.of(family), port)
+    }
+}
+
+// === impl End ===
+
+impl End {
+    /// Address of the overlay device, which the peers route by: the pod CIDR's network address.
+    #[must_use]
+    pub fn flannel_ip(&self) -> IpAddr {
+        self.subnet.network()
+    }
+
+    /// The bridge's address, the first of the pod CIDR, with the length of that.
+    #[must_use]
+    pub fn bridge_address(&self) -> IpNet {
+        match self.subnet {
+            IpNet::V4(net) => {
+                let first = net.network().to_bits() + 1;
+                IpNet::new_assert(IpAddr::V4(first.into()), net.prefix_len())
+            }
+            IpNet::V6(net) => {
+                let first = net.network().to_bits() + 1;
+                IpNet::new_assert(IpAddr::V6(first.into()), net.prefix_len())
+            }
+        }
+    }
+
+    /// The bridge's address: the first of the pod CIDR.
+    #[must_use]
+    pub fn bridge_ip(&self) -> IpAddr {
+        self.bridge_address().addr()
     }
 }
 

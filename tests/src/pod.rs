@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 use crate::{
-    lan::{plain_host, up},
-    plan::{DNS_NAME, Node, Plan, Pod},
+    lan::{add_address, plain_host, up},
+    plan::{DNS_NAME, Family, Node, Plan, Pod},
     process,
     script::Script,
 };
@@ -17,19 +18,26 @@ const DNSMASQ: &str = "/usr/sbin/dnsmasq";
 /// Addresses and routes of a pod.
 #[must_use]
 pub fn scripts(plan: &Plan, node: &Node, pod: &Pod) -> Vec<Script> {
-    let gateway = node.bridge_ip();
-    vec![
-        plain_host(&pod.namespace),
-        Script::ip(
-            &pod.namespace,
-            [
-                up("lo"),
-                format!("addr add {}/{} dev eth0", pod.ip, node.subnet.prefix_len()),
-                up("eth0"),
-                format!("route add default via {gateway}"),
-                format!("route add {} via {gateway}", plan.cluster),
-            ],
-        ),
+    let families = || plan.families().iter();
+    // Routes last: IPv6 takes none that leads over an address which is not there yet.
+    let lines = [up("lo")]
+        .into_iter()
+        .chain(families().map(|family| address(node, pod, *family)))
+        .chain([up("eth0")])
+        .chain(families().flat_map(|family| routes(plan, node, *family)));
+    vec![plain_host(&pod.namespace), Script::ip(&pod.namespace, lines)]
+}
+
+fn address(node: &Node, pod: &Pod, family: Family) -> String {
+    let length = node.subnet.of(family).prefix_len();
+    add_address(IpNet::new_assert(pod.ip.of(family), length), "eth0")
+}
+
+fn routes(plan: &Plan, node: &Node, family: Family) -> [String; 2] {
+    let gateway = node.end(family).bridge_ip();
+    [
+        format!("route add default via {gateway}"),
+        format!("route add {} via {gateway}", plan.cluster.of(family)),
     ]
 }
 
@@ -47,7 +55,8 @@ pub fn start_services(pod: &Pod) -> Result<()> {
 /// When it cannot be started.
 pub fn start_dns(plan: &Plan) -> Result<()> {
     let Some(pod) = plan.nodes[plan.dns.node].pods.last() else { return Ok(()) };
-    let answer = plan.nodes[plan.dns.node].bridge_ip();
+    let node = &plan.nodes[plan.dns.node];
+    let answers = plan.families().iter().map(|it| format!(",{}", node.end(*it).bridge_ip()));
     let arguments = [
         "--keep-in-foreground",
         "--log-facility=-",
@@ -58,7 +67,7 @@ pub fn start_dns(plan: &Plan) -> Result<()> {
         "--pid-file=",
         // Every query is answered by the process that listens: no cache and no upstream.
         "--cache-size=0",
-        &format!("--host-record={DNS_NAME},{answer}"),
+        &format!("--host-record={DNS_NAME}{}", answers.collect::<String>()),
         "--address=/cluster.local/",
     ];
     process::spawn(&pod.namespace, Path::new(DNSMASQ), &arguments)

@@ -11,17 +11,21 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{netns, teardown};
+use crate::{family::Family, netns, teardown};
 
 /// Who reads the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tool {
     /// `ip -batch -`
     Ip,
+    /// `ip -6 -batch -`, for what names no address.
+    Ip6,
     /// `bridge -batch -`
     Bridge,
     /// `iptables-restore --noflush`
     Iptables,
+    /// `ip6tables-restore --noflush`
+    Ip6tables,
     /// `nft -f -`
     Nft,
     /// `PATH=VALUE`, a path below /proc/sys/net.
@@ -55,6 +59,15 @@ impl Script {
     /// `ip` in a namespace.
     pub fn ip(namespace: &str, lines: impl IntoIterator<Item = String>) -> Self {
         Self::new(Tool::Ip, Some(namespace), lines)
+    }
+
+    /// `ip` in a namespace, for lines of a family that do not name an address of it.
+    pub fn ip_of(family: Family, namespace: &str, lines: impl IntoIterator<Item = String>) -> Self {
+        let tool = match family {
+            Family::V4 => Tool::Ip,
+            Family::V6 => Tool::Ip6,
+        };
+        Self::new(tool, Some(namespace), lines)
     }
 
     /// `bridge` in a namespace.
@@ -135,8 +148,10 @@ impl Tool {
     fn command(self) -> &'static [&'static str] {
         match self {
             Self::Ip => &["ip", "-batch", "-"],
+            Self::Ip6 => &["ip", "-6", "-batch", "-"],
             Self::Bridge => &["bridge", "-batch", "-"],
             Self::Iptables => &["iptables-restore", "--noflush"],
+            Self::Ip6tables => &["ip6tables-restore", "--noflush"],
             Self::Nft => &["nft", "-f", "-"],
             Self::Sysctl => &["sysctl"],
         }

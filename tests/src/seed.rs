@@ -1,8 +1,8 @@
 //! Draws a plan from a seed: the same seed and shape give the same plan on every machine.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use rand::{
     RngExt,
     seq::{IndexedRandom, SliceRandom},
@@ -11,7 +11,10 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     netns,
-    plan::{BridgeState, Dns, FlannelRules, Lan, Mac, Node, Plan, Pod, ProxyRules, Site},
+    plan::{
+        Addresses, Both, BridgeState, Dns, Family, FlannelRules, Lan, Mac, Networks, Node, Plan,
+        Pod, ProxyRules, Site, Stack,
+    },
 };
 
 /// Most nodes that a lab can have.
@@ -23,6 +26,8 @@ const UPLINK_NAMES: [&str; 6] = ["eth0", "ens3", "ens18", "enp1s0", "enp0s31f6",
 const BRIDGE_NAMES: [&str; 5] = ["cni0", "cni0", "cni0", "cbr0", "kube-bridge"];
 /// 8472 is flannel's port on Linux; 4789 is left to the other VXLAN users of a node.
 const PORTS: [u16; 4] = [8472, 8472, 8473, 14789];
+/// The stream of random numbers that IPv6 is drawn from: a seed gives the same IPv4 without it.
+const STREAM_OF_V6: u64 = 6;
 
 /// What is asked of a plan; the seed draws the rest.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct Shape {
     pub nodes: Option<usize>,
     /// The least number of nodes when it is drawn.
     pub min_nodes: usize,
+    /// The families that the cluster speaks.
+    pub stack: Stack,
     /// MTU of the uplinks, bytes.
     pub uplink_mtu: u32,
     /// The bridge of the victim; anything but [`BridgeState::WithPods`] makes it a node without pods.
@@ -56,6 +63,7 @@ impl Default for Shape {
         Self {
             nodes: None,
             min_nodes: 1,
+            stack: Stack::V4,
             uplink_mtu: 1500,
             victim_bridge: BridgeState::WithPods,
             flannel_rules: FlannelRules::Iptables,
@@ -71,20 +79,23 @@ impl Plan {
     /// Draws a plan. `shape.nodes` must lie in 1..=[`MAX_NODES`].
     ///
     /// All five nodes are drawn whatever the number of nodes, so that the same seed gives the same
-    /// addresses in a small and in a large lab.
+    /// addresses in a small and in a large lab; and both families, whatever the stack.
     #[must_use]
     pub fn draw(seed: u64, shape: &Shape) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let six = &mut rng.clone();
+        six.set_stream(STREAM_OF_V6);
         let drawn_count = rng.random_range(shape.min_nodes..=MAX_NODES);
         let count = shape.nodes.unwrap_or(drawn_count).clamp(1, MAX_NODES);
         let second_octets = distinct::<2>(rng, 64..=250);
-        let [cluster, services] =
-            second_octets.map(|octet| network(Ipv4Addr::new(10, octet, 0, 0), 16));
+        let [cluster, services] = second_octets.map(|octet| Ipv4Addr::new(10, octet, 0, 0));
+        let cluster = Both { v4: network(cluster, 16), v6: unique_local(six, 56) };
+        let services = Both { v4: network(services, 16), v6: unique_local(six, 112) };
         let vni = if rng.random_bool(0.7) { 1 } else { rng.random_range(2..=4000) };
         let port = pick(rng, &PORTS);
-        let mut lan = draw_lan(rng, shape.uplink_mtu);
-        let mut nodes = draw_nodes(rng, &lan, cluster);
-        let site = draw_site(rng, count);
+        let mut lan = draw_lan(rng, unique_local(six, 64), shape.uplink_mtu);
+        let mut nodes = draw_nodes(rng, six, &lan, cluster);
+        let site = Site { family: pick(six, shape.stack.families()), ..draw_site(rng, count) };
         lan.vip_owner = rng.random_range(0..MAX_NODES) % count;
         // Drawn last, and away from the victim of a lab that leaves its victim without pods.
         let dns_node = draw_dns_node(rng, count, site, shape.victim_bridge);
@@ -94,9 +105,10 @@ impl Plan {
         }
         let dns = add_dns_pod(rng, &mut nodes, dns_node, services);
         empty_victim(&mut nodes[site.victim], shape.victim_bridge);
-        let Shape { flannel_rules, proxy_rules, bridge_netfilter, .. } = *shape;
+        let Shape { stack, flannel_rules, proxy_rules, bridge_netfilter, .. } = *shape;
         Self {
             seed,
+            stack,
             lan,
             cluster,
             services,
@@ -112,41 +124,46 @@ impl Plan {
     }
 }
 
-fn draw_lan(rng: &mut ChaCha8Rng, mtu: u32) -> Lan {
+fn draw_lan(rng: &mut ChaCha8Rng, v6: Ipv6Net, mtu: u32) -> Lan {
     let base = if rng.random_bool(0.5) {
         Ipv4Addr::new(192, 168, rng.random_range(0..=255), 0)
     } else {
         Ipv4Addr::new(172, rng.random_range(16..=31), rng.random_range(0..=255), 0)
     };
+    let network = Both { v4: network(base, 24), v6 };
     let gateway = if rng.random_bool(0.5) { 1 } else { 254 };
     // Nodes get 10 to 199: see `draw_nodes`.
     Lan {
-        network: network(base, 24),
-        gateway: host(base, gateway),
-        client: host(base, rng.random_range(200..=219)),
-        vip: host(base, rng.random_range(220..=249)),
+        network,
+        gateway: host(network, gateway),
+        client: host(network, rng.random_range(200..=219)),
+        vip: host(network, rng.random_range(220..=249)),
         vip_owner: 0,
         mtu,
     }
 }
 
-fn draw_nodes(rng: &mut ChaCha8Rng, lan: &Lan, cluster: Ipv4Net) -> Vec<Node> {
+fn draw_nodes(
+    rng: &mut ChaCha8Rng,
+    six: &mut ChaCha8Rng,
+    lan: &Lan,
+    cluster: Networks,
+) -> Vec<Node> {
     let hosts = distinct::<MAX_NODES>(rng, 10..=199);
     let thirds = distinct::<MAX_NODES>(rng, 0..=255);
     (0..MAX_NODES)
         .map(|index| {
             let name = format!("n{}", index + 1);
-            let [ten, second, ..] = cluster.network().octets();
-            let subnet = network(Ipv4Addr::new(ten, second, thirds[index], 0), 24);
+            let subnet = subnet(cluster, thirds[index]);
             let mut peer_order: Vec<usize> = (0..MAX_NODES).filter(|peer| *peer != index).collect();
             peer_order.shuffle(rng);
             Node {
                 namespace: netns::of(&name),
                 uplink: pick(rng, &UPLINK_NAMES).to_owned(),
                 uplink_mac: draw_mac(rng),
-                ip: host(lan.network.network(), hosts[index]),
+                ip: host(lan.network, hosts[index]),
                 subnet,
-                vtep_mac: draw_mac(rng),
+                vtep_mac: Both { v4: draw_mac(rng), v6: draw_mac(six) },
                 bridge: pick(rng, &BRIDGE_NAMES).to_owned(),
                 bridge_state: BridgeState::WithPods,
                 pods: draw_pods(rng, &name, subnet),
@@ -157,7 +174,7 @@ fn draw_nodes(rng: &mut ChaCha8Rng, lan: &Lan, cluster: Ipv4Net) -> Vec<Node> {
         .collect()
 }
 
-fn draw_pods(rng: &mut ChaCha8Rng, node: &str, subnet: Ipv4Net) -> Vec<Pod> {
+fn draw_pods(rng: &mut ChaCha8Rng, node: &str, subnet: Networks) -> Vec<Pod> {
     let hosts = distinct::<PODS_PER_NODE>(rng, 2..=199);
     hosts
         .iter()
@@ -166,11 +183,11 @@ fn draw_pods(rng: &mut ChaCha8Rng, node: &str, subnet: Ipv4Net) -> Vec<Pod> {
         .collect()
 }
 
-fn draw_pod(rng: &mut ChaCha8Rng, name: &str, subnet: Ipv4Net, last: u8) -> Pod {
+fn draw_pod(rng: &mut ChaCha8Rng, name: &str, subnet: Networks, last: u8) -> Pod {
     Pod {
         name: name.to_owned(),
         namespace: netns::of(name),
-        ip: host(subnet.network(), last),
+        ip: host(subnet, last),
         // The bridge plugin names them so.
         veth: format!("veth{:08x}", rng.random::<u32>()),
     }
@@ -180,7 +197,7 @@ fn draw_site(rng: &mut ChaCha8Rng, count: usize) -> Site {
     let victim = rng.random_range(0..MAX_NODES) % count;
     let step = rng.random_range(1..MAX_NODES);
     let peer = if count == 1 { victim } else { (victim + 1 + step % (count - 1)) % count };
-    Site { victim, peer }
+    Site { victim, peer, family: Family::V4 }
 }
 
 fn draw_dns_node(rng: &mut ChaCha8Rng, count: usize, site: Site, bridge: BridgeState) -> usize {
@@ -188,14 +205,14 @@ fn draw_dns_node(rng: &mut ChaCha8Rng, count: usize, site: Site, bridge: BridgeS
     if bridge != BridgeState::WithPods && drawn == site.victim { site.peer } else { drawn }
 }
 
-fn add_dns_pod(rng: &mut ChaCha8Rng, nodes: &mut [Node], index: usize, services: Ipv4Net) -> Dns {
+fn add_dns_pod(rng: &mut ChaCha8Rng, nodes: &mut [Node], index: usize, services: Networks) -> Dns {
     let node = &mut nodes[index];
     // Above the addresses of the other pods.
     let last = rng.random_range(200..=250);
     let pod = draw_pod(rng, &format!("{}-dns", node.name), node.subnet, last);
     let pod_ip = pod.ip;
     node.pods.push(pod);
-    Dns { cluster_ip: host(services.network(), 10), node: index, pod_ip }
+    Dns { cluster_ip: host(services, 10), node: index, pod_ip }
 }
 
 fn empty_victim(victim: &mut Node, bridge: BridgeState) {
@@ -227,9 +244,27 @@ fn network(address: Ipv4Addr, length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(address, length)
 }
 
-fn host(base: Ipv4Addr, last: u8) -> Ipv4Addr {
-    let [a, b, c, _] = base.octets();
-    Ipv4Addr::new(a, b, c, last)
+/// A network of a unique local prefix (RFC 4193): 40 random bits behind fd00::/8.
+fn unique_local(rng: &mut ChaCha8Rng, length: u8) -> Ipv6Net {
+    let global: u64 = rng.random::<u64>() >> 24;
+    let bits = (0xfd << 120) | (u128::from(global) << 80);
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), length)
+}
+
+/// A node's share of the pod network.
+fn subnet(cluster: Networks, number: u8) -> Networks {
+    let [ten, second, ..] = cluster.v4.network().octets();
+    let bits = cluster.v6.network().to_bits() | (u128::from(number) << 64);
+    Both {
+        v4: network(Ipv4Addr::new(ten, second, number, 0), 24),
+        v6: Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), 64),
+    }
+}
+
+fn host(network: Networks, last: u8) -> Addresses {
+    let [a, b, c, _] = network.v4.network().octets();
+    let bits = network.v6.network().to_bits() | u128::from(last);
+    Both { v4: Ipv4Addr::new(a, b, c, last), v6: Ipv6Addr::from_bits(bits) }
 }
 
 #[cfg(test)]
@@ -260,16 +295,43 @@ mod tests {
     #[test]
     fn addresses_are_distinct_and_where_they_belong() {
         for plan in plans() {
-            let mut seen = HashSet::from([plan.lan.gateway, plan.lan.client, plan.lan.vip]);
-            for node in &plan.nodes {
-                assert!(plan.lan.network.contains(&node.ip) && seen.insert(node.ip), "{plan:?}");
-                assert!(plan.cluster.contains(&node.subnet), "{plan:?}");
-                assert!(seen.insert(node.bridge_ip()) && seen.insert(node.flannel_ip()));
-                for pod in &node.pods {
-                    assert!(node.subnet.contains(&pod.ip) && seen.insert(pod.ip), "{plan:?}");
-                }
+            for family in Stack::Dual.families() {
+                assert_addresses(&plan, *family);
             }
-            assert!(!plan.services.contains(&plan.cluster), "{plan:?}");
+        }
+    }
+
+    fn assert_addresses(plan: &Plan, family: Family) {
+        let lan = &plan.lan;
+        let mut seen = HashSet::from([&lan.gateway, &lan.client, &lan.vip].map(|it| it.of(family)));
+        for node in &plan.nodes {
+            let end = node.end(family);
+            assert!(lan.network.of(family).contains(&end.ip) && seen.insert(end.ip), "{plan:?}");
+            assert!(plan.cluster.of(family).contains(&end.subnet), "{plan:?}");
+            assert!(seen.insert(end.bridge_ip()) && seen.insert(end.flannel_ip()), "{plan:?}");
+            for pod in &node.pods {
+                let ip = pod.ip.of(family);
+                assert!(end.subnet.contains(&ip) && seen.insert(ip), "{plan:?}");
+            }
+        }
+        assert!(!plan.services.of(family).contains(&plan.cluster.of(family)), "{plan:?}");
+    }
+
+    #[test]
+    fn both_families_are_struck_in_labs_of_both_and_none_that_is_not_spoken() {
+        for stack in [Stack::V4, Stack::V6, Stack::Dual] {
+            let shape = Shape { stack, ..Shape::default() };
+            let struck: HashSet<Family> =
+                (0..50).map(|seed| Plan::draw(seed, &shape).site.family).collect();
+            assert_eq!(struck, stack.families().iter().copied().collect());
+        }
+    }
+
+    #[test]
+    fn the_stack_changes_no_address() {
+        for plan in plans() {
+            let shape = Shape { stack: Stack::Dual, ..Shape::default() };
+            assert_eq!(Plan::draw(plan.seed, &shape).nodes, plan.nodes);
         }
     }
 
@@ -305,7 +367,7 @@ mod tests {
     #[test]
     fn names_fit_into_a_device_name() {
         for plan in plans() {
-            assert!(plan.overlay().len() < libc::IFNAMSIZ);
+            assert!(plan.overlay(Family::V6).len() < libc::IFNAMSIZ);
             for node in &plan.nodes {
                 assert!(node.pods.iter().all(|pod| pod.veth.len() < libc::IFNAMSIZ));
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::Duration,
 };
@@ -30,12 +30,13 @@ pub fn serve() -> Result<()> {
     Err(anyhow!("the echo service has ended"))
 }
 
+/// A socket of IPv6 hears IPv4 too (`net.ipv6.bindv6only` is 0).
 fn udp(port: u16) -> Result<UdpSocket> {
-    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("UDP port {port}"))
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).with_context(|| format!("UDP port {port}"))
 }
 
 fn tcp(port: u16) -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("TCP port {port}"))
+    TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).with_context(|| format!("TCP port {port}"))
 }
 
 fn echo_datagrams(socket: &UdpSocket) {

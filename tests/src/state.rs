@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    plan::{Node, Plan},
+    plan::{Family, Node, Plan},
     poll::poll_until,
     script::Script,
 };
@@ -148,38 +148,54 @@ fn write(name: &str, text: &str) -> Result<()> {
 }
 
 fn subnet_env(plan: &Plan, node: &Node) -> String {
-    format!(
-        "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}/{}\nFLANNEL_MTU={}\nFLANNEL_IPMASQ=true\n",
-        plan.cluster,
-        node.bridge_ip(),
-        node.subnet.prefix_len(),
-        plan.pod_mtu(),
-    )
+    let networks = plan.families().iter().map(|family| {
+        let word = match family {
+            Family::V4 => "FLANNEL",
+            Family::V6 => "FLANNEL_IPV6",
+        };
+        let (cluster, own) = (plan.cluster.of(*family), node.end(*family).bridge_address());
+        format!("{word}_NETWORK={cluster}\n{word}_SUBNET={own}\n")
+    });
+    let rest = format!("FLANNEL_MTU={}\nFLANNEL_IPMASQ=true\n", plan.pod_mtu());
+    networks.chain([rest]).collect()
 }
 
+/// A line for each peer and family.
 fn peers_file(plan: &Plan, node: &Node, members: &[usize]) -> String {
     let peers = node.peer_order.iter().filter(|peer| members.contains(peer));
+    let line = |peer: &Node, family: Family| {
+        let end = peer.end(family);
+        format!("{} {} {} {}\n", end.subnet, end.ip, end.vtep_mac, peer.name)
+    };
     let lines = peers
         .map(|peer| &plan.nodes[*peer])
-        .map(|peer| format!("{} {} {} {}\n", peer.subnet, peer.ip, peer.vtep_mac, peer.name));
+        .flat_map(|peer| plan.families().iter().map(move |family| line(peer, *family)));
     std::iter::once("# POD_CIDR NODE_IP VTEP_MAC NAME\n".to_owned()).chain(lines).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed::Shape;
+    use crate::{plan::Stack, seed::Shape};
 
     #[test]
     fn subnet_env_is_as_flannel_writes_it() {
         let mut plan = Plan::draw(1, &Shape::default());
-        plan.cluster = "10.244.0.0/16".parse().unwrap();
-        plan.nodes[0].subnet = "10.244.1.0/24".parse().unwrap();
-        assert_eq!(
-            subnet_env(&plan, &plan.nodes[0]),
-            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\n\
-             FLANNEL_IPMASQ=true\n"
-        );
+        plan.cluster.v4 = "10.244.0.0/16".parse().unwrap();
+        plan.cluster.v6 = "fd00:244::/48".parse().unwrap();
+        plan.nodes[0].subnet.v4 = "10.244.1.0/24".parse().unwrap();
+        plan.nodes[0].subnet.v6 = "fd00:244:0:1::/64".parse().unwrap();
+        let v4 = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n";
+        let v6 = "FLANNEL_IPV6_NETWORK=fd00:244::/48\nFLANNEL_IPV6_SUBNET=fd00:244:0:1::1/64\n";
+        for (stack, networks, mtu) in [
+            (Stack::V4, v4.to_owned(), 1450),
+            (Stack::Dual, [v4, v6].concat(), 1450),
+            (Stack::V6, v6.to_owned(), 1430),
+        ] {
+            plan.stack = stack;
+            let rest = format!("FLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n");
+            assert_eq!(subnet_env(&plan, &plan.nodes[0]), networks + &rest);
+        }
     }
 
     #[test]
@@ -187,15 +203,25 @@ mod tests {
         let plan = Plan::draw(1, &Shape { nodes: Some(3), ..Shape::default() });
         let text = peers_file(&plan, &plan.nodes[1], &plan.all_nodes());
         assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 2);
-        assert!(text.contains(&format!("{} {}", plan.nodes[0].subnet, plan.nodes[0].ip)));
-        assert!(!text.contains(&plan.nodes[1].ip.to_string()));
+        assert!(text.contains(&format!("{} {}", plan.nodes[0].subnet.v4, plan.nodes[0].ip.v4)));
+        assert!(!text.contains(&plan.nodes[1].ip.v4.to_string()));
+    }
+
+    #[test]
+    fn a_peers_file_of_both_families_names_every_other_twice() {
+        let shape = Shape { nodes: Some(3), stack: Stack::Dual, ..Shape::default() };
+        let plan = Plan::draw(1, &shape);
+        let text = peers_file(&plan, &plan.nodes[1], &plan.all_nodes());
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 4);
+        let v6 = plan.nodes[0].end(Family::V6);
+        assert!(text.contains(&format!("{} {} {} n1", v6.subnet, v6.ip, v6.vtep_mac)), "{text}");
     }
 
     #[test]
     fn a_node_that_left_is_in_no_peers_file() {
         let plan = Plan::draw(1, &Shape { nodes: Some(3), ..Shape::default() });
         let text = peers_file(&plan, &plan.nodes[1], &[0, 1]);
-        assert!(text.contains(&plan.nodes[0].ip.to_string()));
-        assert!(!text.contains(&plan.nodes[2].ip.to_string()));
+        assert!(text.contains(&plan.nodes[0].ip.v4.to_string()));
+        assert!(!text.contains(&plan.nodes[2].ip.v4.to_string()));
     }
 }

@@ -12,7 +12,7 @@ mod tcp;
 mod udp;
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::AddAssign,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -38,45 +38,45 @@ pub enum Flow {
     /// ICMP echo; `ttl` 64 unless a traceroute is played.
     Ping {
         /// The pinged address.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Time to live of the requests.
         ttl: u8,
     },
     /// A datagram that is echoed, one flow all the time.
     UdpEcho {
         /// An echo service.
-        to: SocketAddrV4,
+        to: SocketAddr,
     },
     /// A datagram that nobody answers: syslog, or an exact burst.
     UdpOneWay {
         /// The receiver.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// Bytes of payload.
         size: usize,
     },
     /// Datagrams that nobody answers, each from a port of its own: a new flow every time.
     UdpManyFlows {
         /// The receiver.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// The source port of the first one; the next ones count up.
         first_port: u16,
     },
     /// A connection that is opened, used for one exchange and closed.
     TcpExchange {
         /// An echo service.
-        to: SocketAddrV4,
+        to: SocketAddr,
     },
     /// A connection that carries many bytes one way; the sink confirms how many.
     TcpBulk {
         /// A sink.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// Bytes of one transfer.
         bytes: u64,
     },
     /// A query for an address, from a new port each time.
     Dns {
         /// The DNS server.
-        server: SocketAddrV4,
+        server: SocketAddr,
         /// The name asked for.
         name: String,
     },

@@ -20,7 +20,7 @@ use tracer_tests::{
     fault::named,
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{Node, Plan},
+    plan::{Family, Node, Plan},
     process,
     script::Script,
     seed::Shape,
@@ -92,7 +92,7 @@ fn wrong_options_and_files_are_refused_with_their_reason() {
     let lab = lab(121, 2);
     let node = &lab.plan().nodes[0];
     let before = Attached::on(lab.plan(), node).unwrap();
-    let overlay = lab.plan().overlay();
+    let overlay = lab.plan().overlay(Family::V4);
     for option in ["--overlay", "--bridge", "--uplink"] {
         let ran = check(node, &[option, "nope0"]);
         let known = [&overlay, &node.bridge, &node.uplink].map(String::as_str);
@@ -102,7 +102,7 @@ fn wrong_options_and_files_are_refused_with_their_reason() {
 
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str, text: &str| file(&directory, name, text);
-    let (own, peer) = (node.subnet, lab.plan().nodes[1].subnet);
+    let (own, peer) = (node.subnet.v4, lab.plan().nodes[1].subnet.v4);
     for (what, option, text, line, reason) in [
         ("no CIDR", "--subnet-env", "FLANNEL_MTU=1450\nFLANNEL_SUBNET=10.1.2.3\n", 2, "10.1.2.3"),
         ("no pair", "--subnet-env", "FLANNEL_SUBNET\n", 1, "KEY=value"),
@@ -117,7 +117,7 @@ fn wrong_options_and_files_are_refused_with_their_reason() {
     }
     let wide = at("wide", &format!("{} 192.0.2.1\n", own.supernet().unwrap()));
     assert_refused("own", &check(node, &["--peers", &wide]), 3, &["overlap", &own.to_string()]);
-    let (services, pods) = (peer.to_string(), lab.plan().cluster.to_string());
+    let (services, pods) = (peer.to_string(), lab.plan().cluster.v4.to_string());
     let ran = check(node, &["--cluster-cidr", &pods, "--service-cidr", &services]);
     assert_refused("services", &ran, 3, &[&services, &pods, "overlap"]);
     let folder = directory.path().to_str().unwrap();
@@ -215,10 +215,10 @@ fn a_machine_without_vxlan_says_which_backend_it_has() {
     let plan = lab.plan();
     let directory = tempfile::tempdir().unwrap();
     let [gateway, wireguard, ipip] = [0, 1, 2].map(|node| &plan.nodes[node]);
-    let no_overlay = || format!("link del {}", plan.overlay());
+    let no_overlay = || format!("link del {}", plan.overlay(Family::V4));
     let routes = plan.others(0).into_iter().map(|peer| {
         let peer = &plan.nodes[peer];
-        format!("route add {} via {} dev {}", peer.subnet, peer.ip, gateway.uplink)
+        format!("route add {} via {} dev {}", peer.subnet.v4, peer.ip.v4, gateway.uplink)
     });
     Script::ip(&gateway.namespace, [no_overlay()].into_iter().chain(routes)).run().unwrap();
     // Neither kind of device is in every kernel; flannel's names for them are the sign.
@@ -231,10 +231,9 @@ fn a_machine_without_vxlan_says_which_backend_it_has() {
     {
         let mtu = plan.lan.mtu - overhead;
         let text = format!(
-            "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}/{}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
-            plan.cluster,
-            node.bridge_ip(),
-            node.subnet.prefix_len(),
+            "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
+            plan.cluster.v4,
+            node.end(Family::V4).bridge_address(),
         );
         let env = file(&directory, "subnet.env", &text);
         let mut command = tracer_command(node).unwrap();
@@ -266,15 +265,20 @@ fn several_overlay_devices_are_listed_and_one_can_be_chosen() {
     let (plan, node) = (lab.plan(), &lab.plan().nodes[0]);
     let second = format!(
         "link add flannel.4094 type vxlan id 4094 local {} dev {} dstport 4789 nolearning",
-        node.ip, node.uplink
+        node.ip.v4, node.uplink
     );
     Script::ip(&node.namespace, [second]).run().unwrap();
     let before = Attached::on(plan, node).unwrap();
     let none = state::file("no-such-subnet.env");
     let none = none.to_str().unwrap();
     let ran = check(node, &["--subnet-env", none, "--duration", "1s"]);
-    assert_refused("two overlays", &ran, 2, &[&plan.overlay(), "flannel.4094", "--overlay"]);
-    let extra = ["--overlay", &plan.overlay(), "--duration", "1s"];
+    assert_refused(
+        "two overlays",
+        &ran,
+        2,
+        &[&plan.overlay(Family::V4), "flannel.4094", "--overlay"],
+    );
+    let extra = ["--overlay", &plan.overlay(Family::V4), "--duration", "1s"];
     let chosen = lab.check(0, Intent::Nothing, &extra).unwrap();
     assert_eq!((chosen.status, chosen.findings()), (0, vec![]), "{}", chosen.stderr);
     assert_eq!(Attached::on(plan, node).unwrap(), before);

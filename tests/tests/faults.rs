@@ -2,61 +2,97 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::net::SocketAddrV4;
+use std::env;
 
 use tracer_tests::{
     fault::{self, Fault, Reach},
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{ECHO_PORT, Plan},
+    plan::{ECHO_PORT, Family, Plan, Site, Stack},
     seed::Shape,
     traffic::Flow,
 };
 
-fn lab(seed: u64) -> Lab {
-    let shape = Shape { nodes: Some(3), ..Shape::default() };
+/// Only faults whose names hold the text of this variable, for whoever works on one of them.
+const ONLY: &str = "FLANNEL_TRACER_TEST_FAULT";
+const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
+
+fn lab(seed: u64, stack: Stack) -> Lab {
+    let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
     Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
 }
 
 /// Whether the first pod of one node gets an answer from the first pod of another.
-fn reaches(lab: &Lab, from: usize, to: usize) -> bool {
+fn reaches(lab: &Lab, from: usize, to: usize, family: Family) -> bool {
     let pod = |node: usize| lab.plan().nodes[node].first_pod().unwrap();
-    let flow = Flow::UdpEcho { to: SocketAddrV4::new(pod(to).ip, ECHO_PORT) };
+    let flow = Flow::UdpEcho { to: pod(to).at(family, ECHO_PORT) };
     lab.answered(&pod(from).namespace, &flow, 2).unwrap() > 0
 }
 
-fn assert_breaks_what_it_says(lab: &Lab, fault: &Fault) {
-    let (plan, site) = (lab.plan(), lab.plan().site);
-    let affected = fault.affected(plan, site);
+fn assert_breaks_what_it_says(lab: &Lab, fault: &Fault, site: Site) {
+    let plan = lab.plan();
+    let (affected, struck) = (fault.affected(plan, site), fault.struck(plan, site));
     for from in plan.all_nodes() {
         for to in plan.others(from) {
             let other_end = if from == site.victim { to } else { from };
             let touches_victim = from == site.victim || to == site.victim;
             let works = fault.reach == Reach::FromOnePeer && from == site.victim;
-            let broken = touches_victim && affected.contains(&other_end) && !works;
-            assert_eq!(reaches(lab, from, to), !broken, "{}: n{from} to n{to}", fault.name);
+            let cut_off = touches_victim && affected.contains(&other_end) && !works;
+            for family in plan.families() {
+                let broken = cut_off && struck.contains(family);
+                let (name, way) = (fault.name, format!("n{from} to n{to}, {family:?}"));
+                assert_eq!(reaches(lab, from, to, *family), !broken, "{name} of {site:?}: {way}");
+            }
         }
     }
+}
+
+/// In a lab of both families each is struck in its turn.
+fn sites(plan: &Plan) -> Vec<Site> {
+    plan.families().iter().map(|family| Site { family: *family, ..plan.site }).collect()
 }
 
 #[test]
 fn every_fault_breaks_what_it_says_and_can_be_undone() {
-    for seed in [21, 22] {
-        let lab = lab(seed);
-        for fault in fault::all() {
-            let injection = lab.inject(&fault, lab.plan().site).unwrap();
-            assert_breaks_what_it_says(&lab, &fault);
-            injection.heal().unwrap();
-            lab.wait_connected(&lab.plan().all_nodes())
-                .unwrap_or_else(|error| panic!("seed {seed}, {} undone: {error:#}", fault.name));
+    let only = env::var(ONLY).unwrap_or_default();
+    for (seed, stack) in [(21, Stack::V4), (22, Stack::V6), (25, Stack::Dual)] {
+        let lab = lab(seed, stack);
+        let all = fault::all().into_iter().filter(|fault| fault.name.contains(&only));
+        for fault in all {
+            for site in sites(lab.plan()).into_iter().filter(|site| fault.suits(*site)) {
+                let injection = lab.inject(&fault, site).unwrap();
+                assert_breaks_what_it_says(&lab, &fault, site);
+                injection.heal().unwrap();
+                lab.wait_connected(&lab.plan().all_nodes())
+                    .unwrap_or_else(|error| panic!("{} of {site:?} undone: {error:#}", fault.name));
+            }
         }
     }
 }
 
 #[test]
+fn a_fault_is_refused_in_a_family_that_does_not_have_it() {
+    let lab = lab(26, Stack::V6);
+    let bridge = fault::named("ip-forward-off-bridge").unwrap();
+    let error = lab.inject(&bridge, lab.plan().site).unwrap_err().to_string();
+    assert!(error.contains("does not exist in IPv6"), "{error}");
+    let site = Site { family: Family::V4, ..lab.plan().site };
+    let error = lab.inject(&bridge, site).unwrap_err().to_string();
+    assert!(error.contains("does not speak IPv4"), "{error}");
+}
+
+#[test]
 fn what_a_fault_leaves_in_the_tables_is_what_tells_it_from_others() {
-    let lab = lab(23);
-    let (plan, site) = (lab.plan(), lab.plan().site);
+    for stack in STACKS {
+        let lab = lab(23, stack);
+        for site in sites(lab.plan()) {
+            assert_leaves_its_traces(&lab, site);
+        }
+    }
+}
+
+fn assert_leaves_its_traces(lab: &Lab, site: Site) {
+    let (plan, family) = (lab.plan(), site.family);
     let peers = plan.nodes.len() - 1;
     for (name, routes, neighbours, fdb) in [
         ("pod-route-missing", peers - 1, peers, peers),
@@ -69,9 +105,13 @@ fn what_a_fault_leaves_in_the_tables_is_what_tells_it_from_others() {
         ("neigh-entry-missing", peers, peers - 1, peers),
         ("cni0-down", peers, peers, peers),
     ] {
-        let _injection = lab.inject(&fault::named(name).unwrap(), site).unwrap();
+        let fault = fault::named(name).unwrap();
+        if !fault.suits(site) {
+            continue;
+        }
+        let _injection = lab.inject(&fault, site).unwrap();
         let node = plan.victim();
-        let overlay = plan.overlay();
+        let overlay = plan.overlay(family);
         let count = |program: &str, arguments: &[&str], of: &str| {
             let output = netns::command_in(&node.namespace, program)
                 .args(arguments)
@@ -80,12 +120,13 @@ fn what_a_fault_leaves_in_the_tables_is_what_tells_it_from_others() {
                 .unwrap();
             String::from_utf8(output.stdout).unwrap().lines().filter(|it| it.contains(of)).count()
         };
+        let version = if family == Family::V4 { "-4" } else { "-6" };
         let left = (
-            count("ip", &["route"], "onlink"),
-            count("ip", &["neigh"], "PERMANENT"),
+            count("ip", &[version, "route"], "onlink"),
+            count("ip", &[version, "neigh"], "PERMANENT"),
             count("bridge", &["fdb"], "dst"),
         );
-        assert_eq!(left, (routes, neighbours, fdb), "{name}");
+        assert_eq!(left, (routes, neighbours, fdb), "{name}, {family:?}");
     }
 }
 

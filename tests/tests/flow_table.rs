@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::time::Duration;
 
 use tracer::evidence::{Evidence, Stage, Traffic as Seen};
 use tracer_tests::{
@@ -52,7 +52,7 @@ fn send_flows(lab: &Lab) {
     let [from, to] = [&lab.plan().nodes[0], &lab.plan().nodes[1]];
     let counters = [from, to]
         .map(|node| Counters::install(lab.plan(), node, Protocol::Udp, SYSLOG_PORT).unwrap());
-    let to = SocketAddrV4::new(to.first_pod().unwrap().ip, SYSLOG_PORT);
+    let to = to.first_pod().unwrap().at(lab.plan().site.family, SYSLOG_PORT);
     let senders = from.pods[..2].iter().map(|pod| Sender {
         namespace: pod.namespace.clone(),
         flow: Flow::UdpManyFlows { to, first_port: FIRST_PORT },

@@ -4,8 +4,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    net::SocketAddrV4,
+    io::{BufRead as _, BufReader, ErrorKind},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _, process::ExitStatusExt as _},
     panic,
     process::{Child, Command, Stdio},
@@ -21,7 +21,7 @@ use tracer_tests::{
     fault,
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{DNS_NAME, Plan, SINK_PORT, SYSLOG_PORT},
+    plan::{DNS_NAME, Family, FlannelRules, Node, Plan, ProxyRules, SINK_PORT, SYSLOG_PORT, Stack},
     poll::poll_until,
     process,
     seed::{MAX_NODES, Shape},
@@ -29,8 +29,14 @@ use tracer_tests::{
     traffic::{self, Counts, Flow, Limits, Sender, Traffic},
 };
 
+const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
+
 fn lab(seed: u64, nodes: usize) -> Lab {
-    let shape = Shape { nodes: Some(nodes), ..Shape::default() };
+    lab_of(seed, nodes, Stack::V4)
+}
+
+fn lab_of(seed: u64, nodes: usize, stack: Stack) -> Lab {
+    let shape = Shape { nodes: Some(nodes), stack, ..Shape::default() };
     Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
 }
 
@@ -58,23 +64,43 @@ fn assert_nothing_is_left(devices_before: &str) {
 #[test]
 fn labs_of_every_size_carry_all_traffic() {
     for nodes in 1..=MAX_NODES {
-        let lab = lab(nodes as u64, nodes);
-        let mut senders = traffic::all_pairs(lab.plan(), &lab.plan().all_nodes());
-        for sender in &mut senders {
-            sender.limits = Limits::exactly(5, 50.0);
+        carries_all_traffic(&lab(nodes as u64, nodes));
+    }
+}
+
+#[test]
+fn labs_of_every_stack_carry_all_traffic() {
+    for (seed, stack) in [(50, Stack::V6), (51, Stack::Dual)] {
+        for nodes in [1, 3] {
+            carries_all_traffic(&lab_of(seed, nodes, stack));
         }
-        // Queries of DNS from each node, and six senders for each pair of nodes.
-        assert_eq!(senders.len(), nodes + nodes * (nodes - 1) * 6, "{senders:?}");
-        for (sender, counts) in Traffic::start(senders).finish().unwrap() {
-            assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");
-        }
+    }
+}
+
+fn carries_all_traffic(lab: &Lab) {
+    let (nodes, families) = (lab.plan().nodes.len(), lab.plan().families().len());
+    let mut senders = traffic::all_pairs(lab.plan(), &lab.plan().all_nodes());
+    for sender in &mut senders {
+        sender.limits = Limits::exactly(5, 50.0);
+    }
+    // Queries of DNS from each node, and six senders for each pair of nodes.
+    let expected = families * (nodes + nodes * (nodes - 1) * 6);
+    assert_eq!(senders.len(), expected, "{senders:?}");
+    for (sender, counts) in Traffic::start(senders).finish().unwrap() {
+        assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");
     }
 }
 
 #[test]
 fn a_lab_of_three_nodes_is_quick() {
+    for stack in STACKS {
+        is_quick(stack);
+    }
+}
+
+fn is_quick(stack: Stack) {
     let start = Instant::now();
-    let lab = lab(7, 3);
+    let lab = lab_of(7, 3, stack);
     assert!(
         start.elapsed() < size::patience(Duration::from_secs(3)),
         "up after {:?}",
@@ -91,79 +117,149 @@ fn a_lab_of_three_nodes_is_quick() {
 
 #[test]
 fn a_node_is_as_flannel_writes_it() {
-    let lab = lab(3, 3);
-    let plan = lab.plan();
-    let overlay = plan.overlay();
-    for (index, node) in plan.nodes.iter().enumerate() {
-        let link = shown(&node.namespace, "ip", &["-d", "link", "show", "dev", &overlay]);
-        for part in [
-            format!("vxlan id {} local {} dev {}", plan.vni, node.ip, node.uplink),
-            format!("dstport {} nolearning", plan.port),
-            "mtu 1450".into(),
-            node.vtep_mac.to_string(),
-        ] {
-            assert!(link.contains(&part), "{part} in {link}");
+    for stack in STACKS {
+        let lab = lab_of(3, 3, stack);
+        let plan = lab.plan();
+        for node in 0..plan.nodes.len() {
+            plan.families().iter().for_each(|family| is_as_flannel_writes_it(plan, node, *family));
+            has_flannels_rules_and_process(plan, &plan.nodes[node]);
         }
-        let routes = shown(&node.namespace, "ip", &["-N", "route", "show", "dev", &overlay]);
-        let neighbours = shown(&node.namespace, "ip", &["neigh", "show", "dev", &overlay]);
-        let fdb = shown(&node.namespace, "bridge", &["fdb", "show", "dev", &overlay]);
-        assert_eq!(routes.lines().count(), 2, "{routes}");
-        for peer in plan.others(index).into_iter().map(|peer| &plan.nodes[peer]) {
-            let (subnet, via, mac, ip) = (peer.subnet, peer.flannel_ip(), peer.vtep_mac, peer.ip);
-            let route = format!("{subnet} via {via} onlink");
-            assert!(routes.contains(&route), "{route} in {routes}");
-            let neighbour = format!("{via} lladdr {mac} PERMANENT");
-            assert!(neighbours.contains(&neighbour), "{neighbour} in {neighbours}");
-            let entry = format!("{mac} dst {ip} self permanent");
-            assert!(fdb.contains(&entry), "{entry} in {fdb}");
-        }
-        let address = shown(&node.namespace, "ip", &["addr", "show", "dev", &overlay]);
-        assert!(address.contains(&format!("inet {}/32 scope global", node.flannel_ip())));
-        assert!(address.contains("inet6 fe80::"), "IPv6 stays enabled: {address}");
-        let rules = shown(&node.namespace, "iptables-save", &[]);
+    }
+}
+
+fn is_as_flannel_writes_it(plan: &Plan, index: usize, family: Family) {
+    let (node, overlay) = (&plan.nodes[index], plan.overlay(family));
+    let (end, version) = (node.end(family), if family == Family::V4 { "-4" } else { "-6" });
+    let ip = |arguments: &[&str]| {
+        shown(&node.namespace, "ip", &[arguments, &["show", "dev", &overlay]].concat())
+    };
+    let link = ip(&["-d", "link"]);
+    for part in [
+        format!("vxlan id {} local {} dev {}", plan.vni, end.ip, node.uplink),
+        format!("dstport {} nolearning", plan.port),
+        format!("mtu {}", if family == Family::V4 { 1450 } else { 1430 }),
+        end.vtep_mac.to_string(),
+    ] {
+        assert!(link.contains(&part), "{part} in {link}");
+    }
+    let routes = ip(&["-N", version, "route"]);
+    let neighbours = ip(&[version, "neigh"]);
+    let fdb = shown(&node.namespace, "bridge", &["fdb", "show", "dev", &overlay]);
+    assert_eq!(routes.matches(" via ").count(), 2, "{routes}");
+    for peer in plan.others(index).into_iter().map(|peer| plan.nodes[peer].end(family)) {
+        let (subnet, via) = (peer.subnet, peer.flannel_ip());
+        let metric = if family == Family::V4 { "" } else { "metric 1024 " };
+        let route = format!("{subnet} via {via} {metric}onlink");
+        assert!(routes.contains(&route), "{route} in {routes}");
+        let neighbour = format!("{via} lladdr {} PERMANENT", peer.vtep_mac);
+        assert!(neighbours.contains(&neighbour), "{neighbour} in {neighbours}");
+        let entry = format!("{} dst {} self permanent", peer.vtep_mac, peer.ip);
+        assert!(fdb.contains(&entry), "{entry} in {fdb}");
+    }
+    let addresses = ip(&["addr"]);
+    let (word, own) = (if family == Family::V4 { "inet" } else { "inet6" }, end.flannel_ip());
+    let address = format!("{word} {own}/{} scope global", family.bits());
+    assert!(addresses.contains(&address), "{address} in {addresses}");
+    assert!(addresses.contains("inet6 fe80::"), "IPv6 stays enabled: {addresses}");
+}
+
+fn has_flannels_rules_and_process(plan: &Plan, node: &Node) {
+    for family in plan.families() {
+        let tool = if *family == Family::V4 { "iptables-save" } else { "ip6tables-save" };
+        let rules = shown(&node.namespace, tool, &[]);
         assert!(rules.contains(r#"--comment "flanneld masq" -j FLANNEL-POSTRTG"#), "{rules}");
-        let processes = shown(&node.namespace, "ip", &["netns", "pids", &node.namespace]);
-        let is_flanneld =
-            |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() == "flanneld\n";
-        assert!(processes.split_whitespace().any(is_flanneld), "{processes}");
+    }
+    let processes = shown(&node.namespace, "ip", &["netns", "pids", &node.namespace]);
+    let is_flanneld =
+        |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() == "flanneld\n";
+    assert!(processes.split_whitespace().any(is_flanneld), "{processes}");
+}
+
+#[test]
+fn a_lab_speaks_no_family_but_its_own() {
+    for (stack, other) in [(Stack::V4, Family::V6), (Stack::V6, Family::V4)] {
+        let lab = lab_of(52, 2, stack);
+        let node = &lab.plan().nodes[0];
+        let links = shown(&node.namespace, "ip", &["link"]);
+        assert!(!links.contains(&format!(" {}:", lab.plan().overlay(other))), "{links}");
+        let version = if other == Family::V4 { "-4" } else { "-6" };
+        for namespace in [&node.namespace, &node.pods[0].namespace] {
+            let show = [version, "addr", "show", "scope", "global"];
+            let addresses = shown(namespace, "ip", &show);
+            assert!(!addresses.contains("inet"), "{addresses}");
+        }
     }
 }
 
 #[test]
 fn a_lab_works_without_bridge_netfilter() {
-    let shape = Shape { nodes: Some(2), bridge_netfilter: false, ..Shape::default() };
-    let lab = Lab::up(Plan::draw(20, &shape), LOCK_WAIT).unwrap();
-    let plan = lab.plan();
-    let dns = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
-    for node in &plan.nodes {
-        let pod = node.first_pod().unwrap();
-        assert_eq!(lab.answered(&pod.namespace, &dns, 3).unwrap(), 3, "{}", pod.name);
+    for (proxy_rules, flannel_rules) in [
+        (ProxyRules::Iptables, FlannelRules::Iptables),
+        (ProxyRules::Nftables, FlannelRules::Nftables),
+    ] {
+        let shape = Shape {
+            nodes: Some(2),
+            stack: Stack::Dual,
+            bridge_netfilter: false,
+            proxy_rules,
+            flannel_rules,
+            ..Shape::default()
+        };
+        let lab = Lab::up(Plan::draw(20, &shape), LOCK_WAIT).unwrap();
+        let plan = lab.plan();
+        for family in plan.families() {
+            let server = plan.dns_server(*family);
+            let dns = Flow::Dns { server, name: DNS_NAME.to_owned() };
+            for node in &plan.nodes {
+                let pod = node.first_pod().unwrap();
+                let answered = lab.answered(&pod.namespace, &dns, 3).unwrap();
+                assert_eq!(answered, 3, "{}: {server}", pod.name);
+            }
+        }
     }
 }
 
 #[test]
 fn what_leaves_for_nobody_is_swallowed_without_an_answer() {
-    let lab = lab(4, 1);
+    let lab = lab_of(4, 1, Stack::Dual);
     let plan = lab.plan();
-    let pod = plan.nodes[0].first_pod().unwrap();
-    let unknown = Flow::Ping { to: "203.0.113.9".parse().unwrap(), ttl: 64 };
-    assert_eq!(lab.answered(&pod.namespace, &unknown, 2).unwrap(), 0);
-    let gateway = Flow::Ping { to: plan.lan.gateway, ttl: 64 };
-    assert_eq!(lab.answered(&plan.nodes[0].namespace, &gateway, 2).unwrap(), 2);
+    let (node, pod) = (&plan.nodes[0], plan.nodes[0].first_pod().unwrap());
+    let nobody: [IpAddr; 2] = ["203.0.113.9", "2001:db8::9"].map(|it| it.parse().unwrap());
+    for (family, to) in plan.families().iter().zip(nobody) {
+        let unknown = Flow::Ping { to, ttl: 64 };
+        assert_eq!(lab.answered(&pod.namespace, &unknown, 2).unwrap(), 0, "{to}");
+        let gateway = Flow::Ping { to: plan.lan.gateway.of(*family), ttl: 64 };
+        assert_eq!(lab.answered(&node.namespace, &gateway, 2).unwrap(), 2, "{gateway:?}");
+        // Not even with an error: that would reach a socket of UDP.
+        let unknown = SocketAddr::new(to, 7);
+        let socket = netns::run_in(&pod.namespace, || {
+            let socket = UdpSocket::bind((family.unspecified(), 0))?;
+            socket.connect(unknown)?;
+            socket.send(b"?")?;
+            socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+            Ok(socket)
+        });
+        let error = socket.unwrap().recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{unknown}: {error}");
+    }
 }
 
 #[test]
 fn the_client_of_the_lan_reaches_a_pod_by_the_vip() {
-    let lab = lab(5, 3);
-    let flow = Flow::TcpExchange { to: SocketAddrV4::new(lab.plan().lan.vip, 80) };
-    assert_eq!(lab.answered(netns::CLIENT, &flow, 3).unwrap(), 3);
+    let lab = lab_of(5, 3, Stack::Dual);
+    for family in lab.plan().families() {
+        let to = SocketAddr::new(lab.plan().lan.vip.of(*family), 80);
+        assert_eq!(lab.answered(netns::CLIENT, &Flow::TcpExchange { to }, 3).unwrap(), 3, "{to}");
+    }
 }
 
 #[test]
 fn nothing_is_left_after_an_end_and_after_a_panic() {
     let before = own_devices();
-    drop(lab(8, 2));
-    assert_nothing_is_left(&before);
+    for stack in STACKS {
+        drop(lab_of(8, 2, stack));
+        assert_nothing_is_left(&before);
+    }
     let panicked = panic::catch_unwind(|| {
         let _lab = lab(9, 2);
         panic!("on purpose");
@@ -303,8 +399,8 @@ fn bulk_tcp_uses_segmentation_offload() {
 }
 
 /// A port of the peer's first pod.
-fn at(lab: &Lab, port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(lab.plan().peer().first_pod().unwrap().ip, port)
+fn at(lab: &Lab, port: u16) -> SocketAddr {
+    lab.plan().peer().first_pod().unwrap().at(lab.plan().site.family, port)
 }
 
 /// Sends from the victim's first pod until the limits are reached.

@@ -5,7 +5,7 @@
 use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     lookalike::{self, LookAlike},
-    plan::Plan,
+    plan::{Family, Plan},
     traffic::{self, Flow, Limits, Traffic},
 };
 
@@ -36,7 +36,7 @@ fn a_removed_peer_does_not_answer_those_who_call_it() {
     let look_alike = lookalike::named("removed-peer-still-called").unwrap();
     let lab = lab(&look_alike, 60);
     lab.set_up(&look_alike).unwrap().stop().unwrap();
-    let removed = lab.plan().victim().first_pod().unwrap().ip;
+    let removed = lab.plan().victim().first_pod().unwrap().ip.of(Family::V4);
     let member = (look_alike.members)(lab.plan())[0];
     let pod = lab.plan().nodes[member].first_pod().unwrap();
     let ping = Flow::Ping { to: removed, ttl: 64 };

@@ -184,7 +184,7 @@ fn rounds<'a>(plan: &Plan, faults: &'a [Fault]) -> Vec<Vec<Placed<'a>>> {
     let near = plan.site;
     let mut others = plan.all_nodes();
     others.retain(|node| ![near.victim, near.peer].contains(node));
-    let far = Site { victim: others[0], peer: others[1] };
+    let far = Site { victim: others[0], peer: others[1], ..near };
     let (pairs, alone): (Vec<&Fault>, Vec<&Fault>) =
         faults.iter().partition(|fault| concerned(plan, fault, near).len() <= 2);
     let place = |(fault, site)| Placed { fault, site };

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use tracer::evidence::{Evidence, Flow as FlowRow, Stage, StageCounts};
 use tracer_tests::{
     counters::{Counters, Packets, Protocol},
     lab::{LOCK_WAIT, Lab},
     matrix::Attach,
-    plan::{Node, Plan, SINK_PORT, SYSLOG_PORT},
+    plan::{Family, Node, Plan, SINK_PORT, SYSLOG_PORT},
     poll::poll_until,
     seed::Shape,
     size,
@@ -148,13 +148,13 @@ fn send_bulk(lab: &Lab) {
     }
 }
 
-fn at(node: &Node, port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(node.first_pod().unwrap().ip, port)
+fn at(node: &Node, port: u16) -> SocketAddr {
+    node.first_pod().unwrap().at(Family::V4, port)
 }
 
 /// The rows of the datagrams' flows, the one sent and the one received.
 fn assert_datagrams_are_exact(seen: &Evidence, own: &Node, peer: &Node) {
-    let [own, peer] = [own, peer].map(|node| node.first_pod().unwrap().ip);
+    let [own, peer] = [own, peer].map(|node| node.first_pod().unwrap().ip.of(Family::V4));
     let sent = StageCounts {
         pod_out: datagrams(),
         overlay_out: datagrams(),
@@ -169,7 +169,7 @@ fn assert_datagrams_are_exact(seen: &Evidence, own: &Node, peer: &Node) {
     };
     for (from, to, expected) in [(own, peer, sent), (peer, own, received)] {
         let is_row = |flow: &&FlowRow| {
-            (flow.source, flow.destination) == (from.into(), to.into())
+            (flow.source, flow.destination) == (from, to)
                 && (flow.protocol, flow.destination_port) == (17, SYSLOG_PORT)
         };
         let rows: Vec<_> = seen.traffic.as_ref().unwrap().flows.iter().filter(is_row).collect();

@@ -8,7 +8,7 @@ use tracer_tests::{
     fault::{self, Injection},
     lab::{LOCK_WAIT, Lab},
     matrix::in_parallel,
-    plan::{Node, Plan, Site},
+    plan::{Family, Node, Plan, Site},
     script::{Script, Tool},
     seed::Shape,
     tracer::{CheckOutput, Intent},
@@ -29,7 +29,7 @@ fn seed_of_another_vni() -> u64 {
 
 fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
     let victim = lab.plan().site.victim;
-    lab.inject(&fault::named(name).unwrap(), Site { victim, peer }).unwrap()
+    lab.inject(&fault::named(name).unwrap(), Site { victim, peer, ..lab.plan().site }).unwrap()
 }
 
 /// Lets a node's packet filter drop something, until dropped.
@@ -65,7 +65,7 @@ fn two_faults_of_two_peers_are_two_findings() {
         let lab = lab(seed);
         let plan = lab.plan();
         let [one, other] = plan.others(plan.site.victim)[..] else { panic!("three nodes") };
-        let subnet = |node: usize| plan.nodes[node].subnet.to_string();
+        let subnet = |node: usize| plan.nodes[node].subnet.v4.to_string();
         let _traffic = lab.traffic_all_pairs();
         for (first, second) in [
             ("fdb-entry-missing", "pod-route-missing"),
@@ -92,14 +92,14 @@ fn a_fault_of_the_node_and_one_of_a_peer_are_two_findings() {
     let lab = lab(415);
     let plan = lab.plan();
     let (victim, peer) = (plan.victim(), plan.site.peer);
-    let subnet = plan.nodes[peer].subnet.to_string();
+    let subnet = plan.nodes[peer].subnet.v4.to_string();
     let _traffic = lab.traffic_all_pairs();
     for (of_node, device, of_peer) in [
         ("ip-forward-off", victim.bridge.clone(), "fdb-entry-missing"),
-        ("ip-forward-off-overlay", plan.overlay(), "pod-route-missing"),
+        ("ip-forward-off-overlay", plan.overlay(Family::V4), "pod-route-missing"),
         ("cni0-wrong-address", victim.bridge.clone(), "neigh-entry-missing"),
         ("cni0-down", victim.bridge.clone(), "fdb-entry-missing"),
-        ("tunnel-fragments-outer", plan.overlay(), "pod-route-blackholed"),
+        ("tunnel-fragments-outer", plan.overlay(Family::V4), "pod-route-blackholed"),
         ("pod-mtu-larger-than-tunnel", victim.bridge.clone(), "fdb-entry-missing"),
     ] {
         let _first = inject(&lab, of_node, peer);
@@ -119,7 +119,7 @@ fn what_a_fault_causes_is_told_with_it() {
     for seed in [411, 416] {
         let lab = lab(seed);
         let peer = lab.plan().site.peer;
-        let cidr = lab.plan().nodes[peer].subnet.to_string();
+        let cidr = lab.plan().nodes[peer].subnet.v4.to_string();
         let _traffic = lab.traffic_all_pairs();
         for name in ["fdb-entry-missing", "neigh-entry-missing", "pod-route-blackholed"] {
             let _injection = inject(&lab, name, peer);
@@ -148,7 +148,7 @@ fn all_symptoms_of_one_fault_are_told_with_it() {
         let mut expected: Vec<String> = others
             .iter()
             .flat_map(|other| {
-                let cidr = plan.nodes[*other].subnet;
+                let cidr = plan.nodes[*other].subnet.v4;
                 ["pod_out", "overlay_in"].map(|stage| format!("packets of {cidr} after {stage}"))
             })
             .collect();
@@ -168,7 +168,7 @@ fn all_symptoms_of_one_fault_are_told_with_it() {
 #[test]
 fn a_device_that_is_gone_has_the_name_that_was_given() {
     let lab = lab(seed_of_another_vni());
-    let overlay = lab.plan().overlay();
+    let overlay = lab.plan().overlay(Family::V4);
     let _traffic = lab.traffic_all_pairs();
     let _injection = inject(&lab, "flannel-link-missing", lab.plan().site.peer);
     let extra = [&WINDOW[..], &["--overlay", &overlay]].concat();
@@ -181,13 +181,18 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
     let lab = lab(412);
     let plan = lab.plan();
     let (peer, port) = (plan.peer(), plan.port);
-    let cidr = peer.subnet.to_string();
+    let cidr = peer.subnet.v4.to_string();
     let _traffic = lab.traffic_all_pairs();
     // The node's own packets do not pass the hook forward: there the peer is still heard.
     for (hook, matches, last_stage, state) in [
         ("forward", format!("ip daddr {cidr}"), "pod_out", "ok"),
-        ("output", format!("ip daddr {} udp dport {port}", peer.ip), "overlay_out", "one-way-in"),
-        ("input", format!("ip saddr {} udp dport {port}", peer.ip), "wire_in", "one-way-out"),
+        (
+            "output",
+            format!("ip daddr {} udp dport {port}", peer.ip.v4),
+            "overlay_out",
+            "one-way-in",
+        ),
+        ("input", format!("ip saddr {} udp dport {port}", peer.ip.v4), "wire_in", "one-way-out"),
         ("forward", format!("ip saddr {cidr}"), "overlay_in", "ok"),
     ] {
         let _drop = drop_by_nft(plan.victim(), hook, &matches);
@@ -217,10 +222,10 @@ fn a_loss_on_the_peer_is_told_by_the_flows_that_get_no_answer() {
     let plan = lab.plan();
     let (victim, peer) = (plan.victim(), plan.peer());
     let _traffic = lab.traffic_all_pairs();
-    let _drop = drop_by_nft(peer, "forward", &format!("ip saddr {}", victim.subnet));
+    let _drop = drop_by_nft(peer, "forward", &format!("ip saddr {}", victim.subnet.v4));
     for answer in check_victim(&lab) {
         let finding = only_finding(&answer).unwrap();
-        assert_eq!(answer.findings(), [("unexplained-loss", peer.subnet.to_string().as_str())]);
+        assert_eq!(answer.findings(), [("unexplained-loss", peer.subnet.v4.to_string().as_str())]);
         assert!(finding["title"].as_str().unwrap().ends_with("lost after wire_out"), "{finding}");
         assert_eq!(answer.status, 1);
         let ok = |(_, state): &(String, String)| state == "ok";

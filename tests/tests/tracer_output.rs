@@ -207,8 +207,8 @@ fn the_text_of_the_demo_fits_a_terminal_has_no_colour_and_is_the_same_again() {
     assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     assert!(!text.contains('\x1b'), "{text:?}");
     let (victim, peer) = (plan.victim(), plan.peer());
-    assert!(text.starts_with(&format!("node {}  {}  ", victim.name, victim.ip)), "{text}");
-    let headline = format!("CRITICAL  pod-route-missing  No route to {}", peer.subnet);
+    assert!(text.starts_with(&format!("node {}  {}  ", victim.name, victim.ip.v4)), "{text}");
+    let headline = format!("CRITICAL  pod-route-missing  No route to {}", peer.subnet.v4);
     let labels = ["  since ", "  impact ", "  evidence ", "  repair ", "peers ", "not seen "];
     for label in [&[headline.as_str()], &labels[..]].concat() {
         assert!(text.lines().any(|line| line.starts_with(label)), "no {label} in\n{text}");

@@ -148,7 +148,7 @@ fn site(plan: &Plan, node: Option<&str>, peer: Option<&str>) -> Result<Site> {
     };
     let victim = node.map_or(Ok(plan.site.victim), index)?;
     let other = if victim == plan.site.peer { plan.site.victim } else { plan.site.peer };
-    Ok(Site { victim, peer: peer.map_or(Ok(other), index)? })
+    Ok(Site { victim, peer: peer.map_or(Ok(other), index)?, ..plan.site })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! generators for hands-on trials.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     process::ExitCode,
     thread,
 };
@@ -38,7 +38,7 @@ enum Command {
     },
     /// ICMP echo.
     Ping {
-        to: Ipv4Addr,
+        to: IpAddr,
         #[arg(long, default_value_t = 64)]
         ttl: u8,
         #[command(flatten)]
@@ -46,7 +46,7 @@ enum Command {
     },
     /// UDP datagrams that the pod echoes.
     UdpEcho {
-        to: Ipv4Addr,
+        to: IpAddr,
         #[arg(long, default_value_t = ECHO_PORT)]
         port: u16,
         #[command(flatten)]
@@ -54,7 +54,7 @@ enum Command {
     },
     /// UDP datagrams that nobody answers.
     UdpOneWay {
-        to: Ipv4Addr,
+        to: IpAddr,
         #[arg(long, default_value_t = SYSLOG_PORT)]
         port: u16,
         /// Bytes of payload.
@@ -65,7 +65,7 @@ enum Command {
     },
     /// Connections with a small exchange.
     TcpExchange {
-        to: Ipv4Addr,
+        to: IpAddr,
         #[arg(long, default_value_t = ECHO_PORT)]
         port: u16,
         #[command(flatten)]
@@ -73,7 +73,7 @@ enum Command {
     },
     /// Connections that carry many bytes.
     TcpBulk {
-        to: Ipv4Addr,
+        to: IpAddr,
         #[arg(long, default_value_t = SINK_PORT)]
         port: u16,
         /// Bytes of one transfer.
@@ -84,7 +84,7 @@ enum Command {
     },
     /// DNS queries.
     Dns {
-        server: Ipv4Addr,
+        server: IpAddr,
         #[arg(long, default_value = DNS_NAME)]
         name: String,
         #[command(flatten)]
@@ -130,19 +130,19 @@ fn run(command: Command) -> Result<()> {
         Command::Hold { seed } => return hold(seed),
         Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),
         Command::UdpEcho { to, port, limits } => {
-            (Flow::UdpEcho { to: SocketAddrV4::new(to, port) }, limits)
+            (Flow::UdpEcho { to: SocketAddr::new(to, port) }, limits)
         }
         Command::UdpOneWay { to, port, size, limits } => {
-            (Flow::UdpOneWay { to: SocketAddrV4::new(to, port), size }, limits)
+            (Flow::UdpOneWay { to: SocketAddr::new(to, port), size }, limits)
         }
         Command::TcpExchange { to, port, limits } => {
-            (Flow::TcpExchange { to: SocketAddrV4::new(to, port) }, limits)
+            (Flow::TcpExchange { to: SocketAddr::new(to, port) }, limits)
         }
         Command::TcpBulk { to, port, bytes, limits } => {
-            (Flow::TcpBulk { to: SocketAddrV4::new(to, port), bytes }, limits)
+            (Flow::TcpBulk { to: SocketAddr::new(to, port), bytes }, limits)
         }
         Command::Dns { server, name, limits } => {
-            (Flow::Dns { server: SocketAddrV4::new(server, 53), name }, limits)
+            (Flow::Dns { server: SocketAddr::new(server, 53), name }, limits)
         }
     };
     let counts = flow.generate(limits.into(), &Stop::default())?;

@@ -18,7 +18,7 @@ fn answer(plan: &Plan, node: usize, status: i32, findings: Value) -> CheckOutput
         .others(node)
         .into_iter()
         .map(|other| {
-            let key = subnet(plan, other);
+            let key = subnet(plan, other, Family::V4);
             let state = if broken == key { "broken" } else { "ok" };
             json!({"key": key, "state": state})
         })
@@ -29,11 +29,11 @@ fn answer(plan: &Plan, node: usize, status: i32, findings: Value) -> CheckOutput
 }
 
 fn about(plan: &Plan, peer: usize, code: &str, confidence: &str) -> Value {
-    let node = &plan.nodes[peer];
+    let end = plan.nodes[peer].end(Family::V4);
     json!([{
         "code": code, "severity": "critical", "confidence": confidence, "title": "title",
-        "subject": {"kind": "peer", "key": node.subnet.to_string(), "peer": node.ip.to_string(),
-            "cidr": node.subnet.to_string(), "vtep_mac": null, "interface": plan.overlay()},
+        "subject": {"kind": "peer", "key": end.subnet.to_string(), "peer": end.ip.to_string(),
+            "cidr": end.subnet.to_string(), "vtep_mac": null, "interface": plan.overlay(Family::V4)},
         "impact": {"packets": 9, "flows": 1}, "evidence": ["why"], "remedy": ["what"],
     }])
 }
@@ -46,7 +46,7 @@ fn judge(plan: &Plan, node: usize, answer: &CheckOutput) -> Result<Said> {
 
 /// The victim, the peer that the fault concerns, and the third node, each with a right answer.
 fn right(plan: &Plan) -> [(usize, CheckOutput); 3] {
-    let Site { victim, peer } = plan.site;
+    let Site { victim, peer, .. } = plan.site;
     let third = 3 - victim - peer;
     let cause = about(plan, peer, "pod-route-missing", "certain");
     let lesser = about(plan, victim, "tunnel-one-way", "likely");

@@ -1,7 +1,12 @@
 //! The bridge is down or gone: pods are cut off, and what comes for them leaves the uplink again.
 
-use super::{Fault, PLAIN, Reach, Subject};
-use crate::{lan::up, node, script::Script};
+use super::{Fault, PLAIN, Reach, Strikes, Subject};
+use crate::{
+    lan::up,
+    node,
+    plan::{Family, Node, Plan},
+    script::Script,
+};
 
 const MODEL: Fault = Fault {
     name: "cni0-down",
@@ -10,6 +15,7 @@ const MODEL: Fault = Fault {
     subject: Subject::Bridge,
     reach: Reach::AllPeers,
     alone: true,
+    strikes: Strikes::AllFamilies,
     // The node itself still uses the tunnel, so something comes back from it.
     there: &["unexplained-loss", "tunnel-one-way"],
     breaks: |plan, site| {
@@ -18,7 +24,8 @@ const MODEL: Fault = Fault {
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        vec![Script::ip(&victim.namespace, [up(&victim.bridge)])]
+        let lines = [up(&victim.bridge)].into_iter().chain(lost_addresses(plan, victim));
+        vec![Script::ip(&victim.namespace, lines)]
     },
     ..PLAIN
 };
@@ -41,3 +48,9 @@ pub(super) const FAULTS: [Fault; 2] = [
         ..MODEL
     },
 ];
+
+/// A bridge that was down has lost the addresses of IPv6.
+fn lost_addresses(plan: &Plan, victim: &Node) -> Vec<String> {
+    let lost = plan.families().iter().filter(|family| **family == Family::V6);
+    lost.map(|family| node::bridge_address(victim, *family)).collect()
+}

@@ -12,11 +12,12 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     reach: Reach::Nobody,
     there: &[],
     breaks: |plan, site| {
-        vec![Script::ip(&plan.nodes[site.victim].namespace, ["route del default".into()])]
+        let line = node::no_default_route(site.family);
+        vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        vec![Script::ip(&victim.namespace, [node::default_route(plan, victim)])]
+        vec![Script::ip(&victim.namespace, [node::default_route(plan, victim, site.family)])]
     },
     ..PLAIN
 }];

@@ -12,13 +12,13 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        let (mac, ip, overlay) = (peer.vtep_mac, peer.ip, plan.overlay());
-        let line = format!("fdb del {mac} dev {overlay} dst {ip} self");
+        let (end, overlay) = (peer.end(site.family), plan.overlay(site.family));
+        let line = format!("fdb del {} dev {overlay} dst {} self", end.vtep_mac, end.ip);
         vec![Script::bridge(&victim.namespace, [line])]
     },
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::bridge(&victim.namespace, [flannel::fdb_entry(plan, peer)])]
+        vec![Script::bridge(&victim.namespace, [flannel::fdb_entry(plan, peer, site.family)])]
     },
     ..PLAIN
 }];

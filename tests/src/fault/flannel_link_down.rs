@@ -1,7 +1,8 @@
-//! The overlay device is down: address and FDB stay, routes and neighbours go, its port is closed.
+//! The overlay device is down: the FDB stays, routes and neighbours go, its port is closed. IPv6 loses
+//! the device's address too.
 
-use super::{Fault, PLAIN, Reach, Subject};
-use crate::{flannel, lan::up, script::Script};
+use super::{Fault, PLAIN, Reach, Subject, up_again};
+use crate::script::Script;
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
     name: "flannel-link-down",
@@ -12,14 +13,9 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     alone: true,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
-        let line = format!("link set {} down", plan.overlay());
+        let line = format!("link set {} down", plan.overlay(site.family));
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
     },
-    heals: |plan, site| {
-        let victim = &plan.nodes[site.victim];
-        let mut scripts = vec![Script::ip(&victim.namespace, [up(&plan.overlay())])];
-        scripts.extend(flannel::peers(plan, victim));
-        scripts
-    },
+    heals: up_again,
     ..PLAIN
 }];

@@ -1,7 +1,8 @@
-//! The overlay device went down and up: the FDB is full, routes and neighbours are gone.
+//! The overlay device went down and up: the FDB is full, routes and neighbours are gone, and in IPv6
+//! the device's address.
 
-use super::{Fault, PLAIN, Reach, Subject};
-use crate::{flannel, lan::up, script::Script};
+use super::{Fault, PLAIN, Reach, Subject, up_again};
+use crate::{lan::up, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
     name: "flannel-link-flapped-state-lost",
@@ -11,10 +12,10 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     reach: Reach::AllPeers,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
-        let overlay = plan.overlay();
+        let overlay = plan.overlay(site.family);
         let lines = [format!("link set {overlay} down"), up(&overlay)];
         vec![Script::ip(&plan.nodes[site.victim].namespace, lines)]
     },
-    heals: |plan, site| flannel::peers(plan, &plan.nodes[site.victim]),
+    heals: up_again,
     ..PLAIN
 }];

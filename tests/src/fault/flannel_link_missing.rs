@@ -1,7 +1,7 @@
 //! The overlay device is gone, and with it its address, routes, neighbours and FDB.
 
-use super::{Fault, PLAIN, Reach, Subject, remembered};
-use crate::{flannel, lan, netns, node, script::Script};
+use super::{Fault, PLAIN, Reach, Strikes, Subject, remembered};
+use crate::{flannel, lan, netns, node, plan::Family, script::Script};
 
 const MODEL: Fault = Fault {
     name: "flannel-link-missing",
@@ -12,10 +12,10 @@ const MODEL: Fault = Fault {
     alone: true,
     there: &["tunnel-one-way"],
     breaks: |plan, site| {
-        let line = format!("link del {}", plan.overlay());
+        let line = format!("link del {}", plan.overlay(site.family));
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]
     },
-    heals: |plan, site| flannel::restart(plan, &plan.nodes[site.victim]),
+    heals: |plan, site| flannel::restart(plan, &plan.nodes[site.victim], site.family),
     ..PLAIN
 };
 
@@ -24,6 +24,7 @@ pub(super) const FAULTS: [Fault; 2] = [
     Fault {
         name: "flannel-link-missing-with-uplink",
         summary: "the uplink is deleted; the kernel removes the overlay device with it",
+        strikes: Strikes::AllFamilies,
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let line = format!("link del {}", victim.uplink);
@@ -35,7 +36,8 @@ pub(super) const FAULTS: [Fault; 2] = [
                 Script::ip(netns::SWITCH, lan::port_for_node(plan, victim)),
                 Script::ip(&victim.namespace, node::uplink(plan, victim)),
             ];
-            scripts.extend(flannel::restart(plan, victim));
+            let restart = |family: &Family| flannel::restart(plan, victim, *family);
+            scripts.extend(plan.families().iter().flat_map(restart));
             scripts
         },
         ..MODEL

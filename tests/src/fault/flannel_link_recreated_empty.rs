@@ -11,10 +11,10 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     reach: Reach::AllPeers,
     breaks: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let mut lines = vec![format!("link del {}", plan.overlay())];
-        lines.extend(flannel::device(plan, victim));
+        let mut lines = vec![format!("link del {}", plan.overlay(site.family))];
+        lines.extend(flannel::device(plan, victim, site.family));
         vec![Script::ip(&victim.namespace, lines)]
     },
-    heals: |plan, site| flannel::peers(plan, &plan.nodes[site.victim]),
+    heals: |plan, site| flannel::peers(plan, &plan.nodes[site.victim], site.family),
     ..PLAIN
 }];

@@ -15,19 +15,19 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     subject: Subject::Overlay,
     reach: Reach::AllPeers,
     breaks: |plan, site| {
-        let Mac([.., last]) = plan.nodes[site.victim].vtep_mac;
+        let Mac([.., last]) = plan.nodes[site.victim].vtep_mac.of(site.family);
         vec![set(plan, site, Mac([0x02, 0x00, 0x5e, 0x00, 0x53, last]))]
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let mut scripts = vec![set(plan, site, victim.vtep_mac)];
-        scripts.extend(flannel::peers(plan, victim));
+        let mut scripts = vec![set(plan, site, victim.vtep_mac.of(site.family))];
+        scripts.extend(flannel::peers(plan, victim, site.family));
         scripts
     },
     ..PLAIN
 }];
 
 fn set(plan: &Plan, site: Site, mac: Mac) -> Script {
-    let line = format!("link set {} address {mac}", plan.overlay());
+    let line = format!("link set {} address {mac}", plan.overlay(site.family));
     Script::ip(&plan.nodes[site.victim].namespace, [line])
 }

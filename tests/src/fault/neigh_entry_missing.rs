@@ -1,4 +1,4 @@
-//! A peer's overlay address has no neighbour entry: the kernel asks by ARP inside the tunnel, which
+//! A peer's overlay address has no neighbour entry: the kernel asks for it inside the tunnel, which
 //! nobody can answer.
 
 use super::{Fault, PLAIN, Reach, Subject, pair};
@@ -18,7 +18,7 @@ const MODEL: Fault = Fault {
     breaks: |plan, site| at_entry(plan, site, "del", ""),
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer, site.family)])]
     },
     ..PLAIN
 };
@@ -35,6 +35,7 @@ pub(super) const FAULTS: [Fault; 2] = [
 
 fn at_entry(plan: &Plan, site: Site, action: &str, state: &str) -> Vec<Script> {
     let (victim, peer) = pair(plan, site);
-    let line = format!("neigh {action} {} dev {} {state}", peer.flannel_ip(), plan.overlay());
+    let (ip, overlay) = (peer.end(site.family).flannel_ip(), plan.overlay(site.family));
+    let line = format!("neigh {action} {ip} dev {overlay} {state}");
     vec![Script::ip(&victim.namespace, [line])]
 }

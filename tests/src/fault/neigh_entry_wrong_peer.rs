@@ -13,13 +13,15 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     nodes: 3,
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        let line =
-            third(plan, site).map(|third| flannel::neighbour_with(plan, peer, third.vtep_mac));
+        let line = third(plan, site).map(|third| {
+            let mac = third.vtep_mac.of(site.family);
+            flannel::neighbour_with(plan, peer, site.family, mac)
+        });
         vec![Script::ip(&victim.namespace, line)]
     },
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer, site.family)])]
     },
     ..PLAIN
 }];

@@ -12,11 +12,12 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "the neighbour entry of a peer's overlay address has a MAC that the FDB does not know",
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::neighbour_with(plan, peer, NOBODY)])]
+        let line = flannel::neighbour_with(plan, peer, site.family, NOBODY);
+        vec![Script::ip(&victim.namespace, [line])]
     },
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::neighbour(plan, peer, site.family)])]
     },
     ..PLAIN
 }];

@@ -1,6 +1,6 @@
-//! The switch carries nothing between two nodes: neither answers the other's ARP.
+//! The switch carries nothing between two nodes: neither answers when the other asks for its MAC.
 
-use super::{Fault, PLAIN, pair};
+use super::{Fault, PLAIN, Strikes, pair};
 use crate::{
     lan, netns,
     plan::{Plan, Site},
@@ -12,11 +12,13 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     code: "peer-node-unreachable-l2",
     summary: "the switch carries nothing between the node and a peer",
     there: &["peer-node-unreachable-l2"],
+    strikes: Strikes::AllFamilies,
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
         let mut scripts = isolate(plan, site, "on");
         for (node, other) in [(victim, peer), (peer, victim)] {
-            scripts.push(Script::ip(&node.namespace, [lan::forget(node, other)]));
+            let lines = plan.families().iter().map(|family| lan::forget(node, other, *family));
+            scripts.push(Script::ip(&node.namespace, lines));
         }
         scripts
     },

@@ -1,7 +1,7 @@
 //! Bridge and pods have the uplink's MTU: their first large packet to each address is answered by
 //! ICMP, and then they know better.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject};
+use super::{Fault, PLAIN, Reach, Severity, Strikes, Subject};
 use crate::{
     plan::{Plan, Site},
     script::Script,
@@ -14,6 +14,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     severity: Severity::Info,
     subject: Subject::Bridge,
     reach: Reach::Nobody,
+    strikes: Strikes::AllFamilies,
     breaks: |plan, site| set_mtus(plan, site, plan.lan.mtu),
     heals: |plan, site| set_mtus(plan, site, plan.pod_mtu()),
     ..PLAIN

@@ -17,7 +17,7 @@ const MODEL: Fault = Fault {
     breaks: |plan, site| replace(plan, site, "blackhole"),
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer, site.family)])]
     },
     ..PLAIN
 };
@@ -41,5 +41,6 @@ pub(super) const FAULTS: [Fault; 3] = [
 /// In place of flannel's route: the kernel refuses a second one of the same prefix and metric.
 fn replace(plan: &Plan, site: Site, kind: &str) -> Vec<Script> {
     let (victim, peer) = pair(plan, site);
-    vec![Script::ip(&victim.namespace, [format!("route replace {kind} {}", peer.subnet)])]
+    let line = format!("route replace {kind} {}", peer.subnet.of(site.family));
+    vec![Script::ip(&victim.namespace, [line])]
 }

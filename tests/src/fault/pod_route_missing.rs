@@ -18,7 +18,7 @@ const MODEL: Fault = Fault {
     breaks: |plan, site| vec![Script::ip(&plan.nodes[site.victim].namespace, [delete(plan, site)])],
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer, site.family)])]
     },
     ..PLAIN
 };
@@ -29,12 +29,15 @@ pub(super) const FAULTS: [Fault; 2] = [
         name: "pod-route-missing-no-default",
         summary: "the route to a peer's pod CIDR is deleted, and the default route with it",
         breaks: |plan, site| {
-            let lines = [delete(plan, site), "route del default".into()];
+            let lines = [delete(plan, site), node::no_default_route(site.family)];
             vec![Script::ip(&plan.nodes[site.victim].namespace, lines)]
         },
         heals: |plan, site| {
             let (victim, peer) = pair(plan, site);
-            let lines = [flannel::route(plan, peer), node::default_route(plan, victim)];
+            let lines = [
+                flannel::route(plan, peer, site.family),
+                node::default_route(plan, victim, site.family),
+            ];
             vec![Script::ip(&victim.namespace, lines)]
         },
         ..MODEL
@@ -42,5 +45,6 @@ pub(super) const FAULTS: [Fault; 2] = [
 ];
 
 fn delete(plan: &Plan, site: Site) -> String {
-    format!("route del {} dev {}", plan.nodes[site.peer].subnet, plan.overlay())
+    let subnet = plan.nodes[site.peer].subnet.of(site.family);
+    format!("route del {subnet} dev {}", plan.overlay(site.family))
 }

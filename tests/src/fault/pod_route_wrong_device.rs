@@ -10,12 +10,12 @@ const MODEL: Fault = Fault {
     summary: "the route to a peer's pod CIDR leads to the bridge",
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        let line = format!("route replace {} dev {}", peer.subnet, victim.bridge);
+        let line = format!("route replace {} dev {}", peer.subnet.of(site.family), victim.bridge);
         vec![Script::ip(&victim.namespace, [line])]
     },
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer)])]
+        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer, site.family)])]
     },
     ..PLAIN
 };
@@ -32,8 +32,9 @@ pub(super) const FAULTS: [Fault; 2] = [
         breaks: |plan, site| {
             let (victim, peer) = pair(plan, site);
             let line = third(plan, site).map(|third| {
-                let (subnet, via) = (peer.subnet, third.flannel_ip());
-                format!("route replace {subnet} via {via} dev {} onlink", plan.overlay())
+                let (subnet, via) = (peer.end(site.family).subnet, third.end(site.family));
+                let (via, overlay) = (via.flannel_ip(), plan.overlay(site.family));
+                format!("route replace {subnet} via {via} dev {overlay} onlink")
             });
             vec![Script::ip(&victim.namespace, line)]
         },

@@ -12,18 +12,16 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     reach: Reach::AllPeers,
     breaks: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [
-            format!(
-                "route add {} via {} dev {} table 52",
-                plan.cluster, plan.lan.gateway, victim.uplink
-            ),
-            "rule add pref 5270 lookup 52".into(),
-        ];
-        vec![Script::ip(&victim.namespace, lines)]
+        let (cluster, via) = (plan.cluster.of(site.family), plan.lan.gateway.of(site.family));
+        let route = format!("route add {cluster} via {via} dev {} table 52", victim.uplink);
+        vec![
+            Script::ip(&victim.namespace, [route]),
+            Script::ip_of(site.family, &victim.namespace, ["rule add pref 5270 lookup 52".into()]),
+        ]
     },
     heals: |plan, site| {
         let lines = ["rule del pref 5270".into(), "route flush table 52".into()];
-        vec![Script::ip(&plan.nodes[site.victim].namespace, lines)]
+        vec![Script::ip_of(site.family, &plan.nodes[site.victim].namespace, lines)]
     },
     ..PLAIN
 }];

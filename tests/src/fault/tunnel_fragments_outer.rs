@@ -1,7 +1,7 @@
 //! The uplink became smaller after flannel had made its device: full packets leave in fragments, and
 //! arrive.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject};
+use super::{Fault, PLAIN, Reach, Severity, Strikes, Subject};
 use crate::{
     plan::{Plan, Site},
     script::Script,
@@ -17,6 +17,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     severity: Severity::Warning,
     subject: Subject::Overlay,
     reach: Reach::Nobody,
+    strikes: Strikes::AllFamilies,
     breaks: |plan, site| set_mtu(plan, site, plan.lan.mtu - SMALLER),
     heals: |plan, site| set_mtu(plan, site, plan.lan.mtu),
     ..PLAIN

@@ -1,7 +1,8 @@
 //! The uplink is down or has no carrier, while the overlay device stays up with all its entries.
+//! Without carrier it keeps its addresses; set down it loses those of IPv6.
 
-use super::{Fault, PLAIN, Reach, Subject, forgotten};
-use crate::{lan::up, netns, node, script::Script};
+use super::{Fault, PLAIN, Reach, Strikes, Subject, forgotten};
+use crate::{lan::up, netns, node, plan::Family, script::Script};
 
 const MODEL: Fault = Fault {
     name: "uplink-down",
@@ -10,6 +11,7 @@ const MODEL: Fault = Fault {
     subject: Subject::Uplink,
     reach: Reach::AllPeers,
     there: &["peer-node-unreachable-l2"],
+    strikes: Strikes::AllFamilies,
     breaks: |plan, site| {
         let victim = &plan.nodes[site.victim];
         let line = format!("link set {} down", victim.uplink);
@@ -17,8 +19,12 @@ const MODEL: Fault = Fault {
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [up(&victim.uplink), node::default_route(plan, victim)];
-        vec![Script::ip(&victim.namespace, lines)]
+        let lines = plan.families().iter().flat_map(|family| {
+            let is_lost = *family == Family::V6;
+            let address = is_lost.then(|| node::uplink_address(plan, victim, *family));
+            address.into_iter().chain([node::default_route(plan, victim, *family)])
+        });
+        vec![Script::ip(&victim.namespace, [up(&victim.uplink)].into_iter().chain(lines))]
     },
     ..PLAIN
 };

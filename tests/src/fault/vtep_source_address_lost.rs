@@ -1,13 +1,15 @@
 //! The address that the overlay device sends from is gone: nothing leaves, and nobody finds the node.
 
-use std::net::Ipv4Addr;
-
 use super::{Fault, PLAIN, Reach, Subject, forgotten, remembered};
 use crate::{
+    lan::{self, add_address, on_lan},
     node,
-    plan::{Node, Plan},
+    plan::{Addresses, Family, Node, Plan},
     script::Script,
 };
+
+/// The last part of an address of the LAN that no plan gives to anybody.
+const OTHER: u8 = 7;
 
 const MODEL: Fault = Fault {
     name: "vtep-source-address-lost",
@@ -17,12 +19,15 @@ const MODEL: Fault = Fault {
     reach: Reach::AllPeers,
     breaks: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let line = at_uplink(plan, victim, "del", victim.ip);
+        let line = lose(plan, victim, &victim.ip, site.family);
         [vec![Script::ip(&victim.namespace, [line])], remembered(plan, site)].concat()
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [at_uplink(plan, victim, "add", victim.ip), node::default_route(plan, victim)];
+        let lines = [
+            node::uplink_address(plan, victim, site.family),
+            node::default_route(plan, victim, site.family),
+        ];
         vec![Script::ip(&victim.namespace, lines)]
     },
     ..PLAIN
@@ -38,18 +43,18 @@ pub(super) const FAULTS: [Fault; 2] = [
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let lines = [
-                at_uplink(plan, victim, "del", victim.ip),
-                at_uplink(plan, victim, "add", other(plan)),
-                node::default_route(plan, victim),
+                lose(plan, victim, &victim.ip, site.family),
+                add_address(on_lan(plan, &lan::host(plan, OTHER), site.family), &victim.uplink),
+                node::default_route(plan, victim, site.family),
             ];
             [vec![Script::ip(&victim.namespace, lines)], forgotten(plan, site)].concat()
         },
         heals: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let lines = [
-                at_uplink(plan, victim, "del", other(plan)),
-                at_uplink(plan, victim, "add", victim.ip),
-                node::default_route(plan, victim),
+                lose(plan, victim, &lan::host(plan, OTHER), site.family),
+                node::uplink_address(plan, victim, site.family),
+                node::default_route(plan, victim, site.family),
             ];
             vec![Script::ip(&victim.namespace, lines)]
         },
@@ -57,12 +62,6 @@ pub(super) const FAULTS: [Fault; 2] = [
     },
 ];
 
-fn at_uplink(plan: &Plan, node: &Node, action: &str, ip: Ipv4Addr) -> String {
-    format!("addr {action} {ip}/{} dev {}", plan.lan.network.prefix_len(), node.uplink)
-}
-
-/// An address of the LAN that no plan gives to anybody.
-fn other(plan: &Plan) -> Ipv4Addr {
-    let [a, b, c, _] = plan.lan.network.network().octets();
-    Ipv4Addr::new(a, b, c, 7)
+fn lose(plan: &Plan, node: &Node, ip: &Addresses, family: Family) -> String {
+    format!("addr del {} dev {}", on_lan(plan, ip, family), node.uplink)
 }

@@ -1,12 +1,12 @@
 //! Waits until a new lab works: every pod reaches every other, and the DNS service answers.
 
-use std::{net::SocketAddrV4, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 
 use crate::{
     netns,
-    plan::{DNS_NAME, ECHO_PORT, Plan, Pod},
+    plan::{DNS_NAME, ECHO_PORT, Family, Plan, Pod},
     poll::poll_until,
     traffic::{Flow, Limits, Stop},
 };
@@ -25,7 +25,8 @@ pub(super) fn wait_among(plan: &Plan, among: &[usize]) -> Result<()> {
         let waiters: Vec<_> = pods
             .iter()
             .map(|from| {
-                let flows = flows_of(plan, from, &pods, asks_dns);
+                let flows_of = |family: &Family| flows_of(plan, from, &pods, asks_dns, *family);
+                let flows: Vec<Flow> = plan.families().iter().flat_map(flows_of).collect();
                 scope.spawn(move || netns::run_in(&from.namespace, || wait_for(from, &flows)))
             })
             .collect();
@@ -35,14 +36,15 @@ pub(super) fn wait_among(plan: &Plan, among: &[usize]) -> Result<()> {
     })
 }
 
-/// What a pod must be able to do: ping and UDP to all other pods, DNS.
-fn flows_of(plan: &Plan, from: &Pod, pods: &[&Pod], asks_dns: bool) -> Vec<Flow> {
-    let others = pods.iter().filter(|to| to.name != from.name);
-    let mut flows: Vec<Flow> = others.clone().map(|to| Flow::Ping { to: to.ip, ttl: 64 }).collect();
-    flows.extend(others.map(|to| Flow::UdpEcho { to: SocketAddrV4::new(to.ip, ECHO_PORT) }));
+/// What a pod must be able to do in a family: ping and UDP to all other pods, DNS.
+fn flows_of(plan: &Plan, from: &Pod, pods: &[&Pod], asks_dns: bool, family: Family) -> Vec<Flow> {
+    let others = || pods.iter().filter(|to| to.name != from.name);
+    let ping = |to: &&Pod| Flow::Ping { to: to.ip.of(family), ttl: 64 };
+    let mut flows: Vec<Flow> = others().map(ping).collect();
+    flows.extend(others().map(|to| Flow::UdpEcho { to: to.at(family, ECHO_PORT) }));
     // A pod that asks itself by the service address would need hairpin mode on its bridge port.
     if asks_dns && from.ip != plan.dns.pod_ip {
-        flows.push(Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() });
+        flows.push(Flow::Dns { server: plan.dns_server(family), name: DNS_NAME.to_owned() });
     }
     flows
 }

@@ -8,7 +8,10 @@ pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     changes: |plan| {
         on_all_nodes(plan, |node| {
             vec![
-                format!("route add default via {} dev {} table 100", plan.lan.gateway, node.uplink),
+                format!(
+                    "route add default via {} dev {} table 100",
+                    plan.lan.gateway.v4, node.uplink
+                ),
                 "rule add pref 33000 lookup 100".into(),
                 "route del default table main".into(),
             ]

@@ -18,7 +18,8 @@ fn direct(plan: &Plan) -> Vec<Script> {
         .flat_map(|node| node.peer_order.iter().map(move |peer| (node, &plan.nodes[*peer])));
     pairs
         .flat_map(|(node, peer)| {
-            let route = format!("route add {} via {} dev {}", peer.subnet, peer.ip, node.uplink);
+            let (subnet, via) = (peer.subnet.v4, peer.ip.v4);
+            let route = format!("route add {subnet} via {via} dev {}", node.uplink);
             let mut scripts = flannel::forget(plan, node, peer);
             scripts.push(Script::ip(&node.namespace, [route]));
             scripts

@@ -2,7 +2,7 @@
 
 use super::{LookAlike, PLAIN};
 use crate::{
-    plan::Plan,
+    plan::{Family, Plan},
     script::{Script, Tool},
 };
 
@@ -15,6 +15,6 @@ pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
 
 fn on_two_devices(plan: &Plan, node: &crate::plan::Node) -> Script {
     let on = |device: &str| format!("ipv4/conf/{device}/forwarding=1");
-    let lines = ["ipv4/ip_forward=0".to_owned(), on(&node.bridge), on(&plan.overlay())];
+    let lines = ["ipv4/ip_forward=0".to_owned(), on(&node.bridge), on(&plan.overlay(Family::V4))];
     Script::new(Tool::Sysctl, Some(&node.namespace), lines)
 }

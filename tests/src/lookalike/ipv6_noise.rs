@@ -1,7 +1,7 @@
 //! IPv6 multicast of the overlay device's own: it has no FDB entry and is dropped all the time.
 
 use super::{LookAlike, PLAIN, steady};
-use crate::traffic::Flow;
+use crate::{plan::Family, traffic::Flow};
 
 pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     name: "ipv6-noise",
@@ -9,7 +9,10 @@ pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     traffic: |plan| {
         plan.nodes
             .iter()
-            .map(|node| steady(&node.namespace, Flow::Multicast6 { device: plan.overlay() }, 10.0))
+            .map(|node| {
+                let device = plan.overlay(Family::V4);
+                steady(&node.namespace, Flow::Multicast6 { device }, 10.0)
+            })
             .collect()
     },
     ..PLAIN

@@ -1,11 +1,9 @@
 //! A node that left cleanly: flannel has removed its three entries everywhere.
 
-use std::net::SocketAddrV4;
-
 use super::{LookAlike, PLAIN, steady};
 use crate::{
     flannel,
-    plan::{ECHO_PORT, Plan},
+    plan::{ECHO_PORT, Family, Plan},
     script::Script,
     traffic::{Flow, Sender},
 };
@@ -42,7 +40,7 @@ fn leave(plan: &Plan) -> Vec<Script> {
 
 fn call_the_removed(plan: &Plan) -> Vec<Sender> {
     let Some(removed) = plan.victim().first_pod() else { return Vec::new() };
-    let echo = SocketAddrV4::new(removed.ip, ECHO_PORT);
+    let echo = removed.at(Family::V4, ECHO_PORT);
     plan.others(plan.site.victim)
         .into_iter()
         .filter_map(|node| plan.nodes[node].first_pod())

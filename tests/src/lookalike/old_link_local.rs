@@ -2,12 +2,13 @@
 //! was restarted after its MAC had changed, and wrote everything.
 
 use super::{LookAlike, PLAIN, on_all_nodes};
+use crate::plan::Family;
 
 pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     name: "old-link-local",
     summary: "the overlay devices' link-local addresses are of older MACs; all entries are there",
     changes: |plan| {
-        let overlay = plan.overlay();
+        let overlay = plan.overlay(Family::V4);
         on_all_nodes(plan, |_| {
             vec![
                 format!("addr flush dev {overlay} scope link"),

@@ -1,16 +1,17 @@
 //! Pods that only send to a peer and expect no answer.
 
-use std::net::SocketAddrV4;
-
 use super::{LookAlike, PLAIN, between_pods, steady};
-use crate::{plan::SYSLOG_PORT, traffic::Flow};
+use crate::{
+    plan::{Family, SYSLOG_PORT},
+    traffic::Flow,
+};
 
 pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     name: "one-way-udp",
     summary: "pods send syslog datagrams to peers, which nobody answers",
     traffic: |plan| {
         between_pods(plan, |from, to| {
-            let target = SocketAddrV4::new(to.ip, SYSLOG_PORT);
+            let target = to.at(Family::V4, SYSLOG_PORT);
             vec![steady(&from.namespace, Flow::UdpOneWay { to: target, size: 120 }, 20.0)]
         })
     },

@@ -1,10 +1,8 @@
 //! A pod that looks for open ports, and one that opens a new flow with every packet.
 
-use std::net::SocketAddrV4;
-
 use super::{LookAlike, PLAIN, between_pods, steady};
 use crate::{
-    plan::{CLOSED_PORT, Node, SYSLOG_PORT},
+    plan::{CLOSED_PORT, Family, Node, SYSLOG_PORT},
     traffic::Flow,
 };
 
@@ -21,7 +19,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         summary: "pods try one closed port after the other of their peers",
         traffic: |plan| {
             between_pods(plan, |from, to| {
-                let tried = (0..PORTS).map(|nth| SocketAddrV4::new(to.ip, CLOSED_PORT - nth));
+                let tried = (0..PORTS).map(|nth| to.at(Family::V4, CLOSED_PORT - nth));
                 tried.map(|to| steady(&from.namespace, Flow::TcpExchange { to }, 2.0)).collect()
             })
         },
@@ -32,9 +30,10 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         summary: "pods send every datagram from a new port: each is a connection for conntrack",
         traffic: |plan| {
             between_pods(plan, |from, to| {
-                let to = SocketAddrV4::new(to.ip, SYSLOG_PORT);
+                let to = to.at(Family::V4, SYSLOG_PORT);
                 // Ports of its own for each peer: two senders cannot have the same one.
-                let is_there = |node: &Node| node.pods.iter().any(|pod| pod.ip == *to.ip());
+                let is_there =
+                    |node: &Node| node.pods.iter().any(|pod| pod.ip.of(Family::V4) == to.ip());
                 let nth = plan.nodes.iter().position(is_there).unwrap_or_default() as u16;
                 let flow = Flow::UdpManyFlows { to, first_port: FIRST_PORT + nth * PORTS_OF_PEER };
                 vec![steady(&from.namespace, flow, 15.0)]

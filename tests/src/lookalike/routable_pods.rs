@@ -1,12 +1,10 @@
 //! Pods whose addresses the LAN knows: flannel masquerades nothing (`FLANNEL_IPMASQ=false`), clients
 //! reach pods directly, and the answers leave the uplink as they are.
 
-use std::net::SocketAddrV4;
-
 use super::{LookAlike, PLAIN, steady};
 use crate::{
     netns,
-    plan::{ECHO_PORT, Plan},
+    plan::{ECHO_PORT, Family, Plan},
     script::{Script, Tool},
     traffic::{Flow, Sender},
 };
@@ -21,7 +19,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
 
 fn route(plan: &Plan) -> Vec<Script> {
     let routes = plan.nodes.iter().map(|node| {
-        let (subnet, ip) = (node.subnet, node.ip);
+        let (subnet, ip) = (node.subnet.v4, node.ip.v4);
         format!("route add {subnet} via {ip}")
     });
     let unmasked = |namespace: &str| {
@@ -36,8 +34,8 @@ fn route(plan: &Plan) -> Vec<Script> {
 fn from_client(plan: &Plan) -> Vec<Sender> {
     let pods = plan.nodes.iter().filter_map(|node| node.first_pod());
     pods.flat_map(|pod| {
-        let echo = SocketAddrV4::new(pod.ip, ECHO_PORT);
-        [Flow::Ping { to: pod.ip, ttl: 64 }, Flow::TcpExchange { to: echo }]
+        let echo = pod.at(Family::V4, ECHO_PORT);
+        [Flow::Ping { to: pod.ip.of(Family::V4), ttl: 64 }, Flow::TcpExchange { to: echo }]
             .map(|flow| steady(netns::CLIENT, flow, 5.0))
     })
     .collect()
@@ -45,6 +43,6 @@ fn from_client(plan: &Plan) -> Vec<Sender> {
 
 fn to_client(plan: &Plan) -> Vec<Sender> {
     let pods = plan.nodes.iter().filter_map(|node| node.first_pod());
-    let ping = Flow::Ping { to: plan.lan.client, ttl: 64 };
+    let ping = Flow::Ping { to: plan.lan.client.of(Family::V4), ttl: 64 };
     pods.map(|pod| steady(&pod.namespace, ping.clone(), 5.0)).collect()
 }

@@ -43,7 +43,7 @@ fn add(plan: &Plan) -> Vec<Script> {
         let lines = [
             format!(
                 "link add vxlan.calico type vxlan id 4096 local {} dev {} dstport 4789 nolearning",
-                node.ip, node.uplink
+                node.ip.v4, node.uplink
             ),
             format!("addr add 198.18.{index}.0/32 dev vxlan.calico"),
             up("vxlan.calico"),

@@ -4,7 +4,14 @@
 use std::net::Ipv4Addr;
 
 use super::{LookAlike, PLAIN, single_node};
-use crate::{plan::Plan, script::Script};
+use crate::{
+    lan,
+    plan::{Family, Plan},
+    script::Script,
+};
+
+/// Last parts of addresses of the LAN that no plan gives to anybody.
+const UNUSED: [u8; 2] = [5, 6];
 
 pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
     LookAlike {
@@ -14,7 +21,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
             plan.nodes
                 .iter()
                 .map(|node| {
-                    let peers = node.peer_order.iter().map(|peer| (*peer, plan.nodes[*peer].ip));
+                    let peers = node.peer_order.iter().map(|peer| (*peer, plan.nodes[*peer].ip.v4));
                     stale(plan, &node.namespace, peers)
                 })
                 .collect()
@@ -25,7 +32,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         name: "stale-fdb-alone",
         summary: "old FDB entries on a node whose peers have all left",
         changes: |plan| {
-            let gone = (0..2).map(|index| (index, unused(plan, index)));
+            let gone = (0..2).map(|index| (index, lan::host(plan, UNUSED[index]).v4));
             vec![stale(plan, &plan.nodes[0].namespace, gone)]
         },
         ..single_node::LOOK_ALIKES[0]
@@ -33,17 +40,11 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
 ];
 
 fn stale(plan: &Plan, namespace: &str, targets: impl Iterator<Item = (usize, Ipv4Addr)>) -> Script {
-    let overlay = plan.overlay();
+    let overlay = plan.overlay(Family::V4);
     Script::bridge(
         namespace,
         targets.map(|(index, ip)| {
             format!("fdb add 02:00:5e:00:53:{index:02x} dev {overlay} dst {ip} self permanent")
         }),
     )
-}
-
-/// An address of the LAN that no plan gives to anybody.
-fn unused(plan: &Plan, index: usize) -> Ipv4Addr {
-    let [a, b, c, _] = plan.lan.network.network().octets();
-    Ipv4Addr::new(a, b, c, if index == 0 { 5 } else { 6 })
 }

@@ -2,10 +2,10 @@
 //! of type LoadBalancer (the VIP). Chain names and comments are kube-proxy's; the hashes in
 //! the chain names are those of `kube-system/kube-dns:dns` and free choices for the others.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 use super::Rules;
-use crate::plan::{ECHO_PORT, Plan};
+use crate::plan::{ECHO_PORT, Family, Plan};
 
 const DNS_CHAIN: &str = "KUBE-SVC-TCOU7JCQXEZGVUNU";
 const DNS_ENDPOINT: &str = "KUBE-SEP-3IL52ANAN3BQ2L74";
@@ -32,7 +32,7 @@ pub(super) fn filter() -> Rules {
     )
 }
 
-pub(super) fn nat(plan: &Plan) -> Rules {
+pub(super) fn nat(plan: &Plan, family: Family) -> Rules {
     let portals = "kubernetes service portals";
     let mut rules = vec![
         comment("-A PREROUTING", portals, "-j KUBE-SERVICES"),
@@ -47,8 +47,8 @@ pub(super) fn nat(plan: &Plan) -> Rules {
             "-j MASQUERADE --random-fully",
         ),
     ];
-    rules.extend(dns(plan));
-    rules.extend(web(plan));
+    rules.extend(dns(plan, family));
+    rules.extend(web(plan, family));
     Rules::new(
         [
             "KUBE-SERVICES",
@@ -64,7 +64,7 @@ pub(super) fn nat(plan: &Plan) -> Rules {
 }
 
 /// The same for the DNS service by nftables, as kube-proxy has it since Kubernetes 1.29.
-pub(super) fn nftables(plan: &Plan) -> Vec<String> {
+pub(super) fn nftables(plan: &Plan, family: Family) -> Vec<String> {
     let hook = |chain: &str, hook: &str| format!("{chain} {{ type nat hook {hook}; }}");
     let chains = [
         hook("nat-prerouting", "prerouting priority dstnat"),
@@ -74,12 +74,13 @@ pub(super) fn nftables(plan: &Plan) -> Vec<String> {
         "mark-for-masquerade".to_owned(),
         "masquerading".to_owned(),
     ];
-    let (service, pod, cluster) = (plan.dns.cluster_ip, plan.dns.pod_ip, plan.cluster);
-    let to_dns = format!("ip daddr {service} udp dport 53");
+    let (service, cluster) = (plan.dns.cluster_ip.of(family), plan.cluster.of(family));
+    let (ip, pod) = (family.word(), SocketAddr::new(plan.dns.pod_ip.of(family), 53));
+    let to_dns = format!("{ip} daddr {service} udp dport 53");
     // As for iptables above: without br_netfilter a local answer needs its source changed.
-    let local = plan.nodes[plan.dns.node].subnet;
+    let local = plan.nodes[plan.dns.node].subnet.of(family);
     let local = (!plan.bridge_netfilter)
-        .then(|| format!("services ip saddr {local} {to_dns} jump mark-for-masquerade"));
+        .then(|| format!("services {ip} saddr {local} {to_dns} jump mark-for-masquerade"));
     let rules = [
         "nat-prerouting jump services".to_owned(),
         "nat-output jump services".to_owned(),
@@ -88,20 +89,20 @@ pub(super) fn nftables(plan: &Plan) -> Vec<String> {
         "masquerading meta mark and 0x4000 == 0 return".to_owned(),
         "masquerading meta mark set meta mark xor 0x4000".to_owned(),
         "masquerading masquerade fully-random".to_owned(),
-        format!("services ip saddr != {cluster} {to_dns} jump mark-for-masquerade"),
+        format!("services {ip} saddr != {cluster} {to_dns} jump mark-for-masquerade"),
     ];
-    let dnat = format!("services {to_dns} dnat to {pod}:53");
-    let table = "add table ip kube-proxy".to_owned();
-    let chains = chains.map(|chain| format!("add chain ip kube-proxy {chain}"));
+    let dnat = format!("services {to_dns} dnat to {pod}");
+    let table = format!("add table {ip} kube-proxy");
+    let chains = chains.map(|chain| format!("add chain {ip} kube-proxy {chain}"));
     let rules = rules.into_iter().chain(local).chain([dnat]);
-    let rules = rules.map(|rule| format!("add rule ip kube-proxy {rule}"));
+    let rules = rules.map(|rule| format!("add rule {ip} kube-proxy {rule}"));
     std::iter::once(table).chain(chains).chain(rules).collect()
 }
 
-fn dns(plan: &Plan) -> Vec<String> {
-    let (service, cluster) = (plan.dns.cluster_ip, plan.cluster);
-    let name = "kube-system/kube-dns:dns";
-    let matches = format!("-d {service}/32 -p udp -m udp --dport 53");
+fn dns(plan: &Plan, family: Family) -> Vec<String> {
+    let (service, cluster) = (plan.dns.cluster_ip.of(family), plan.cluster.of(family));
+    let (name, bits) = ("kube-system/kube-dns:dns", family.bits());
+    let matches = format!("-d {service}/{bits} -p udp -m udp --dport 53");
     let mut rules = vec![
         comment(
             "-A KUBE-SERVICES",
@@ -118,26 +119,31 @@ fn dns(plan: &Plan) -> Vec<String> {
     if !plan.bridge_netfilter {
         // The answer of a pod to another pod of its node would pass by the bridge, unseen by
         // conntrack and with the wrong source.
-        let local = plan.nodes[plan.dns.node].subnet;
+        let local = plan.nodes[plan.dns.node].subnet.of(family);
         let head = format!("-A {DNS_CHAIN} -s {local}");
         // Before the jump to the endpoint, which ends the chain.
         rules.insert(1, comment(&head, &format!("{name} cluster IP"), "-j KUBE-MARK-MASQ"));
     }
-    rules.extend(endpoint(DNS_ENDPOINT, name, plan.dns.pod_ip, "udp", 53));
+    rules.extend(endpoint(
+        DNS_ENDPOINT,
+        name,
+        SocketAddr::new(plan.dns.pod_ip.of(family), 53),
+        "udp",
+    ));
     rules
 }
 
 /// The VIP's port 80 goes to the first pod there is.
-fn web(plan: &Plan) -> Vec<String> {
+fn web(plan: &Plan, family: Family) -> Vec<String> {
     let Some(pod) = plan.nodes.iter().find_map(|node| node.first_pod()) else {
         return Vec::new();
     };
-    let (vip, name) = (plan.lan.vip, "default/web:http");
+    let (vip, bits, name) = (plan.lan.vip.of(family), family.bits(), "default/web:http");
     let mut rules = vec![
         comment(
             "-A KUBE-SERVICES",
             &format!("{name} loadbalancer IP"),
-            &format!("-d {vip}/32 -p tcp -m tcp --dport 80 -j {WEB_CHAIN}"),
+            &format!("-d {vip}/{bits} -p tcp -m tcp --dport 80 -j {WEB_CHAIN}"),
         ),
         comment(
             &format!("-A {WEB_CHAIN}"),
@@ -146,14 +152,15 @@ fn web(plan: &Plan) -> Vec<String> {
         ),
         format!("-A {WEB_CHAIN} -j {WEB_ENDPOINT}"),
     ];
-    rules.extend(endpoint(WEB_ENDPOINT, name, pod.ip, "tcp", ECHO_PORT));
+    rules.extend(endpoint(WEB_ENDPOINT, name, pod.at(family, ECHO_PORT), "tcp"));
     rules
 }
 
-fn endpoint(chain: &str, name: &str, ip: Ipv4Addr, protocol: &str, port: u16) -> [String; 2] {
-    let target = format!("-p {protocol} -m {protocol} -j DNAT --to-destination {ip}:{port}");
+fn endpoint(chain: &str, name: &str, to: SocketAddr, protocol: &str) -> [String; 2] {
+    let target = format!("-p {protocol} -m {protocol} -j DNAT --to-destination {to}");
+    let (ip, bits) = (to.ip(), Family::from(to.ip()).bits());
     [
-        comment(&format!("-A {chain} -s {ip}/32"), name, "-j KUBE-MARK-MASQ"),
+        comment(&format!("-A {chain} -s {ip}/{bits}"), name, "-j KUBE-MARK-MASQ"),
         comment(&format!("-A {chain}"), name, &target),
     ]
 }

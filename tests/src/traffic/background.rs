@@ -1,11 +1,9 @@
 //! Steady traffic between all nodes, slow enough for a small machine and quick enough for a check
 //! of a few seconds.
 
-use std::net::SocketAddrV4;
-
 use super::{Flow, Limits, Sender};
 use crate::{
-    plan::{DNS_NAME, ECHO_PORT, Node, Plan, SINK_PORT},
+    plan::{DNS_NAME, ECHO_PORT, Family, Node, Plan, SINK_PORT},
     size,
 };
 
@@ -13,33 +11,38 @@ const TTL: u8 = 64;
 /// What is left of the rates where programs are interpreted: a packet costs a millisecond there.
 const SMALL: f64 = 0.4;
 
-/// Everything below, between the nodes `among`, slower where programs are interpreted.
+/// Everything below, between the nodes `among`, in every family, slower where programs are
+/// interpreted.
 #[must_use]
 pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
-    let mut senders = pods_to_pods(plan, among);
-    senders.extend(pods_to_second_pods(plan, among));
-    senders.extend(hosts_to_pods(plan, among));
-    senders.extend(pods_to_hosts(plan, among));
-    senders.extend(pods_to_dns(plan, among));
+    let mut senders = Vec::new();
+    for family in plan.families() {
+        senders.extend(pods_to_pods(plan, among, *family));
+        senders.extend(pods_to_second_pods(plan, among, *family));
+        senders.extend(hosts_to_pods(plan, among, *family));
+        senders.extend(pods_to_hosts(plan, among, *family));
+        senders.extend(pods_to_dns(plan, among, *family));
+    }
     for sender in &mut senders {
         sender.limits.rate *= size::of(1.0, SMALL);
     }
     senders
 }
 
-/// A busy pair of nodes, the victim and the peer of the plan's site: 5,000 UDP packets a second with
+/// A busy pair of nodes, the victim and the peer of the plan's site, in the family of that: 5,000 UDP packets a second with
 /// their answers, 200 DNS queries, 10 connections, and TCP in bulk both ways.
 #[must_use]
 pub fn load(plan: &Plan) -> Vec<Sender> {
     let Some((one, other)) = plan.victim().first_pod().zip(plan.peer().first_pod()) else {
         return Vec::new();
     };
-    let dns = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    let family = plan.site.family;
+    let dns = Flow::Dns { server: plan.dns_server(family), name: DNS_NAME.to_owned() };
     [(one, other), (other, one)]
         .into_iter()
         .flat_map(|(from, to)| {
-            let echo = SocketAddrV4::new(to.ip, ECHO_PORT);
-            let sink = SocketAddrV4::new(to.ip, SINK_PORT);
+            let echo = to.at(family, ECHO_PORT);
+            let sink = to.at(family, SINK_PORT);
             [
                 (Flow::UdpEcho { to: echo }, 1250.0),
                 (Flow::TcpExchange { to: echo }, 5.0),
@@ -53,13 +56,13 @@ pub fn load(plan: &Plan) -> Vec<Sender> {
 
 /// From the first pod of each node to the first pod of each other node: ping, UDP and TCP.
 #[must_use]
-pub fn pods_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+pub fn pods_to_pods(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
     pairs(plan, among)
         .filter_map(|(from, to)| Some((from.first_pod()?, to.first_pod()?)))
         .flat_map(|(from, to)| {
-            let echo = SocketAddrV4::new(to.ip, ECHO_PORT);
+            let echo = to.at(family, ECHO_PORT);
             [
-                (Flow::Ping { to: to.ip, ttl: TTL }, 5.0),
+                (Flow::Ping { to: to.ip.of(family), ttl: TTL }, 5.0),
                 (Flow::UdpEcho { to: echo }, 10.0),
                 (Flow::TcpExchange { to: echo }, 5.0),
             ]
@@ -70,37 +73,41 @@ pub fn pods_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
 
 /// From the first pod of each node to the second of each other node: ping. A peer of which one
 /// address alone keeps silent may have reasons that are no fault of the tunnel.
-fn pods_to_second_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+fn pods_to_second_pods(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
     pairs(plan, among)
         .filter_map(|(from, to)| Some((from.first_pod()?, to.pods.get(1)?)))
-        .map(|(from, to)| sender(&from.namespace, Flow::Ping { to: to.ip, ttl: TTL }, 5.0))
+        .map(|(from, to)| {
+            sender(&from.namespace, Flow::Ping { to: to.ip.of(family), ttl: TTL }, 5.0)
+        })
         .collect()
 }
 
 /// From each node itself to the first pod of each other node: ping.
 #[must_use]
-pub fn hosts_to_pods(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+pub fn hosts_to_pods(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
     pairs(plan, among)
         .filter_map(|(from, to)| Some((from, to.first_pod()?)))
-        .map(|(from, to)| sender(&from.namespace, Flow::Ping { to: to.ip, ttl: TTL }, 5.0))
+        .map(|(from, to)| {
+            sender(&from.namespace, Flow::Ping { to: to.ip.of(family), ttl: TTL }, 5.0)
+        })
         .collect()
 }
 
 /// From the first pod of each node to each other node itself, through the tunnel: ping.
-fn pods_to_hosts(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+fn pods_to_hosts(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
     pairs(plan, among)
-        .filter_map(|(from, to)| Some((from.first_pod()?, to.flannel_ip())))
+        .filter_map(|(from, to)| Some((from.first_pod()?, to.end(family).flannel_ip())))
         .map(|(from, to)| sender(&from.namespace, Flow::Ping { to, ttl: TTL }, 5.0))
         .collect()
 }
 
 /// From the first pod of each node to the DNS service.
-fn pods_to_dns(plan: &Plan, among: &[usize]) -> Vec<Sender> {
+fn pods_to_dns(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
     // A lab whose DNS node is left out of the traffic has a service without a server.
     if !among.contains(&plan.dns.node) {
         return Vec::new();
     }
-    let flow = Flow::Dns { server: plan.dns_server(), name: DNS_NAME.to_owned() };
+    let flow = Flow::Dns { server: plan.dns_server(family), name: DNS_NAME.to_owned() };
     among
         .iter()
         .filter_map(|node| plan.nodes[*node].first_pod())

@@ -1,28 +1,26 @@
 //! DNS queries over UDP, from a new port each time, as a resolver library sends them.
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
     Counts, Limits, Stop,
     pace::{Outcome, paced},
-    udp::await_answer,
+    udp::{await_answer, connectionless},
 };
 
 const HEADER_LENGTH: usize = 12;
+/// Record types (RFC 1035, RFC 3596).
+const A: u8 = 1;
+const AAAA: u8 = 28;
 
-pub(super) fn query(
-    server: SocketAddrV4,
-    name: &str,
-    limits: Limits,
-    stop: &Stop,
-) -> Result<Counts> {
+pub(super) fn query(server: SocketAddr, name: &str, limits: Limits, stop: &Stop) -> Result<Counts> {
+    let kind = if server.is_ipv4() { A } else { AAAA };
     paced(limits, stop, |number| {
-        let socket =
-            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot open a UDP socket")?;
+        let socket = connectionless(server)?;
         #[expect(clippy::cast_possible_truncation, reason = "identifiers start over")]
-        let query = encode(number as u16, name);
+        let query = encode(number as u16, name, kind);
         // Connected, so that only answers from the address asked for count.
         if socket.connect(server).and_then(|()| socket.send(&query)).is_err() {
             return Ok(Outcome::Error);
@@ -35,8 +33,8 @@ pub(super) fn query(
     })
 }
 
-/// A query for an A record with recursion desired (RFC 1035).
-fn encode(identifier: u16, name: &str) -> Vec<u8> {
+/// A query for a record with recursion desired (RFC 1035).
+fn encode(identifier: u16, name: &str, kind: u8) -> Vec<u8> {
     let mut query = Vec::from(identifier.to_be_bytes());
     query.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -44,7 +42,7 @@ fn encode(identifier: u16, name: &str) -> Vec<u8> {
         query.extend(u8::try_from(label.len()));
         query.extend(label);
     }
-    query.extend([0, 0, 1, 0, 1]);
+    query.extend([0, 0, kind, 0, 1]);
     query
 }
 
@@ -63,12 +61,12 @@ mod tests {
     #[test]
     fn a_query_is_encoded_as_rfc_1035_says() {
         let expected = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0\x01\0\x01";
-        assert_eq!(encode(0x1234, "a.bc."), expected);
+        assert_eq!(encode(0x1234, "a.bc.", A), expected);
     }
 
     #[test]
     fn only_an_answer_without_error_to_the_same_query_counts() {
-        let query = encode(7, "a");
+        let query = encode(7, "a", AAAA);
         let mut answer = query.clone();
         assert!(!answers(&answer, &query));
         answer[2] |= 0x80;

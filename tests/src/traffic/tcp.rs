@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -17,15 +17,15 @@ const EXCHANGE: [u8; 64] = [0x74; 64];
 /// How long a bulk transfer may stand still before it is given up.
 const STALL: Duration = Duration::from_secs(5);
 
-pub(super) fn exchange(to: SocketAddrV4, limits: Limits, stop: &Stop) -> Result<Counts> {
+pub(super) fn exchange(to: SocketAddr, limits: Limits, stop: &Stop) -> Result<Counts> {
     paced(limits, stop, |_| Ok(outcome(exchange_once(to))))
 }
 
-pub(super) fn bulk(to: SocketAddrV4, bytes: u64, limits: Limits, stop: &Stop) -> Result<Counts> {
+pub(super) fn bulk(to: SocketAddr, bytes: u64, limits: Limits, stop: &Stop) -> Result<Counts> {
     paced(limits, stop, |_| Ok(outcome(transfer(to, bytes))))
 }
 
-fn exchange_once(to: SocketAddrV4) -> io::Result<u64> {
+fn exchange_once(to: SocketAddr) -> io::Result<u64> {
     let mut stream = connect(to, ANSWER_TIMEOUT)?;
     stream.write_all(&EXCHANGE)?;
     let mut answer = [0; EXCHANGE.len()];
@@ -37,7 +37,7 @@ fn exchange_once(to: SocketAddrV4) -> io::Result<u64> {
 }
 
 /// Sends `bytes` and asks the sink how many it got.
-fn transfer(to: SocketAddrV4, bytes: u64) -> io::Result<u64> {
+fn transfer(to: SocketAddr, bytes: u64) -> io::Result<u64> {
     let mut stream = connect(to, STALL)?;
     let block = vec![0x62; 64 * 1024];
     let mut left = bytes;
@@ -52,8 +52,8 @@ fn transfer(to: SocketAddrV4, bytes: u64) -> io::Result<u64> {
     if u64::from_be_bytes(confirmed) == bytes { Ok(bytes) } else { Err(wrong_answer()) }
 }
 
-fn connect(to: SocketAddrV4, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::V4(to), timeout)?;
+fn connect(to: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     Ok(stream)

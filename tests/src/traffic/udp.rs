@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     time::Instant,
 };
 
@@ -12,12 +12,13 @@ use super::{
     ANSWER_TIMEOUT, Counts, Limits, Stop,
     pace::{Outcome, paced},
 };
+use crate::family::Family;
 
 /// Payload of an echo request, bytes.
 const ECHO_LENGTH: usize = 64;
 
-pub(super) fn echo(to: SocketAddrV4, limits: Limits, stop: &Stop) -> Result<Counts> {
-    let socket = connectionless()?;
+pub(super) fn echo(to: SocketAddr, limits: Limits, stop: &Stop) -> Result<Counts> {
+    let socket = connectionless(to)?;
     paced(limits, stop, |number| {
         let mut payload = [0x75; ECHO_LENGTH];
         payload[..8].copy_from_slice(&number.to_be_bytes());
@@ -32,13 +33,8 @@ pub(super) fn echo(to: SocketAddrV4, limits: Limits, stop: &Stop) -> Result<Coun
     })
 }
 
-pub(super) fn one_way(
-    to: SocketAddrV4,
-    size: usize,
-    limits: Limits,
-    stop: &Stop,
-) -> Result<Counts> {
-    let socket = connectionless()?;
+pub(super) fn one_way(to: SocketAddr, size: usize, limits: Limits, stop: &Stop) -> Result<Counts> {
+    let socket = connectionless(to)?;
     let payload = vec![0x73; size];
     paced(limits, stop, |_| {
         Ok(match socket.send_to(&payload, to) {
@@ -49,14 +45,14 @@ pub(super) fn one_way(
 }
 
 pub(super) fn many_flows(
-    to: SocketAddrV4,
+    to: SocketAddr,
     first_port: u16,
     limits: Limits,
     stop: &Stop,
 ) -> Result<Counts> {
     paced(limits, stop, |number| {
         let port = u16::try_from(u64::from(first_port) + number).context("no port is left")?;
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+        let socket = UdpSocket::bind((Family::from(to.ip()).unspecified(), port))
             .with_context(|| format!("UDP port {port}"))?;
         Ok(match socket.send_to(&[0x66; 8], to) {
             Ok(_) => Outcome::Silence,
@@ -69,7 +65,7 @@ pub(super) fn many_flows(
 /// such as late answers or those of a translated source, are passed over.
 pub(super) fn await_answer(
     socket: &UdpSocket,
-    server: SocketAddrV4,
+    server: SocketAddr,
     right: impl Fn(&[u8]) -> bool,
 ) -> bool {
     let end = Instant::now() + ANSWER_TIMEOUT;
@@ -80,14 +76,16 @@ pub(super) fn await_answer(
             return false;
         }
         match socket.recv_from(&mut buffer) {
-            Ok((length, from)) if from == server.into() && right(&buffer[..length]) => return true,
+            Ok((length, from)) if from == server && right(&buffer[..length]) => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Ok(_) | Err(_) => {}
         }
     }
 }
 
-/// A socket that is not connected, so that an ICMP error does not make the next send fail.
-fn connectionless() -> Result<UdpSocket> {
-    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot open a UDP socket")
+/// A socket of the family of `to` that is not connected, so that an ICMP error does not make the
+/// next send fail.
+pub(super) fn connectionless(to: SocketAddr) -> Result<UdpSocket> {
+    let any = Family::from(to.ip()).unspecified();
+    UdpSocket::bind((any, 0)).context("cannot open a UDP socket")
 }

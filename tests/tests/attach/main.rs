@@ -5,7 +5,6 @@
 mod foreign;
 
 use std::{
-    net::SocketAddrV4,
     panic::{AssertUnwindSafe, catch_unwind},
     process::Stdio,
     time::Duration,
@@ -96,7 +95,7 @@ fn tracer(lab: &Lab, arguments: &[&str]) -> (Option<i32>, String) {
 /// Sends from a pod of the first node to one of the second.
 fn send(lab: &Lab) {
     let [from, to] = [0, 1].map(|node| lab.plan().nodes[node].first_pod().unwrap());
-    let flow = Flow::UdpOneWay { to: SocketAddrV4::new(to.ip, SYSLOG_PORT), size: 120 };
+    let flow = Flow::UdpOneWay { to: to.at(lab.plan().site.family, SYSLOG_PORT), size: 120 };
     let limits = Limits::exactly(DATAGRAMS, 5_000.0);
     let sent = netns::run_in(&from.namespace, || {
         flow.generate(limits, &tracer_tests::traffic::Stop::default())
@@ -248,7 +247,7 @@ fn foreign_programs_see_every_packet_beside_ours() {
     let node = &lab.plan().nodes[0];
     let places = [
         (node.bridge.clone(), HookDirection::Ingress),
-        (lab.plan().overlay(), HookDirection::Egress),
+        (lab.plan().overlay(lab.plan().site.family), HookDirection::Egress),
         (node.uplink.clone(), HookDirection::Egress),
     ];
     for way in modes().map(Way::from) {

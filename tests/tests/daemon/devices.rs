@@ -58,7 +58,7 @@ fn a_recreated_device_is_attached_to_again_within_a_second_and_no_counter_falls(
 
 fn recreate(seed: u64, mode: &str) {
     let lab = lab(seed, 2);
-    let site = Site { victim: 0, peer: 1 };
+    let site = Site { victim: 0, peer: 1, ..lab.plan().site };
     let daemon = lab.daemon(0, Intent::SubnetEnv, &["--attach", mode]).unwrap();
     assert_eq!(hooks(&lab), HOOKS, "{mode}");
     let mut before = assert_counts_go_on(&lab, &daemon, &daemon.scrape().unwrap());
@@ -123,7 +123,7 @@ fn a_peer_that_joins_is_counted_from_then_on() {
     let [node, peer] = [0, 1].map(|node| &plan.nodes[node]);
     run_all(&flannel::forget(plan, node, peer)).unwrap();
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
-    let of_peer = format!("peer_packets_total{{peer=\"{}\",stage=\"wire_out\"}}", peer.subnet);
+    let of_peer = format!("peer_packets_total{{peer=\"{}\",stage=\"wire_out\"}}", peer.subnet.v4);
     assert_eq!(daemon.scrape().unwrap().get(&of_peer), None);
     run_all(&flannel::learn(plan, node, peer)).unwrap();
     let before = poll_until("the peer to have a slot", OPENS, || {

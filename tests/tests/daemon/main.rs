@@ -9,7 +9,7 @@ mod findings;
 mod metrics;
 mod storm;
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 use tracer_tests::{
@@ -36,7 +36,7 @@ fn lab(seed: u64, nodes: usize) -> Lab {
 /// Sends datagrams that nobody answers from a pod of the first node to one of the second.
 fn send(lab: &Lab, datagrams: u64) {
     let [from, to] = [0, 1].map(|node| lab.plan().nodes[node].first_pod().unwrap());
-    let flow = Flow::UdpOneWay { to: SocketAddrV4::new(to.ip, SYSLOG_PORT), size: 120 };
+    let flow = Flow::UdpOneWay { to: to.at(lab.plan().site.family, SYSLOG_PORT), size: 120 };
     let limits = Limits::exactly(datagrams, 5_000.0);
     let sent = netns::run_in(&from.namespace, || flow.generate(limits, &Stop::default())).unwrap();
     assert_eq!((sent.sent, sent.errors), (datagrams, 0));

@@ -40,7 +40,7 @@ fn counters_rise_with_traffic_and_are_those_of_a_check_beside_it() {
     }
     assert_eq!(traffic.stages.wire_out.packets, DATAGRAMS);
     let peer = &lab.plan().nodes[1];
-    let of_peer = format!("peer_packets_total{{peer=\"{}\",stage=\"wire_out\"}}", peer.subnet);
+    let of_peer = format!("peer_packets_total{{peer=\"{}\",stage=\"wire_out\"}}", peer.subnet.v4);
     let rise = sent.value(&of_peer).unwrap() - before.value(&of_peer).unwrap();
     assert_eq!(rise as u64, DATAGRAMS);
     assert!(sent.fallen_since(&before).is_empty());
@@ -60,7 +60,10 @@ fn a_scrape_is_complete_and_in_form() {
     assert!(newer.body.ends_with("# EOF\n"));
 
     // Peers and devices are told from the end of the first window on.
-    let up = format!("interface_up{{role=\"overlay\",interface=\"{}\"}}", plan.overlay());
+    let up = format!(
+        "interface_up{{role=\"overlay\",interface=\"{}\"}}",
+        plan.overlay(plan.site.family)
+    );
     let metrics = poll_until("the first window", super::OPENS, || {
         let metrics = daemon.scrape()?;
         metrics.value(&up)?;
@@ -68,15 +71,15 @@ fn a_scrape_is_complete_and_in_form() {
     })
     .unwrap();
     assert_eq!(metrics.value(&up).unwrap(), 1.0);
-    for device in [&plan.overlay(), &node.bridge, &node.uplink] {
+    for device in [&plan.overlay(plan.site.family), &node.bridge, &node.uplink] {
         for direction in ["ingress", "egress"] {
             let hook = format!("hook_attached{{interface=\"{device}\",direction=\"{direction}\"}}");
             assert_eq!(metrics.value(&hook).unwrap(), 1.0);
         }
     }
     let peer = &plan.nodes[1];
-    let info = format!("peer_info{{peer=\"{}\",node=\"", peer.subnet);
-    assert!(metrics.beginning(&info).any(|(name, _)| name.contains(&peer.ip.to_string())));
+    let info = format!("peer_info{{peer=\"{}\",node=\"", peer.subnet.v4);
+    assert!(metrics.beginning(&info).any(|(name, _)| name.contains(&peer.ip.v4.to_string())));
     assert!(metrics.beginning("node_info{").any(|(name, _)| name.contains(&node.name)));
     assert_eq!(metrics.value("capability{feature=\"stages\",state=\"on\"}").unwrap(), 1.0);
     assert_eq!(metrics.value("flannel_up").unwrap(), 1.0);

@@ -53,7 +53,8 @@ fn wait_for_overrun(daemon: &Daemon) -> f64 {
 #[test]
 fn a_storm_of_changes_neither_stops_the_daemon_nor_floods_its_reader() {
     let lab = lab(451, 2);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let plan = lab.plan();
+    let site = Site { victim: 0, peer: 1, ..plan.site };
     let node = &plan.nodes[0];
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     let begin = Instant::now();
@@ -86,7 +87,8 @@ fn a_storm_of_changes_neither_stops_the_daemon_nor_floods_its_reader() {
 #[test]
 fn what_a_full_socket_did_not_take_is_counted_and_read_again() {
     let lab = lab(452, 2);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let plan = lab.plan();
+    let site = Site { victim: 0, peer: 1, ..plan.site };
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     assert_eq!(daemon.scrape().unwrap().value("netlink_overruns_total").unwrap(), 0.0);
     // It hears nothing while its socket fills, and the fault drowns.
@@ -113,11 +115,12 @@ fn what_a_full_socket_did_not_take_is_counted_and_read_again() {
 #[test]
 fn a_device_that_flaps_ten_times_a_second_does_not_make_findings_flap() {
     let lab = lab(453, 2);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let plan = lab.plan();
+    let site = Site { victim: 0, peer: 1, ..plan.site };
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     let before = daemon.scrape().unwrap();
     let (stop, stopped) = channel::<()>();
-    let (overlay, namespace) = (plan.overlay(), plan.nodes[0].namespace.clone());
+    let (overlay, namespace) = (plan.overlay(site.family), plan.nodes[0].namespace.clone());
     let flapping = thread::spawn(move || {
         let mut flaps = 0;
         loop {

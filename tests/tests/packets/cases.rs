@@ -143,7 +143,7 @@ impl Maker<'_> {
     }
 
     fn pods(&self) -> (Ipv4Addr, Ipv4Addr) {
-        (self.node.pods[0].ip, self.peer.pods[0].ip)
+        (self.node.pods[0].ip.v4, self.peer.pods[0].ip.v4)
     }
 
     /// The inner packet of the next case, to the node's pod.
@@ -153,12 +153,12 @@ impl Maker<'_> {
 
     /// Its frame, as the peer's overlay device makes it.
     fn inner_frame(&self, packet: &[u8]) -> Vec<u8> {
-        ethernet(self.node.vtep_mac, self.peer.vtep_mac, IPV4, packet)
+        ethernet(self.node.vtep_mac.v4, self.peer.vtep_mac.v4, IPV4, packet)
     }
 
     /// The outer packet, as the peer sends it.
     fn outer(&self, payload: &[u8]) -> Ip {
-        Ip::udp(self.peer.ip, self.node.ip, (50_000, self.plan.port), payload)
+        Ip::udp(self.peer.ip.v4, self.node.ip.v4, (50_000, self.plan.port), payload)
     }
 
     /// A VXLAN packet of the tunnel around an inner frame.
@@ -314,9 +314,9 @@ impl Maker<'_> {
         self.add("a VLAN from a pod", From::Pod, vec![frame], expected);
 
         let inner = Ip::udp(own, other, (40_000, self.port()), b"inner").bytes();
-        let frame = ethernet(self.peer.vtep_mac, self.node.vtep_mac, IPV4, &inner);
+        let frame = ethernet(self.peer.vtep_mac.v4, self.node.vtep_mac.v4, IPV4, &inner);
         let payload = vxlan(self.plan.vni, &frame);
-        let outer = Ip::udp(self.node.ip, self.peer.ip, (50_000, self.plan.port), &payload);
+        let outer = Ip::udp(self.node.ip.v4, self.peer.ip.v4, (50_000, self.plan.port), &payload);
         let tags = tagged(TAG, IPV4, &outer.bytes());
         let frame = ethernet(self.peer.uplink_mac, NOBODY, VLAN, &tags);
         let expected = Expected::Row(own, other, self.port(), &[Stage::WireOut]);

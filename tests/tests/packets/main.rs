@@ -8,7 +8,7 @@ mod craft;
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -88,13 +88,13 @@ fn bridge_mac(lab: &Lab) -> String {
 }
 
 fn pod(lab: &Lab, node: usize) -> Ipv4Addr {
-    lab.plan().nodes[node].first_pod().unwrap().ip
+    lab.plan().nodes[node].first_pod().unwrap().ip.v4
 }
 
 fn start_healthy(lab: &Lab) -> Traffic {
     let sender = |from: usize, to: usize| Sender {
         namespace: lab.plan().nodes[from].first_pod().unwrap().namespace.clone(),
-        flow: Flow::UdpOneWay { to: SocketAddrV4::new(pod(lab, to), SYSLOG_PORT), size: 120 },
+        flow: Flow::UdpOneWay { to: SocketAddr::new(pod(lab, to).into(), SYSLOG_PORT), size: 120 },
         limits: Limits::exactly(DATAGRAMS, 2_000.0),
     };
     Traffic::start(vec![sender(NODE, PEER), sender(PEER, NODE)])
@@ -104,7 +104,7 @@ fn start_healthy(lab: &Lab) -> Traffic {
 fn send_large(lab: &Lab) {
     let peer = &lab.plan().nodes[PEER];
     let counters = Counters::install(lab.plan(), peer, Protocol::Udp, cases::LARGE_PORT).unwrap();
-    let to = SocketAddrV4::new(pod(lab, PEER), cases::LARGE_PORT);
+    let to = SocketAddr::new(pod(lab, PEER).into(), cases::LARGE_PORT);
     let from = lab.plan().nodes[NODE].first_pod().unwrap();
     netns::run_in(&from.namespace, || {
         let flow = Flow::UdpOneWay { to, size: LARGE_SIZE };
