@@ -30,6 +30,8 @@ pub struct Sample {
     pub faults: Vec<Fault>,
     /// Not to be told.
     pub look_alikes: Vec<LookAlike>,
+    /// A number to draw more from; `None` where everything is to be shown.
+    pub seed: Option<u64>,
 }
 
 // === impl Sample ===
@@ -38,17 +40,18 @@ impl Sample {
     /// Every case.
     #[must_use]
     pub fn all() -> Self {
-        Self { faults: fault::all(), look_alikes: lookalike::all() }
+        Self { faults: fault::all(), look_alikes: lookalike::all(), seed: None }
     }
 
     /// As many as a guest has time for.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        let Self { faults, look_alikes } = Self::all();
+        let Self { faults, look_alikes, .. } = Self::all();
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         Self {
             faults: some_of(&faults, FAULTS, rng),
             look_alikes: some_of(&look_alikes, LOOK_ALIKES, rng),
+            seed: Some(seed),
         }
     }
 

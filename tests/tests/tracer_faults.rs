@@ -1,7 +1,8 @@
 //! Every fault, asserted on the node that has it and on every other: the right finding there, and
 //! nothing else anywhere, with every intent and every way to attach. The tracer starts after the
 //! fault. Every change plays a share of the faults, drawn from a seed, in one lab each; `cargo xtask
-//! test --all` plays all of them in two. What it saved is judged again without privileges and must give the same answer.
+//! test --all` plays all of them in three: of IPv4, of IPv6 and of both. What it saved is judged again
+//! without privileges and must give the same answer.
 //!
 //! Less intent may give less, never something else. Of these faults none gives less: the tables
 //! of the node alone prove each of them, and a missing route has the neighbour and FDB entry that
@@ -25,7 +26,7 @@ use tracer_tests::{
     fault::{self, Fault},
     lab::{LOCK_WAIT, Lab},
     matrix::{Attach, Case, at_once, in_parallel},
-    plan::Plan,
+    plan::{Family, Plan, Stack},
     sample::Sample,
     seed::Shape,
     size,
@@ -41,10 +42,22 @@ const ONLY: &str = "FLANNEL_TRACER_TEST_FAULT";
 /// The user `nobody`, who may nothing.
 const NOBODY: u32 = 65534;
 
+/// The stacks that labs are of, in turn.
+const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
+
+/// A lab to play a fault in.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    seed: u64,
+    nodes: usize,
+    stack: Stack,
+}
+
 /// The verdicts on one lab, in the order of its cases.
 struct Verdicts {
     fault: &'static str,
-    seed: u64,
+    /// Its seed, its stack, and the family that is struck.
+    lab: String,
     verdicts: Vec<(Case, Result<Said>)>,
 }
 
@@ -60,17 +73,19 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     let only = env::var(ONLY).unwrap_or_default();
     let mut all = Vec::new();
     let share = Sample::of_environment().unwrap();
-    let is_share = share.faults.len() < fault::all().len();
     for (number, fault) in fault::all().iter().enumerate() {
         let is_drawn = share.faults.iter().any(|it| it.name == fault.name);
         if !is_drawn || !fault.name.contains(&only) {
             continue;
         }
         let labs = labs(number as u64, fault);
-        let number_of_labs = if is_share || size::is_small() { 1 } else { labs.len() };
-        for (seed, nodes) in labs.into_iter().rev().take(number_of_labs) {
-            let verdicts = play(fault, seed, nodes, &public);
-            say(&format!("\n{}, seed {seed}: {} wrong", fault.name, verdicts.wrong()));
+        let drawn = share.seed.map(|seed| seed as usize % labs.len());
+        for (place, lab) in labs.into_iter().enumerate() {
+            if drawn.is_some_and(|drawn| drawn != place) {
+                continue;
+            }
+            let verdicts = play(fault, &lab, &public);
+            say(&format!("\n{}, {}: {} wrong", fault.name, verdicts.lab, verdicts.wrong()));
             all.push(verdicts);
         }
     }
@@ -80,21 +95,29 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// Seed and number of nodes of another pair of labs for each fault: one of three nodes, and one of
-/// two, five or one.
-fn labs(number: u64, fault: &Fault) -> [(u64, usize); 2] {
+/// Other labs for each fault: two of three nodes, and one of two, five or one; each of another
+/// stack.
+fn labs(number: u64, fault: &Fault) -> [Kind; 3] {
     let nodes = match number % 3 {
         0 if fault.alone => 1,
         1 => 5,
         _ => fault.nodes.max(2),
     };
-    [(100 + number, 3), (200 + number, nodes)]
+    let stack = |place: u64| STACKS[((number + place) % 3) as usize];
+    [3, 3, nodes]
+        .into_iter()
+        .zip(0..)
+        .map(|(nodes, place)| Kind { seed: 100 * (place + 1) + number, nodes, stack: stack(place) })
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap()
 }
 
 /// Injects a fault into a new lab and checks all nodes in all ways at the same time.
-fn play(fault: &Fault, seed: u64, nodes: usize, public: &PublicFolder) -> Verdicts {
-    let shape = Shape { nodes: Some(nodes), ..Shape::default() };
-    let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
+fn play(fault: &Fault, kind: &Kind, public: &PublicFolder) -> Verdicts {
+    let stack = if fault.families.contains(&Family::V6) { kind.stack } else { Stack::V4 };
+    let shape = Shape { nodes: Some(kind.nodes), stack, ..Shape::default() };
+    let lab = Lab::up(Plan::draw(kind.seed, &shape), LOCK_WAIT).unwrap();
     let (plan, site) = (lab.plan(), lab.plan().site);
     let _traffic = lab.traffic_all_pairs();
     let _injection = lab.inject(fault, site).unwrap();
@@ -111,7 +134,8 @@ fn play(fault: &Fault, seed: u64, nodes: usize, public: &PublicFolder) -> Verdic
         (case, verdict)
     };
     let verdicts = cases.into_iter().zip(answers.into_iter().zip(again)).map(judge).collect();
-    Verdicts { fault: fault.name, seed, verdicts }
+    let lab = format!("seed {} {stack:?}, {}", kind.seed, site.family.name());
+    Verdicts { fault: fault.name, lab, verdicts }
 }
 
 fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
@@ -180,9 +204,9 @@ impl Verdicts {
                 Err(_) => format!("n{} WRONG   ", case.node + 1),
             })
             .collect();
-        let (fault, seed, words) = (self.fault, self.seed, words.concat());
+        let (fault, lab, words) = (self.fault, &self.lab, words.concat());
         let (intent, attach) = (intent.name(), attach.name());
-        format!("{fault:<33} {seed:<4} {intent:<10} {attach:<6}  {}\n", words.trim_end())
+        format!("{fault:<33} {lab:<20} {intent:<10} {attach:<6}  {}\n", words.trim_end())
     }
 
     fn wrong(&self) -> usize {
@@ -192,7 +216,7 @@ impl Verdicts {
     fn complaints(&self) -> String {
         let wrong = self.verdicts.iter().filter_map(|(case, verdict)| {
             let error = verdict.as_ref().err()?;
-            Some(format!("{}, seed {}, {case}: {error:#}\n", self.fault, self.seed))
+            Some(format!("{}, {}, {case}: {error:#}\n", self.fault, self.lab))
         });
         wrong.collect()
     }

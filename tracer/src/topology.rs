@@ -117,11 +117,13 @@ impl<'a> Topology<'a> {
         self.own_cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 
-    /// Whether the overlay device is up and has an address of this IP version, so that flannel
-    /// could route pod CIDRs over it.
+    /// Whether the overlay device is up and can have routes. For IPv4 it needs an address: without
+    /// one the kernel takes the routes away (net/ipv4/fib_frontend.c, `fib_disable_ip`, Linux
+    /// 6.18); for IPv6 the link-local one will do.
     #[must_use]
     pub fn overlay_serves(&self) -> bool {
-        self.overlay.is_some_and(|overlay| overlay.up) && self.overlay_addresses().next().is_some()
+        let has_address = || self.family == Family::V6 || self.overlay_addresses().next().is_some();
+        self.overlay.is_some_and(|overlay| overlay.up) && has_address()
     }
 
     /// The overlay device's own addresses of this IP version, without link-local ones.

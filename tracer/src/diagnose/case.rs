@@ -43,10 +43,9 @@ impl<'a> Case<'a> {
         topologies.into_iter().map(case).collect()
     }
 
-    /// The tables and the overlay device, when it works: up, with an address.
+    /// The tables and the overlay device, when it works: up, and able to have routes.
     pub(super) fn working_overlay(&self) -> Option<(&'a Tables, &'a Link)> {
-        let overlay = self.topology.overlay.filter(|overlay| overlay.up)?;
-        self.topology.overlay_addresses().next()?;
+        let overlay = self.topology.overlay.filter(|_| self.topology.overlay_serves())?;
         Some((self.topology.tables?, overlay))
     }
 
@@ -89,7 +88,7 @@ impl<'a> Case<'a> {
     pub(super) fn not_judged(&self) -> Option<String> {
         let overlay = self.topology.overlay?;
         let name = &overlay.name;
-        let because = if overlay.up && self.topology.overlay_addresses().next().is_none() {
+        let because = if overlay.up && !self.topology.overlay_serves() {
             format!("{name} has no address; `ip address show dev {name}` shows what it has")
         } else {
             return None;

@@ -1,16 +1,20 @@
 //! `flannel-address-missing`: flannel's VXLAN device is up and has lost its address.
 //!
-//! With the last address of a family the kernel removes the device's routes of that family.
+//! With the last IPv4 address the kernel removes the device's routes. Of IPv6 the link-local address
+//! is left and the routes stay: there this is no fault.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    case::{Case, is_link_local},
+    case::Case,
     finding::{Confidence, Severity},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::{evidence::Link, topology::LifeSign};
+use crate::{
+    evidence::{Family, Link},
+    topology::LifeSign,
+};
 
 pub(super) const RULE: Rule = Rule {
     code: "flannel-address-missing",
@@ -32,10 +36,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some(overlay) = case.topology.overlay.filter(|overlay| overlay.up) else {
         return Ruling::default();
     };
+    if case.topology.family == Family::V6 {
+        return Ruling::default();
+    }
     let has_address = case.topology.overlay_addresses().next().is_some();
-    let is_routed =
-        case.topology.overlay_routes().any(|route| !is_link_local(route.destination.addr()));
-    if has_address || is_routed || is_unused(case) {
+    if has_address || case.has_overlay_routes() || is_unused(case) {
         return Ruling::default();
     }
     let proof = by_subnet_env(case, overlay).or_else(|| by_peer(case));

@@ -1,5 +1,5 @@
 //! `flannel-link-flapped-state-lost`: flannel's VXLAN device went down and up; the kernel removed
-//! its routes and neighbours, and flannel wrote none of them again.
+//! its routes and neighbours, for IPv6 its address too, and flannel wrote none of them again.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -150,7 +150,7 @@ fn judged(case: &Case<'_>, overlay: &Link, entries: &[&FdbEntry], proof: Proof) 
             format!("{name} went down and up and lost its routes and neighbours"),
             case.about_interface(name),
             since(case, entries, &proof),
-            evidence(name, entries, &proof),
+            evidence(case, name, entries, &proof),
             remedy::restart_with_note(case.evidence, note),
         ),
         rank: RULE.rank,
@@ -177,7 +177,9 @@ fn since(case: &Case<'_>, entries: &[&FdbEntry], proof: &Proof) -> Since {
     }
 }
 
-fn evidence(name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
+fn evidence(case: &Case<'_>, name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
+    let has_address = case.topology.overlay_addresses().next().is_some();
+    let address = if has_address { "with" } else { "without" };
     let nodes = Vec::from_iter(nodes_of(entries));
     let proven_by = match proof {
         Proof::Age(_) => {
@@ -188,7 +190,7 @@ fn evidence(name: &str, entries: &[&FdbEntry], proof: &Proof) -> Vec<String> {
     };
     vec![
         format!(
-            "{name} is up with its address and {} FDB entries ({})",
+            "{name} is up {address} its address, with {} FDB entries ({})",
             entries.len(),
             first_few(&nodes)
         ),

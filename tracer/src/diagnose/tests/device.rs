@@ -2,8 +2,11 @@
 
 use super::{
     super::{
-        Confidence, PeerState, Severity, exit_status,
-        testing::{OVERLAY, PASSES, Pass, Plan, UPLINK, judge, mac, neighbour, tables, told, via},
+        Confidence, PeerState, Severity, diagnose, exit_status,
+        testing::{
+            OVERLAY, PASSES, Pass, Plan, UPLINK, judge, judge_ipv4, mac, neighbour, tables, told,
+            twin, via,
+        },
     },
     faults::{Fault, assert_not_judged, assert_told, plans},
     injections::lose_neighbour,
@@ -73,14 +76,6 @@ const EMPTY: [Fault; 1] = [(
     },
     |plan| format!("flannel-link-recreated-empty {}", plan.overlay),
 )];
-const NO_ADDRESS: [Fault; 1] = [(
-    "without address",
-    |evidence, plan| {
-        lose_address(evidence, plan);
-        meet_strangers(evidence, plan);
-    },
-    |plan| format!("flannel-address-missing {}", plan.overlay),
-)];
 const OTHER_MAC: [Fault; 1] =
     [("MAC rewritten", rewrite_mac, |plan| format!("flannel-mac-rewritten {}", plan.overlay))];
 
@@ -141,12 +136,23 @@ fn a_device_that_direct_routing_leaves_empty_is_healthy_and_needs_no_address() {
 
 #[test]
 fn a_lost_address_is_told_by_subnet_env_or_a_peer_that_lives() {
-    let plans = plans_with(|plan| plan.pass != Pass::Tables);
-    assert_told(&NO_ADDRESS, Severity::Critical, &plans);
+    for plan in plans_with(|plan| plan.pass != Pass::Tables) {
+        let mut evidence = plan.evidence();
+        lose_address(&mut evidence, &plan);
+        meet_strangers(&mut evidence, &plan);
+        let diagnosis = judge_ipv4(&mut evidence);
+        assert_eq!(told(&diagnosis), ["flannel-address-missing flannel.1"], "{plan:?}");
+        assert_eq!(diagnosis.findings[0].severity, Severity::Critical);
+        // An IPv6 device that went down and up looks so; that its peers live must be seen.
+        let of_ipv6 = told(&diagnose(&twin(&evidence).unwrap()));
+        let is_sure = plan.seconds > 0.0 || plan.pass == Pass::PeersFile;
+        let expected = is_sure.then_some("flannel-link-flapped-state-lost flannel-v6.1");
+        assert_eq!(of_ipv6, Vec::from_iter(expected), "{plan:?}");
+    }
     let plan = Plan::of(3, Pass::SubnetEnv);
     let mut evidence = plan.evidence();
     lose_address(&mut evidence, &plan);
-    let finding = judge(&mut evidence).findings.remove(0);
+    let finding = judge_ipv4(&mut evidence).findings.remove(0);
     assert!(finding.title.starts_with("flannel.1 lost its address 10.244.1.0,"));
     assert!(finding.evidence[0].ends_with("2 FDB entries are left"), "{:?}", finding.evidence);
 }
