@@ -10,7 +10,7 @@ use tracer_tests::fault;
 use tracer_tests::lab::Lab;
 use tracer_tests::lookalike;
 use tracer_tests::netns;
-use tracer_tests::plan::{FlannelRules, Node, Plan, Site};
+use tracer_tests::plan::{Family, FlannelRules, Node, Plan, Site, Stack};
 use tracer_tests::seed::{self, Shape};
 use tracer_tests::state;
 
@@ -34,6 +34,9 @@ enum Action {
         /// flannel writes its rules by nftables instead of iptables
         #[arg(long)]
         flannel_nftables: bool,
+        /// What the cluster speaks
+        #[arg(long, value_enum, default_value_t)]
+        stack: Stack,
     },
     /// Take the lab down, and remove what a killed one has left
     Down,
@@ -47,6 +50,9 @@ enum Action {
         /// The peer that it concerns, e.g. n1
         #[arg(long)]
         peer: Option<String>,
+        /// The family to break in a lab of both; the seed's choice when not given
+        #[arg(long, value_enum)]
+        family: Option<Family>,
     },
     /// Heal all faults of the running lab
     Heal,
@@ -56,22 +62,26 @@ enum Action {
 
 pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
     match args.action {
-        Action::Up { seed, nodes, flannel_nftables } => up(seed, nodes, flannel_nftables)?,
+        Action::Up { seed, nodes, flannel_nftables, stack } => {
+            up(seed, nodes, flannel_nftables, stack)?;
+        }
         Action::Down => {
             Lab::down()?;
             println!("no lab is up");
         }
-        Action::Fault { name, node, peer } => break_node(&name, node.as_deref(), peer.as_deref())?,
+        Action::Fault { name, node, peer, family } => {
+            break_node(&name, node.as_deref(), peer.as_deref(), family)?;
+        }
         Action::Heal => heal()?,
         Action::List => list()?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(seed: Option<u64>, nodes: Option<u8>, flannel_nftables: bool) -> Result<()> {
+fn up(seed: Option<u64>, nodes: Option<u8>, flannel_nftables: bool, stack: Stack) -> Result<()> {
     let flannel_rules =
         if flannel_nftables { FlannelRules::Nftables } else { FlannelRules::Iptables };
-    let shape = Shape { nodes: nodes.map(usize::from), flannel_rules, ..Shape::default() };
+    let shape = Shape { nodes: nodes.map(usize::from), stack, flannel_rules, ..Shape::default() };
     let plan = Plan::draw(seed.unwrap_or_else(seed::random), &shape);
     let lab = Lab::up(plan.clone(), Duration::ZERO)?;
     lab.keep()?;
@@ -81,10 +91,16 @@ fn up(seed: Option<u64>, nodes: Option<u8>, flannel_nftables: bool) -> Result<()
     Ok(())
 }
 
-fn break_node(name: &str, node: Option<&str>, peer: Option<&str>) -> Result<()> {
+fn break_node(
+    name: &str,
+    node: Option<&str>,
+    peer: Option<&str>,
+    family: Option<Family>,
+) -> Result<()> {
     let fault = fault::named(name)?;
     let mut lab = Lab::attach()?;
     let site = site(lab.plan(), node, peer)?;
+    let site = Site { family: family.unwrap_or(site.family), ..site };
     lab.inject_and_leave(&fault, site)?;
     let expected = fault.here(lab.plan(), site);
     println!("{}", fault.story(lab.plan(), site));

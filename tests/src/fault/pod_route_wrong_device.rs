@@ -13,9 +13,12 @@ const MODEL: Fault = Fault {
         let line = format!("route replace {} dev {}", peer.subnet.of(site.family), victim.bridge);
         vec![Script::ip(&victim.namespace, [line])]
     },
+    // IPv6 takes no route over an address to which another device leads
+    // (ip6_route_check_nh_onlink() in net/ipv6/route.c, Linux 6.18): that one goes first.
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        vec![Script::ip(&victim.namespace, [flannel::route(plan, peer, site.family)])]
+        let wrong = format!("route del {} dev {}", peer.subnet.of(site.family), victim.bridge);
+        vec![Script::ip(&victim.namespace, [wrong, flannel::route(plan, peer, site.family)])]
     },
     ..PLAIN
 };
@@ -37,6 +40,10 @@ pub(super) const FAULTS: [Fault; 2] = [
                 format!("route replace {subnet} via {via} dev {overlay} onlink")
             });
             vec![Script::ip(&victim.namespace, line)]
+        },
+        heals: |plan, site| {
+            let (victim, peer) = pair(plan, site);
+            vec![Script::ip(&victim.namespace, [flannel::route(plan, peer, site.family)])]
         },
         ..MODEL
     },
