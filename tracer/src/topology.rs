@@ -5,6 +5,7 @@
 
 mod candidates;
 mod cidrs;
+mod index;
 mod overlay;
 mod peer;
 mod question;
