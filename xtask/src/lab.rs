@@ -1,5 +1,7 @@
 //! `cargo xtask lab`: a flannel cluster in network namespaces, to break and heal by hand.
 
+mod record;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +54,7 @@ enum Action {
     Heal,
     /// Show faults, healthy look-alikes, and the running lab
     List,
+    Record(record::RecordArgs),
 }
 
 pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
@@ -64,6 +67,7 @@ pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
         Action::Fault { name, node, peer } => break_node(&name, node.as_deref(), peer.as_deref())?,
         Action::Heal => heal()?,
         Action::List => list()?,
+        Action::Record(args) => record::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
