@@ -83,7 +83,12 @@ fn is_less(told: &[String], expected: &[String]) -> bool {
 #[test]
 fn every_file_is_listed_and_every_listed_file_is_there() {
     let listed: BTreeSet<String> = index().into_keys().collect();
-    assert_eq!(files(), listed);
+    let files = files();
+    let only_in_one: Vec<&String> = files.symmetric_difference(&listed).collect();
+    assert!(
+        only_in_one.is_empty(),
+        "listed without a file, or a file without a line: {only_in_one:?}"
+    );
 }
 
 #[test]
