@@ -90,8 +90,8 @@ impl Soak<'_> {
         Ok(wrong)
     }
 
-    /// The checks of a lab, each with a folder of its own. They are enough that not most of the time
-    /// goes into building labs, and few enough that many labs are seen.
+    /// The checks of a lab, each with a folder of its own. They are enough that not most of the
+    /// time goes into building labs, and few enough that many labs are seen.
     fn checks(&self, plan: &Plan, members: &[usize], most: usize) -> Vec<(Case, PathBuf)> {
         let number = most.min(CHECKS.max(self.checks / LABS));
         let cases = Case::all(members).into_iter().cycle().take(number).enumerate();

@@ -107,7 +107,7 @@ fn has_wider(networks: &BTreeSet<IpNet>, cidr: IpNet) -> bool {
 
 /// Whether one of `networks` contains `cidr`, or lies in it, and is another.
 fn meets_another(networks: &BTreeSet<IpNet>, cidr: IpNet) -> bool {
-    // Networks are in the order of their addresses, and wider ones before those that they begin with.
+    // Networks are in the order of their addresses, a wider one before those it begins with.
     let last = IpNet::from(cidr.broadcast());
     let mut inside = networks.range((Bound::Excluded(cidr), Bound::Included(last)));
     cidr != last && inside.next().is_some() || has_wider(networks, cidr)

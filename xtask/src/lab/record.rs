@@ -1,7 +1,9 @@
-//! `cargo xtask lab record`: the evidence of every fault, as the rules are tried on it without a lab.
+//! `cargo xtask lab record`: the evidence of every fault, on which the rules are tried without a
+//! lab.
 //!
-//! Faults are played one after the other in a few labs, look-alikes in one each. The answers are held against what the lab expects
-//! before anything is written: the corpus says what is right, and not what a tracer once said.
+//! Faults are played one after the other in a few labs, look-alikes in one each. The answers are
+//! held against what the lab expects before anything is written: the corpus says what is right, and
+//! not what a tracer once said.
 
 mod index;
 mod scrub;
