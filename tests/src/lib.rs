@@ -45,6 +45,7 @@ pub mod script;
 pub mod seed;
 pub mod service;
 pub mod size;
+pub mod soak;
 pub mod state;
 pub mod teardown;
 pub mod tracer;

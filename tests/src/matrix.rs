@@ -134,14 +134,19 @@ impl Lab {
         duration: &str,
         folder: &Path,
     ) -> Vec<Result<CheckOutput>> {
-        let one = |case: &Case| {
-            let file = case.evidence_file(folder);
-            let file = file.to_str().ok_or_else(|| anyhow!("{} is no text", file.display()))?;
-            let attach = case.attach.name();
-            let extra = ["--attach", attach, "--duration", duration, "--save", file];
-            self.check(case.node, case.intent, &extra)
-        };
-        in_parallel(cases, at_once(), one)
+        in_parallel(cases, at_once(), |case| self.check_case(case, duration, folder))
+    }
+
+    /// Runs `check` for one case, for `duration` and with its evidence saved in `folder`.
+    ///
+    /// # Errors
+    /// When it gives no answer.
+    pub fn check_case(&self, case: &Case, duration: &str, folder: &Path) -> Result<CheckOutput> {
+        let file = case.evidence_file(folder);
+        let file = file.to_str().ok_or_else(|| anyhow!("{} is no text", file.display()))?;
+        let attach = case.attach.name();
+        let extra = ["--attach", attach, "--duration", duration, "--save", file];
+        self.check(case.node, case.intent, &extra)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where nothing is wrong the tracer finds nothing: healthy labs, every look-alike of a fault, and
-//! a busy network.
+//! fifty checks in a row, some of them of a busy network.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -10,12 +10,12 @@ use tracer_tests::{
     healthy,
     lab::{LOCK_WAIT, Lab},
     lookalike::{self, LookAlike},
-    matrix::{Attach, Case, in_parallel},
+    matrix::Case,
     plan::Plan,
     seed::Shape,
     size,
-    tracer::{CheckOutput, Intent},
-    traffic::{self, Traffic},
+    soak::Soak,
+    tracer::CheckOutput,
 };
 
 /// How long each check of a look-alike looks.
@@ -104,37 +104,16 @@ fn play(look_alike: &LookAlike, seed: u64) -> String {
     })
 }
 
-/// 5,000 packets a second (a tenth where programs are interpreted), DNS, short connections and bulk transfers between two nodes, and twenty
-/// checks in a row on both of them.
+/// Fifty checks of a second each, in labs that change: steady, under load, and with what looks like a
+/// fault. `cargo xtask soak` does the same for longer.
 #[test]
-fn a_busy_network_has_no_finding() {
-    let checks = size::of(20, 4);
-    let lab = lab(304, &of_nodes(3));
-    let plan = lab.plan();
-    let ends = [plan.site.victim, plan.site.peer];
-    let _steady = lab.traffic_all_pairs();
-    let mut load = traffic::load(plan);
-    for sender in &mut load {
-        sender.limits.rate = size::of(sender.limits.rate, sender.limits.rate / 10.0);
-    }
-    let _load = Traffic::start(load);
-    let ways = Attach::on_this_kernel();
-    for number in 0..checks {
-        let attach = ways[number % ways.len()];
-        let intent = Intent::ALL[number % 3];
-        let answers = in_parallel(&ends, 2, |node| {
-            let extra = ["--duration", "2s", "--attach", attach.name()];
-            let answer = lab.check(*node, intent, &extra)?;
-            healthy::judge(plan, &plan.all_nodes(), *node, &answer)?;
-            Ok(answer)
-        });
-        for (node, answer) in ends.iter().zip(answers) {
-            let case = Case { node: *node, intent, attach };
-            let answer = answer.unwrap_or_else(|error| panic!("check {number}, {case}: {error:#}"));
-            let seen = &answer.json["stages"]["wire_out"]["packets"];
-            say(&format!("\ncheck {number}, {case}: {seen} packets at wire_out"));
-            assert!(seen.as_u64().unwrap() > size::of(2_000, 200), "{case}: the load is missing");
-        }
-    }
+fn fifty_healthy_checks_have_no_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    let checks = size::of(50, 10);
+    let soak = Soak { checks, seed: 304, window: "1s", folder: folder.path() };
+    let wrong = soak.run(|lot| say(&format!("\n{lot}"))).unwrap();
     say("\n");
+    if wrong > 0 {
+        panic!("{wrong} of {checks} are wrong; evidence in {}", folder.keep().display());
+    }
 }

@@ -9,6 +9,7 @@
 mod candidates;
 mod cidrs;
 mod families;
+mod index;
 mod overlay;
 mod peer;
 mod question;

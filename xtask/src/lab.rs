@@ -1,5 +1,7 @@
 //! `cargo xtask lab`: a flannel cluster in network namespaces, to break and heal by hand.
 
+mod record;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ enum Action {
     Heal,
     /// Show faults, healthy look-alikes, and the running lab
     List,
+    Record(record::RecordArgs),
 }
 
 pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
@@ -74,6 +77,7 @@ pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
         }
         Action::Heal => heal()?,
         Action::List => list()?,
+        Action::Record(args) => record::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask setup`, `build`, `lint`, `test`, `fuzz`, `lab`, `demo`,
-//! `bench`, `vm`.
+//! `soak`, `bench`, `vm`.
 //!
 //! Notes and progress go to stderr, so that what a command is asked for has stdout to itself.
 
@@ -14,6 +14,7 @@ mod packages;
 mod privileges;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -47,6 +48,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Break a lab and show what the tracer says
     Demo(demo::DemoArgs),
+    /// Healthy checks in labs that change, none of which may find anything
+    Soak(soak::SoakArgs),
     /// Measure what the programs cost a packet, against the budgets
     Bench(bench::BenchArgs),
     /// The suites on other kernels, in guests of QEMU
@@ -71,6 +74,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Demo(args) => with_root(|| demo::run(args)),
+        Command::Soak(args) => with_root(|| soak::run(&args)),
     }
 }
 

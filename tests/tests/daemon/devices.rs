@@ -19,12 +19,12 @@ use tracer_tests::{
 use super::{OPENS, lab, send, wait_until_all_is_well};
 
 /// How soon a device that has come is attached to.
-const ATTACHED: Duration = Duration::from_secs(1);
+pub(super) const ATTACHED: Duration = Duration::from_secs(1);
 /// Both sides of bridge, overlay device and uplink.
-const HOOKS: usize = 6;
+pub(super) const HOOKS: usize = 6;
 const DATAGRAMS: u64 = 300;
 
-fn hooks(lab: &Lab) -> usize {
+pub(super) fn hooks(lab: &Lab) -> usize {
     let attached = Attached::on(lab.plan(), &lab.plan().nodes[0]).unwrap();
     attached.our_filters() + attached.tcx.len()
 }
@@ -34,7 +34,7 @@ fn wire_out(metrics: &Metrics) -> f64 {
 }
 
 /// What is sent now is counted, and no counter has fallen since `before`.
-fn assert_counts_go_on(lab: &Lab, daemon: &Daemon, before: &Metrics) -> Metrics {
+pub(super) fn assert_counts_go_on(lab: &Lab, daemon: &Daemon, before: &Metrics) -> Metrics {
     send(lab, DATAGRAMS);
     poll_until("what was sent to be counted", Duration::from_secs(5), || {
         let now = daemon.scrape()?;

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod budget;
+mod crowd;
 mod devices;
 mod end;
 mod findings;
+mod flaps;
 mod metrics;
 mod storm;
 

@@ -20,7 +20,7 @@ use tracer_tests::{
 use super::{OPENS, lab, told, wait_until_all_is_well};
 
 /// Changes of routes in one go; a second takes some 50,000 of them.
-const CHANGES: usize = 10_000;
+pub(super) const CHANGES: usize = 10_000;
 /// How long the storm blows.
 const STORM: Duration = Duration::from_secs(5);
 /// Lines a second on stdout at most, and one a cause at the end of each.
@@ -33,7 +33,7 @@ const HALF_A_FLAP: Duration = Duration::from_millis(50);
 const FLAPPING: Duration = Duration::from_secs(40);
 
 /// So many changes: each route comes and goes.
-fn changes(node: &Node) -> Script {
+pub(super) fn changes(node: &Node) -> Script {
     let lines = (0..CHANGES / 2).flat_map(|number| {
         let route = format!("198.18.{}.{}/32 dev {}", number / 250, number % 250, node.uplink);
         [format!("route add {route}"), format!("route del {route}")]

@@ -1,5 +1,6 @@
 //! The rules together: each fault gives its finding and no other, healthy nodes give none.
 
+mod corpus;
 mod details;
 mod device;
 mod entries;

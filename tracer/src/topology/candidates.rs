@@ -1,6 +1,6 @@
 //! Which CIDRs may belong to a peer: everything that names one, before anything is judged.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, iter, net::IpAddr, ops::Bound};
 
 use ipnet::IpNet;
 
@@ -16,17 +16,13 @@ pub(super) fn peer_cidrs(topology: &Topology<'_>) -> Vec<IpNet> {
     // An address does not tell the length of its CIDR; a route does.
     let guessed = by_neighbours(topology).into_iter().chain(by_traffic(topology));
     let mut found: BTreeSet<IpNet> =
-        guessed.filter(|cidr| !routed.iter().any(|route| overlap(*cidr, *route))).collect();
+        guessed.filter(|cidr| !routed.contains(cidr) && !meets_another(&routed, *cidr)).collect();
     found.extend(routed);
-    found.retain(|cidr| {
-        let intended_otherwise =
-            intended.iter().any(|other| overlap(*cidr, *other) && cidr != other);
-        !intended_otherwise
-    });
+    found.retain(|cidr| !meets_another(&intended, *cidr));
     found.extend(&intended);
     found.retain(|cidr| !topology.own_cidrs.iter().any(|own| overlap(*cidr, *own)));
     let all = found.clone();
-    found.into_iter().filter(|cidr| !all.iter().any(|it| it != cidr && it.contains(cidr))).collect()
+    found.into_iter().filter(|cidr| !has_wider(&all, *cidr)).collect()
 }
 
 /// flannel's own routes: `10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink`.
@@ -105,10 +101,27 @@ fn overlap(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
+/// Whether one of `networks`, all of them without host bits, is wider than `cidr` and contains it.
+fn has_wider(networks: &BTreeSet<IpNet>, cidr: IpNet) -> bool {
+    iter::successors(cidr.supernet(), IpNet::supernet).any(|wider| networks.contains(&wider))
+}
+
+/// Whether one of `networks` contains `cidr`, or lies in it, and is another.
+fn meets_another(networks: &BTreeSet<IpNet>, cidr: IpNet) -> bool {
+    // Networks are in the order of their addresses, a wider one before those it begins with.
+    let last = IpNet::from(cidr.broadcast());
+    let mut inside = networks.range((Bound::Excluded(cidr), Bound::Included(last)));
+    cidr != last && inside.next().is_some() || has_wider(networks, cidr)
+}
+
 #[cfg(test)]
 mod tests {
-    use ipnet::IpNet;
+    use std::collections::BTreeSet;
 
+    use ipnet::IpNet;
+    use proptest::prelude::*;
+
+    use super::{has_wider, meets_another, overlap};
     use crate::{
         diagnose::testing::{OVERLAY, Pass, Plan, fdb, judge, mac, neighbour, tables, told, via},
         evidence::Stranger,
@@ -135,5 +148,43 @@ mod tests {
         assert_eq!(told(&diagnosis), [""; 0]);
         let cidrs: Vec<IpNet> = diagnosis.peers.iter().map(|peer| peer.cidr).collect();
         assert_eq!(cidrs, [[plan.hit_cidr()].as_slice(), &others].concat());
+    }
+
+    /// Networks in so little room that they meet each other.
+    fn network() -> impl Strategy<Value = IpNet> {
+        let v4 = (0..8_u8, 24..=32_u8).prop_map(|(last, length)| {
+            IpNet::new([10, 0, 0, last * 32].into(), length).unwrap().trunc()
+        });
+        let v6 = (0..4_u16, 110..=128_u8).prop_map(|(last, length)| {
+            let address = [0xfd00, 0, 0, 0, 0, 0, 0, last * 64].into();
+            IpNet::new(address, length).unwrap().trunc()
+        });
+        prop_oneof![v4, v6]
+    }
+
+    proptest! {
+        #[test]
+        fn networks_meet_as_if_each_were_compared_with_each(
+            networks in prop::collection::btree_set(network(), 0..12),
+            cidr in network(),
+        ) {
+            let others = || networks.iter().filter(|other| **other != cidr);
+            prop_assert_eq!(
+                meets_another(&networks, cidr),
+                others().any(|other| overlap(*other, cidr))
+            );
+            prop_assert_eq!(
+                has_wider(&networks, cidr),
+                others().any(|other| other.contains(&cidr))
+            );
+        }
+    }
+
+    #[test]
+    fn a_network_does_not_meet_itself() {
+        for text in ["10.0.0.0/24", "10.0.0.9/32", "0.0.0.0/0", "fd00::/64", "::/0"] {
+            let cidr: IpNet = text.parse().unwrap();
+            assert!(!meets_another(&BTreeSet::from([cidr]), cidr), "{text}");
+        }
     }
 }

@@ -100,13 +100,7 @@ impl<'a> Topologies<'a> {
     /// peers that only packets told of.
     #[must_use]
     pub fn questions(&self) -> Vec<Question> {
-        let mut questions: Vec<Question> = Vec::new();
-        for question in self.0.iter().flat_map(Topology::questions) {
-            if !questions.contains(&question) {
-                questions.push(question);
-            }
-        }
-        questions
+        self.0.iter().flat_map(Topology::questions).collect()
     }
 }
 

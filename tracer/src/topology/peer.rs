@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{TABLE_MAIN, Topology, candidates, leaves_by};
+use super::{Topology, candidates, index::Index, leaves_by};
 use crate::evidence::{
     FdbEntry, MacAddress, Neighbour, NeighbourState, Origin, PeerIntent, PeerTraffic, Route,
     RouteKind, RouteOutcome, Stranger,
@@ -120,8 +120,9 @@ impl<'a> Answers<'a> {
 
 /// All peers of a topology whose other fields are filled.
 pub(super) fn all<'a>(topology: &Topology<'a>) -> Vec<Peer<'a>> {
+    let index = Index::of(topology);
     let cidrs = candidates::peer_cidrs(topology);
-    cidrs.iter().map(|cidr| build(topology, *cidr, &cidrs)).collect()
+    cidrs.iter().map(|cidr| build(topology, &index, *cidr, &cidrs)).collect()
 }
 
 /// Whether the kernel can send with this neighbour entry.
@@ -136,25 +137,28 @@ pub const fn refuses(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 
-fn build<'a>(topology: &Topology<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
-    let intent = topology.intended().find(|peer| peer.pod_cidr.trunc() == cidr);
-    let overlay_route = overlay_route(topology, cidr);
+fn build<'a>(topology: &Topology<'a>, index: &Index<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
+    let intent = index.intent(cidr);
+    let overlay_route = index.overlay_route(cidr);
+    // No CIDR lies within another: a gateway of its own is in no other.
+    let is_its_own = |gateway: &IpAddr| {
+        cidr.contains(gateway) || !all.iter().any(|other| other.contains(gateway))
+    };
     let gateway = overlay_route
         .and_then(|route| route.next_hops.iter().find_map(|hop| hop.gateway))
-        .filter(|gateway| !all.iter().any(|other| *other != cidr && other.contains(gateway)))
+        .filter(is_its_own)
         .unwrap_or_else(|| cidr.network());
-    let neighbour = neighbour(topology, gateway);
+    let neighbour = index.neighbour(gateway);
     let mac = neighbour.filter(|entry| is_resolved(entry)).and_then(|entry| entry.mac);
     let intended_mac = intent.and_then(|peer| peer.vtep_mac);
-    let fdb = mac.or(intended_mac).and_then(|mac| topology.overlay_fdb().find(|it| it.mac == mac));
-    let traffic =
-        topology.traffic.and_then(|traffic| traffic.peers.iter().find(|peer| peer.cidr == cidr));
+    let fdb = mac.or(intended_mac).and_then(|mac| index.fdb(mac));
+    let traffic = index.traffic(cidr);
     let seen_mac = traffic.and_then(|traffic| traffic.inner_source_mac);
     let stranger = stranger(topology, cidr);
     let written_ip = fdb.and_then(|entry| entry.destination);
     let is_own = |ip: &IpAddr| topology.tables.is_some_and(|tables| tables.is_local(*ip));
     let known_ip = intent.map(|peer| peer.node_ip).or_else(|| written_ip.filter(|ip| !is_own(ip)));
-    let direct = direct_route(topology, cidr, known_ip);
+    let direct = direct_route(topology, index, cidr, known_ip);
     let received_from = traffic
         .and_then(|traffic| traffic.outer_source)
         .or_else(|| stranger.map(|stranger| stranger.outer_source));
@@ -171,7 +175,10 @@ fn build<'a>(topology: &Topology<'a>, cidr: IpNet, all: &[IpNet]) -> Peer<'a> {
         fdb,
         overlay_route,
         direct,
-        answers: answers(topology, cidr),
+        answers: Answers {
+            pods: index.answer(cidr, Origin::Pods),
+            node: index.answer(cidr, Origin::Node),
+        },
         life: signs_of_life(mac, fdb, traffic, stranger, intent),
         traffic,
     }
@@ -197,16 +204,11 @@ fn signs_of_life(
     .collect()
 }
 
-fn overlay_route<'a>(topology: &Topology<'a>, cidr: IpNet) -> Option<&'a Route> {
-    topology
-        .overlay_routes()
-        .find(|route| route.table == TABLE_MAIN && route.destination.trunc() == cidr)
-}
-
 /// A route by a device that is neither overlay nor bridge, to the peer's node address; where
 /// that is unknown, to an address outside the pod network.
 fn direct_route<'a>(
     topology: &Topology<'a>,
+    index: &Index<'a>,
     cidr: IpNet,
     node_ip: Option<IpAddr>,
 ) -> Option<&'a Route> {
@@ -217,31 +219,10 @@ fn direct_route<'a>(
         None => !in_pod_network(&gateway),
     };
     let inside = [topology.overlay, topology.bridge];
-    topology.tables?.routes.iter().find(|route| {
-        route.table == TABLE_MAIN
-            && route.kind == RouteKind::Unicast
-            && route.destination.trunc() == cidr
-            && !inside.iter().flatten().any(|link| leaves_by(route, link.index))
+    index.unicast_routes(cidr).find(|route| {
+        !inside.iter().flatten().any(|link| leaves_by(route, link.index))
             && route.next_hops.iter().filter_map(|hop| hop.gateway).any(is_node)
     })
-}
-
-fn neighbour<'a>(topology: &Topology<'a>, gateway: IpAddr) -> Option<&'a Neighbour> {
-    let overlay = topology.overlay?.index;
-    topology
-        .tables?
-        .neighbours
-        .iter()
-        .find(|entry| entry.ifindex == overlay && entry.address == gateway)
-}
-
-fn answers<'a>(topology: &Topology<'a>, cidr: IpNet) -> Answers<'a> {
-    let from = |origin: Origin| {
-        let mut answers = topology.tables?.answers.iter();
-        let answer = answers.find(|it| it.origin == origin && cidr.contains(&it.destination))?;
-        Some(&answer.outcome)
-    };
-    Answers { pods: from(Origin::Pods), node: from(Origin::Node) }
 }
 
 fn stranger<'a>(topology: &Topology<'a>, cidr: IpNet) -> Option<&'a Stranger> {

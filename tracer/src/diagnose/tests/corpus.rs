@@ -1,0 +1,144 @@
+//! Evidence that labs recorded (`cargo xtask lab record`): every rule on all of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::super::{RULES, diagnose, testing::told};
+use crate::evidence::{Evidence, SCHEMA};
+
+/// The list of the files, and what each has to tell.
+const INDEX: &str = "index.txt";
+/// In the list, for a node that tells nothing.
+const NOTHING: &str = "-";
+/// Most bytes of all files together.
+const BYTES: u64 = 3 << 20;
+/// What no lab can inject: it is the whole kernel's.
+const NOT_IN_A_LAB: [&str; 1] = ["vxlan-module-missing"];
+/// What names no cause: with less intent a finding may become one of these.
+const LESSER: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
+
+/// A file of the corpus.
+struct Recorded {
+    file: String,
+    evidence: Evidence,
+    /// `code subject`, or nothing.
+    expected: Vec<String>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+/// What each file of the list has to tell.
+fn index() -> BTreeMap<String, Vec<String>> {
+    let text = fs::read_to_string(folder().join(INDEX)).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let entry = |line: &str| {
+        let (file, told) = line.split_once(' ').unwrap();
+        let told = (told != NOTHING).then(|| told.to_owned());
+        (file.to_owned(), Vec::from_iter(told))
+    };
+    lines.map(entry).collect()
+}
+
+fn files() -> BTreeSet<String> {
+    let entries = fs::read_dir(folder()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != INDEX).collect()
+}
+
+fn corpus() -> Vec<Recorded> {
+    let recorded = |(file, expected): (String, Vec<String>)| {
+        let text = fs::read_to_string(folder().join(&file)).unwrap();
+        let evidence =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        Recorded { file, evidence, expected }
+    };
+    index().into_iter().map(recorded).collect()
+}
+
+/// The same evidence as a tracer has it that knows less: without a peers file, and without
+/// subnet.env as well.
+fn with_less_intent(evidence: &Evidence) -> [Evidence; 2] {
+    let mut no_peers = evidence.clone();
+    no_peers.intent.peers.clear();
+    let mut tables_only = no_peers.clone();
+    tables_only.intent.subnet_env = None;
+    [no_peers, tables_only]
+}
+
+/// Whether what is told with less intent is the same or less: never something else.
+fn is_less(told: &[String], expected: &[String]) -> bool {
+    let lesser = expected
+        .iter()
+        .filter_map(|it| it.split_once(' '))
+        .flat_map(|(_, subject)| LESSER.map(|code| format!("{code} {subject}")));
+    let allowed: BTreeSet<String> = expected.iter().cloned().chain(lesser).collect();
+    told.len() <= expected.len() && told.iter().all(|it| allowed.contains(it))
+}
+
+#[test]
+fn every_file_is_listed_and_every_listed_file_is_there() {
+    let listed: BTreeSet<String> = index().into_keys().collect();
+    let files = files();
+    let only_in_one: Vec<&String> = files.symmetric_difference(&listed).collect();
+    assert!(
+        only_in_one.is_empty(),
+        "listed without a file, or a file without a line: {only_in_one:?}"
+    );
+}
+
+#[test]
+fn every_recorded_node_tells_its_finding_and_no_other() {
+    let mut wrong = String::new();
+    for Recorded { file, evidence, expected } in corpus() {
+        assert_eq!(evidence.schema, SCHEMA, "{file}");
+        let told = told(&diagnose(&evidence));
+        if told != expected {
+            wrong.push_str(&format!("{file}: {told:?}, not {expected:?}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn less_intent_gives_less_and_never_something_else() {
+    let mut wrong = String::new();
+    for Recorded { file, evidence, expected } in corpus() {
+        for less in with_less_intent(&evidence) {
+            let told = told(&diagnose(&less));
+            if !is_less(&told, &expected) {
+                wrong.push_str(&format!("{file}: {told:?}, not {expected:?} or less\n"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn every_rule_that_a_lab_can_inject_has_been_recorded() {
+    let told: BTreeSet<String> = index().into_values().flatten().collect();
+    let is_told = |code: &str| told.iter().any(|it| it.starts_with(&format!("{code} ")));
+    let missing: Vec<&str> = RULES
+        .iter()
+        .map(|rule| rule.code)
+        .filter(|code| !NOT_IN_A_LAB.contains(code) && !is_told(code))
+        .collect();
+    assert!(missing.is_empty(), "no file tells {missing:?}: cargo xtask lab record");
+}
+
+#[test]
+fn healthy_nodes_are_recorded_too() {
+    let healthy = index().into_values().filter(Vec::is_empty).count();
+    assert!(healthy > 20, "{healthy} files of nodes with nothing to tell");
+}
+
+#[test]
+fn the_corpus_stays_small() {
+    let sizes = files().into_iter().map(|file| fs::metadata(folder().join(file)).unwrap().len());
+    let sum: u64 = sizes.sum();
+    assert!(sum < BYTES, "{sum} bytes");
+}
