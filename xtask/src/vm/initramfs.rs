@@ -14,7 +14,7 @@ use crate::build::{self, Built};
 use crate::{shell, test};
 use tracer_tests::cell::suite_case;
 use tracer_tests::process::AGENT_VARIABLE;
-use tracer_tests::sample::{SEED_VARIABLE, Sample};
+use tracer_tests::sample::{OF_GUEST, SEED_VARIABLE, Sample};
 use tracer_tests::size::SMALL_VARIABLE;
 
 /// Where the guest keeps what is under test.
@@ -143,7 +143,8 @@ impl Payload {
 fn expected(suites: &[&str], selection: &Selection) -> Expected {
     let mut cases = Vec::new();
     if suites.contains(&SMOKE) && selection.filter.is_empty() {
-        cases = selection.seed.map_or_else(Sample::all, Sample::draw).cases();
+        let draw = |seed| Sample::draw(seed, OF_GUEST);
+        cases = selection.seed.map_or_else(Sample::all, draw).cases();
     }
     cases.extend(suites.iter().map(|suite| suite_case(suite)));
     Expected { suites: suites.len(), cases }
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_guest_must_show_the_cases_that_were_drawn_and_every_suite() {
-        assert_eq!(cases(&[], Some(7)).len(), Sample::draw(7).cases().len() + 2);
+        assert_eq!(cases(&[], Some(7)).len(), Sample::draw(7, OF_GUEST).cases().len() + 2);
         assert_eq!(cases(&[], None).len(), Sample::all().cases().len() + 2);
         assert!(cases(&[], None).contains(&"suite:lab".to_owned()));
     }
