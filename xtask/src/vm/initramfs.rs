@@ -35,10 +35,23 @@ const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
 pub(super) struct Selection {
     /// Every suite, and not only the short ones.
     pub(super) all: bool,
+    /// These suites and no others, if there are any.
+    pub(super) suites: Vec<String>,
     /// What the cases of the suite `smoke` are drawn from; without it, all of them.
     pub(super) seed: Option<u64>,
     /// Texts of which a test's name must hold one; empty for all tests.
     pub(super) filter: Vec<String>,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    fn has(&self, suite: &str) -> bool {
+        if !self.suites.is_empty() {
+            return self.suites.iter().any(|it| it == suite);
+        }
+        SHORT.contains(&suite) || self.all && !NEVER.contains(&suite)
+    }
 }
 
 /// What is under test, the same for every kernel.
@@ -66,13 +79,13 @@ impl Payload {
         let mut suites = Vec::new();
         for suite in test::suites()? {
             let name = suite.name().to_owned();
-            if SHORT.contains(&&*name) || selection.all && !NEVER.contains(&&*name) {
+            if selection.has(&name) {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
                 suites.push((name, program));
             }
         }
         if suites.is_empty() {
-            bail!("there is no suite {} in tests/tests", SHORT.join(", "));
+            bail!("no suite to run: {}", selection.suites.join(", "));
         }
         let names: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
         let expected = expected(&names, selection);
@@ -177,7 +190,20 @@ mod tests {
 
     fn cases(filter: &[&str], seed: Option<u64>) -> Vec<String> {
         let filter = filter.iter().map(|it| (*it).to_owned()).collect();
-        expected(&["lab", SMOKE], &Selection { all: true, seed, filter }).cases
+        let selection = Selection { all: true, suites: Vec::new(), seed, filter };
+        expected(&["lab", SMOKE], &selection).cases
+    }
+
+    #[test]
+    fn suites_are_the_short_ones_or_all_that_a_guest_can_run_or_those_that_were_named() {
+        let has = |all: bool, suites: &[&str]| {
+            let suites = suites.iter().map(|it| (*it).to_owned()).collect();
+            let selection = Selection { all, suites, seed: None, filter: Vec::new() };
+            ["verifier", "lab", "budget"].map(|suite| selection.has(suite))
+        };
+        assert_eq!(has(false, &[]), [true, false, false]);
+        assert_eq!(has(true, &[]), [true, true, false]);
+        assert_eq!(has(false, &["lab"]), [false, true, false]);
     }
 
     #[test]
