@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nameindex;
 
-use crate::netns;
+use crate::{matrix::Attach, netns};
 
 /// BPF_TCX_INGRESS and BPF_TCX_EGRESS of `enum bpf_attach_type` (include/uapi/linux/bpf.h, 6.6).
 pub const TCX: [u32; 2] = [46, 47];
@@ -33,11 +33,14 @@ struct Query {
 }
 
 /// Every TCX program of a namespace: a line for each hook that has any, with the programs' numbers
-/// in the order in which they run.
+/// in the order in which they run. A kernel without TCX has none.
 ///
 /// # Errors
-/// Without root, and on a kernel without TCX.
+/// Without root.
 pub fn tcx_programs(namespace: &str) -> Result<Vec<String>> {
+    if !Attach::on_this_kernel().contains(&Attach::Tcx) {
+        return Ok(Vec::new());
+    }
     netns::run_in(namespace, || {
         let mut lines = Vec::new();
         for interface in &if_nameindex().context("devices")? {
@@ -101,7 +104,6 @@ fn query(ifindex: u32, attach_type: u32) -> Result<Vec<u32>> {
         unused: [0; 4],
     };
     // SAFETY: these are the attributes of the command, and the array outlives the call.
-    unsafe { call(PROG_QUERY, &mut attributes) }
-        .context("the programs of a hook (TCX: Linux 6.6)")?;
+    unsafe { call(PROG_QUERY, &mut attributes) }.context("the programs of a hook")?;
     Ok(programs[..attributes.count as usize].to_vec())
 }

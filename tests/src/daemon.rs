@@ -24,7 +24,7 @@ use crate::{
     lab::Lab,
     netns,
     poll::poll_until,
-    process,
+    process, size,
     tracer::{Intent, tracer_command},
 };
 
@@ -234,8 +234,9 @@ impl Drop for Daemon {
 }
 
 fn get(path: &str, accept: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&ADDRESS.into(), ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
+    let patience = size::patience(ANSWER);
+    let mut stream = TcpStream::connect_timeout(&ADDRESS.into(), patience)?;
+    stream.set_read_timeout(Some(patience))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: lab\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"

@@ -9,10 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::utsname::uname;
 
 use crate::{
-    flannel, netns,
+    flannel, kernel, netns,
     plan::{Node, Plan},
     poll::poll_until,
     script::{Script, run_all},
@@ -56,8 +55,7 @@ impl<'p> WithoutVxlan<'p> {
                  vm --all -- vxlan_module`"
             )
         }
-        let release = uname().context("uname")?.release().to_string_lossy().into_owned();
-        let list = Path::new("/lib/modules").join(release).join("modules.dep");
+        let list = Path::new("/lib/modules").join(kernel::release()).join("modules.dep");
         let text = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
         let others: Vec<&str> = text.lines().filter(|line| !names_module(line)).collect();
         ensure!(others.len() < text.lines().count(), "{MODULE} is no module of this kernel");

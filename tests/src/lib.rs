@@ -27,6 +27,7 @@ pub mod fault;
 pub mod flannel;
 pub mod healthy;
 pub mod inject;
+pub mod kernel;
 pub mod kernel_module;
 pub mod lab;
 pub mod lan;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use nix::sys::utsname::uname;
 
 use crate::{
+    kernel,
     lab::Lab,
     size,
     tracer::{CheckOutput, Intent},
@@ -50,12 +50,7 @@ impl Attach {
     /// The ways that this kernel has, the preferred one first. TCX came with Linux 6.6.
     #[must_use]
     pub fn on_this_kernel() -> &'static [Self] {
-        let release = uname().map(|it| it.release().to_string_lossy().into_owned());
-        if release.is_ok_and(|release| is_before_tcx(&release)) {
-            &Self::ALL[1..]
-        } else {
-            &Self::ALL
-        }
+        if kernel::is_before((6, 6)) { &Self::ALL[1..] } else { &Self::ALL }
     }
 
     /// The word for the option `--attach`.
@@ -66,13 +61,6 @@ impl Attach {
             Self::Clsact => "clsact",
         }
     }
-}
-
-/// Whether a kernel's release is older than 6.6; a name without numbers is not.
-fn is_before_tcx(release: &str) -> bool {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = numbers.next().zip(numbers.next());
-    version.is_some_and(|version| version < (6, 6))
 }
 
 // === impl Case ===
@@ -199,16 +187,6 @@ mod tests {
         });
         let results: Vec<usize> = results.into_iter().map(Result::unwrap).collect();
         assert_eq!(results, items.iter().map(|item| item * 2).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn tcx_is_looked_for_from_6_6_on() {
-        for (release, before) in
-            [("5.10.0-46-cloud-amd64", true), ("6.1.0", true), ("6.6.1", false)]
-        {
-            assert_eq!(is_before_tcx(release), before, "{release}");
-        }
-        assert!(!is_before_tcx("7.2.12+deb13-cloud-amd64") && !is_before_tcx("custom"));
     }
 
     #[test]

@@ -7,10 +7,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::size;
+
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks `ready` until it answers `Ok`, at most for `deadline`; `what` names what is waited for.
+/// Asks `ready` until it answers `Ok`, at most for `deadline`, or longer where programs are
+/// interpreted; `what` names what is waited for.
 ///
 /// # Errors
 /// The last error of `ready` when the deadline has passed.
@@ -19,6 +22,7 @@ pub fn poll_until<T>(
     deadline: Duration,
     mut ready: impl FnMut() -> Result<T>,
 ) -> Result<T> {
+    let deadline = size::patience(deadline);
     let end = Instant::now() + deadline;
     loop {
         match ready() {
@@ -31,7 +35,7 @@ pub fn poll_until<T>(
     }
 }
 
-/// Asks `true_yet` until it is true, at most for `deadline`.
+/// As [`poll_until`], until `true_yet` is true.
 ///
 /// # Errors
 /// When the deadline has passed.

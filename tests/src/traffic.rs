@@ -26,10 +26,13 @@ pub use self::{
     background::{all_pairs, hosts_to_pods, load, pods_to_pods},
     pace::Stop,
 };
-use crate::netns;
+use crate::{netns, size};
 
 /// How long a generator waits for one answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
+/// Packets a second where programs are interpreted: with more, the kernel's queues overflow
+/// (net.core.netdev_max_backlog).
+const SMALL_RATE: f64 = 250.0;
 
 /// One kind of traffic to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,9 +177,10 @@ impl Limits {
         Self { rate, count: None, seconds: 300.0 }
     }
 
-    /// Exactly so many.
+    /// Exactly so many, and none too early to be taken where programs are interpreted.
     #[must_use]
     pub fn exactly(count: u64, rate: f64) -> Self {
+        let rate = rate.min(size::of(f64::INFINITY, SMALL_RATE));
         Self { rate, count: Some(count), seconds: 300.0 }
     }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     lab::Lab,
-    process,
+    process, size,
     tracer::{CheckOutput, Intent, tracer_command},
 };
 
@@ -124,7 +124,7 @@ impl Watch {
     }
 
     fn wait(mut self, is_counting: &Receiver<()>) -> Result<Self> {
-        match is_counting.recv_timeout(START) {
+        match is_counting.recv_timeout(size::patience(START)) {
             Ok(()) => Ok(self),
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("it ended before it counted, and said: {}", self.said())

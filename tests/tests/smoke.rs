@@ -20,7 +20,7 @@ use tracer_tests::{
     lookalike::LookAlike,
     matrix::{Attach, Case},
     plan::{Plan, Site},
-    sample::{CAPABILITIES, HEALTHY, Sample},
+    sample::{CAPABILITIES, HEALTHY, OF_GUEST, Sample},
     seed::{MAX_NODES, Shape},
     tracer::{CheckOutput, Intent, binary},
 };
@@ -134,7 +134,7 @@ fn a_healthy_lab_is_healthy_by_every_way_to_attach() {
 
 #[test]
 fn what_resembles_a_fault_is_not_told() {
-    let sample = Sample::of_environment().unwrap();
+    let sample = Sample::of_environment(OF_GUEST).unwrap();
     let wrong: String = sample
         .look_alikes
         .iter()
@@ -167,7 +167,7 @@ fn smallest(look_alike: &LookAlike, seed: u64) -> Plan {
 
 #[test]
 fn every_fault_is_told() {
-    let sample = Sample::of_environment().unwrap();
+    let sample = Sample::of_environment(OF_GUEST).unwrap();
     let lab = lab(902, NODES);
     let mut wrong = String::new();
     for round in rounds(lab.plan(), &sample.faults) {

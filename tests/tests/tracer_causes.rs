@@ -11,10 +11,12 @@ use tracer_tests::{
     plan::{Family, Node, Plan, Site},
     script::{Script, Tool},
     seed::Shape,
+    size,
     tracer::{CheckOutput, Intent},
 };
 
-const WINDOW: [&str; 2] = ["--duration", "3s"];
+const WINDOW: &str = "3s";
+const LONG_WINDOW: &str = "5s";
 
 fn lab(seed: u64) -> Lab {
     let shape = Shape { nodes: Some(3), ..Shape::default() };
@@ -25,6 +27,11 @@ fn lab(seed: u64) -> Lab {
 fn seed_of_another_vni() -> u64 {
     let plan = |seed: &u64| Plan::draw(*seed, &Shape { nodes: Some(3), ..Shape::default() });
     (400..).find(|seed| plan(seed).vni != 1).unwrap()
+}
+
+/// Traffic is slower where programs are interpreted.
+fn window() -> [&'static str; 2] {
+    ["--duration", size::of(WINDOW, LONG_WINDOW)]
 }
 
 fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
@@ -47,7 +54,7 @@ fn drop_by_nft(node: &Node, hook: &str, matches: &str) -> Injection {
 
 /// The answers of the victim's tracer with every intent.
 fn check_victim(lab: &Lab) -> Vec<CheckOutput> {
-    let check = |intent: &Intent| lab.check(lab.plan().site.victim, *intent, &WINDOW);
+    let check = |intent: &Intent| lab.check(lab.plan().site.victim, *intent, &window());
     in_parallel(&Intent::ALL, Intent::ALL.len(), check).into_iter().map(Result::unwrap).collect()
 }
 
@@ -171,7 +178,7 @@ fn a_device_that_is_gone_has_the_name_that_was_given() {
     let overlay = lab.plan().overlay(Family::V4);
     let _traffic = lab.traffic_all_pairs();
     let _injection = inject(&lab, "flannel-link-missing", lab.plan().site.peer);
-    let extra = [&WINDOW[..], &["--overlay", &overlay]].concat();
+    let extra = [&window()[..], &["--overlay", &overlay]].concat();
     let answer = lab.check(lab.plan().site.victim, Intent::SubnetEnv, &extra).unwrap();
     assert_eq!(answer.findings(), [("flannel-link-missing", overlay.as_str())]);
 }
@@ -210,7 +217,7 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
                 assert_eq!(told, if key == cidr { state } else { "ok" }, "{last_stage}: {key}");
             }
         }
-        let extra = [&WINDOW[..], &["--fail-on", "critical"]].concat();
+        let extra = [&window()[..], &["--fail-on", "critical"]].concat();
         let lenient = lab.check(plan.site.victim, Intent::SubnetEnv, &extra).unwrap();
         assert_eq!((lenient.findings().len(), lenient.status), (1, 0), "{last_stage}");
     }

@@ -27,7 +27,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     matrix::{Attach, Case, at_once, in_parallel},
     plan::{Family, Plan, Stack},
-    sample::Sample,
+    sample::{OF_LAB, Sample},
     seed::Shape,
     size,
     tracer::{CheckOutput, Intent, binary},
@@ -72,7 +72,7 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     let public = PublicFolder::new();
     let only = env::var(ONLY).unwrap_or_default();
     let mut all = Vec::new();
-    let share = Sample::of_environment().unwrap();
+    let share = Sample::of_environment(OF_LAB).unwrap();
     for (number, fault) in fault::all().iter().enumerate() {
         let is_drawn = share.faults.iter().any(|it| it.name == fault.name);
         if !is_drawn || !fault.name.contains(&only) {

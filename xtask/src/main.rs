@@ -40,7 +40,7 @@ enum Command {
     Build,
     /// Format, clippy, licences, advisories and the repository's own rules
     Lint,
-    /// Every tier of tests: lint, unit, lab
+    /// Every tier of tests: lint, unit, lab, vm
     Test(test::TestArgs),
     /// Feed the packet parser mutated packets
     Fuzz(fuzz::FuzzArgs),

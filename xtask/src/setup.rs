@@ -8,18 +8,24 @@ use anyhow::{Context as _, Result};
 use crate::packages::{self, Provider};
 
 /// What the lab and its tests call.
-pub(crate) const LAB_PROGRAMS: [Provider; 13] = [
+pub(crate) const LAB_PROGRAMS: [Provider; 19] = [
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
     ("dnsmasq", "dnsmasq-base"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("ip6tables", "iptables"),
+    ("ip6tables-legacy", "iptables"),
+    ("ip6tables-nft", "iptables"),
     ("iptables", "iptables"),
+    ("iptables-legacy", "iptables"),
+    ("iptables-nft", "iptables"),
     ("jq", "jq"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("ping", "iputils-ping"),
+    ("setpriv", "util-linux"),
+    ("sysctl", "procps"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
 ];

@@ -72,6 +72,9 @@ pub(crate) struct VmArgs {
     /// Every suite and every case, and not only what a guest has time for in a few minutes
     #[arg(long)]
     all: bool,
+    /// These suites only (repeatable)
+    #[arg(long = "suite", value_name = "NAME")]
+    suites: Vec<String>,
     /// What the cases are drawn from when there are too many; another one each time
     #[arg(long, conflicts_with = "all")]
     seed: Option<u64>,
@@ -156,7 +159,8 @@ impl VmArgs {
         if let Some(seed) = seed {
             eprintln!("vm: cases drawn from --seed {seed}");
         }
-        let selection = Selection { all: self.all, seed, filter: self.filter.clone() };
+        let (suites, filter) = (self.suites.clone(), self.filter.clone());
+        let selection = Selection { all: self.all, suites, seed, filter };
         let mut payload = Payload::build(&build::production()?, &selection, &folder)?;
         let rows = rows(&self.kernels, &self.append);
         let kernels: BTreeMap<String, Result<Kernel>> =

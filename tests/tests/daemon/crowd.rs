@@ -7,7 +7,7 @@ use serde_json::Value;
 use tracer_tests::{
     fault::named,
     lab::Lab,
-    plan::{Mac, Plan, Site},
+    plan::{Family, Mac, Plan, Site},
     poll::poll_until,
     script::{Script, run_all},
     size,
@@ -27,7 +27,7 @@ const OVERHEAD: Duration = Duration::from_secs(3);
 
 /// What flanneld writes for peers that nobody talks to.
 fn crowd(plan: &Plan) -> Vec<Script> {
-    let (node, overlay) = (&plan.nodes[0], plan.overlay());
+    let (node, overlay) = (&plan.nodes[0], plan.overlay(Family::V4));
     let peer = |number: usize| {
         let [high, low] = (number as u16).to_be_bytes();
         let gateway = format!("100.{}.{low}.0", 64 + high);
@@ -73,7 +73,7 @@ fn check(lab: &Lab) -> (i32, Vec<(String, String)>) {
 #[test]
 fn a_fault_among_five_thousand_peers_is_found_by_a_check_in_time() {
     let lab = lab(461, 3);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1, family: Family::V4 });
     let _traffic = lab.traffic_all_pairs();
     run_all(&crowd(plan)).unwrap();
     assert_eq!(check(&lab), (0, vec![]));
@@ -89,7 +89,7 @@ fn a_fault_among_five_thousand_peers_is_found_by_a_check_in_time() {
 #[test]
 fn a_daemon_to_which_five_thousand_peers_come_finds_the_fault_among_them() {
     let lab = lab(462, 2);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1, family: Family::V4 });
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     let before = daemon.scrape().unwrap();
     run_all(&crowd(plan)).unwrap();

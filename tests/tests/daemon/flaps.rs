@@ -10,7 +10,7 @@ use serde_json::Value;
 use tracer_tests::{
     fault::named,
     flannel,
-    plan::{Plan, Site},
+    plan::{Family, Plan, Site},
     poll::{poll_true, poll_until},
     script::{Script, run_all},
     tracer::Intent,
@@ -79,8 +79,8 @@ fn flap_of_bridge(plan: &Plan) -> Vec<Script> {
 /// The overlay device of the first node is deleted, and flannel makes it anew with all entries.
 fn flap_of_overlay(plan: &Plan) -> Vec<Script> {
     let node = &plan.nodes[0];
-    let gone = Script::ip(&node.namespace, [format!("link del {}", plan.overlay())]);
-    std::iter::once(gone).chain(flannel::restart(plan, node)).collect()
+    let gone = Script::ip(&node.namespace, [format!("link del {}", plan.overlay(Family::V4))]);
+    std::iter::once(gone).chain(flannel::restart(plan, node, Family::V4)).collect()
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_check_while_a_device_flaps_finds_nothing() {
 #[test]
 fn a_check_in_a_storm_of_changes_finds_what_is_wrong_and_nothing_else() {
     let lab = lab(458, 2);
-    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1 });
+    let (plan, site) = (lab.plan(), Site { victim: 0, peer: 1, family: Family::V4 });
     let _traffic = lab.traffic_all_pairs();
     let begin = Instant::now();
     let storm = Repeated::start(vec![storm::changes(&plan.nodes[0])], Duration::ZERO);

@@ -14,6 +14,7 @@ use tracer_tests::{
     plan::{Node, Site},
     poll::poll_until,
     script::Script,
+    size,
     tracer::Intent,
 };
 
@@ -21,6 +22,8 @@ use super::{OPENS, lab, told, wait_until_all_is_well};
 
 /// Changes of routes in one go; a second takes some 50,000 of them.
 pub(super) const CHANGES: usize = 10_000;
+/// Fewer changes a second are no storm; the second where programs are interpreted.
+const LEAST: [f64; 2] = [10_000.0, 500.0];
 /// How long the storm blows.
 const STORM: Duration = Duration::from_secs(5);
 /// Lines a second on stdout at most, and one a cause at the end of each.
@@ -65,7 +68,7 @@ fn a_storm_of_changes_neither_stops_the_daemon_nor_floods_its_reader() {
         assert_eq!(daemon.get("/healthz", "*/*").unwrap().status, 200);
     }
     let rate = (rounds * CHANGES) as f64 / begin.elapsed().as_secs_f64();
-    assert!(rate > 10_000.0, "{rate} changes a second are no storm");
+    assert!(rate > size::of(LEAST[0], LEAST[1]), "{rate} changes a second are no storm");
     let lines = daemon.events_of("table-change").len();
     let most = LINES_A_SECOND * (begin.elapsed().as_secs() as usize + 2);
     println!("{rate:.0} changes a second: {lines} lines in {:?}", begin.elapsed());

@@ -6,8 +6,14 @@ use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 use super::{
     memlock::Memlock,
+    minimum::is_before,
     privileges::{Privilege, Privileges, phrase},
 };
+use crate::process;
+
+/// The first kernel whose verifier does not refuse what only speculation could misuse: it puts a
+/// barrier there (kernel/bpf/verifier.c, 6.17). Before, it takes such programs with PERFMON only.
+const BARRIERS: (u32, u32) = (6, 17);
 
 /// Why the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,21 @@ pub enum Refusal {
     Memlock {
         /// The limit, bytes.
         limit: u64,
+    },
+    /// The verifier refuses a program that it takes from a process with PERFMON; Linux before 6.17
+    /// only.
+    #[error(
+        "program {program} needs CAP_PERFMON before Linux 6.17, and this process lacks it \
+         ({reason}): run as root, or with {needed} (in Kubernetes: kubectl debug \
+         --profile=sysadmin)"
+    )]
+    Speculation {
+        /// Program of the object.
+        program: String,
+        /// The Linux capabilities that it takes, in words.
+        needed: String,
+        /// The verifier's last words.
+        reason: String,
     },
     /// The verifier refuses a program, which is our fault.
     #[error(
@@ -106,8 +127,29 @@ impl Refusal {
         }
         tracing::debug!("the verifier's log of {program}:\n{log}");
         let reason = last_words(&log).map_or_else(|| io_error.to_string(), str::to_owned);
-        Ok(Self::Verifier { program: program.to_owned(), reason })
+        let (own, release) = (Privileges::effective(), process::kernel_release());
+        Ok(Self::of_verifier(program, reason, needed, own, &release))
     }
+
+    /// That of the verifier with these last words, on the kernel of this release.
+    fn of_verifier(
+        program: &str,
+        reason: String,
+        needed: &[Privilege],
+        own: Privileges,
+        release: &str,
+    ) -> Self {
+        let program = program.to_owned();
+        if own.has(Privilege::Perfmon) || !asks_for_perfmon(release) {
+            return Self::Verifier { program, reason };
+        }
+        Self::Speculation { program, needed: phrase(needed), reason }
+    }
+}
+
+/// Whether the verifier of this kernel asks for PERFMON whatever a program does.
+pub(super) fn asks_for_perfmon(release: &str) -> bool {
+    is_before(release, BARRIERS)
 }
 
 /// Whether the kernel said EPERM or EACCES.
@@ -144,6 +186,24 @@ processed 19913 insns (limit 1000000) max_states_per_insn 15 total_states 1207
         assert_eq!(last_words("processed 1 insns (limit 1000000)\n"), None);
     }
 
+    const ALL: [Privilege; 3] = [Privilege::Bpf, Privilege::NetAdmin, Privilege::Perfmon];
+
+    #[test]
+    fn only_an_old_verifier_is_helped_by_perfmon_and_only_who_lacks_it() {
+        let refused = |own: &[Privilege], release: &str| {
+            let own = Privileges::of(own);
+            Refusal::of_verifier("wire_in", "no".to_owned(), &ALL, own, release).to_string()
+        };
+        let (most, all) = (&ALL[..2], &ALL);
+        let said = refused(most, "6.12.117+deb13-cloud-amd64");
+        for part in ["needs CAP_PERFMON before Linux 6.17", "BPF, NET_ADMIN and PERFMON", "(no)"] {
+            assert!(said.contains(part), "{said}");
+        }
+        for said in [refused(all, "6.12.117"), refused(most, "6.17.1"), refused(most, "odd")] {
+            assert!(said.contains("please report") && !said.contains("PERFMON"), "{said}");
+        }
+    }
+
     #[test]
     fn each_refusal_is_one_line_with_what_helps() {
         let error = || io::Error::from(io::ErrorKind::PermissionDenied);
@@ -152,6 +212,14 @@ processed 19913 insns (limit 1000000) max_states_per_insn 15 total_states 1207
             (Refusal::Privileges { needed: needed(), error: error() }, "--profile=sysadmin"),
             (Refusal::Forbidden { needed: needed(), error: error() }, "security module"),
             (Refusal::Memlock { limit: 65_536 }, "64 KiB"),
+            (
+                Refusal::Speculation {
+                    program: program.clone(),
+                    needed: needed(),
+                    reason: "no".to_owned(),
+                },
+                "--profile=sysadmin",
+            ),
             (Refusal::Verifier { program, reason: "no".to_owned() }, "--log-level debug"),
         ] {
             let said = refusal.to_string();

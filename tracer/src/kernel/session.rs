@@ -23,12 +23,12 @@ use super::{
     memlock,
     privileges::Privilege,
     reading,
-    refusal::Refusal,
+    refusal::{Refusal, asks_for_perfmon},
 };
-use crate::evidence::Hook;
+use crate::{evidence::Hook, process};
 
-/// What it takes to load and attach the programs.
-const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::NetAdmin];
+/// What it takes to load and attach the programs, and what older kernels ask for beside.
+const NEEDED: [Privilege; 3] = [Privilege::Bpf, Privilege::NetAdmin, Privilege::Perfmon];
 
 /// The object, built by build.rs.
 pub(super) static OBJECT: &[u8] =
@@ -245,15 +245,20 @@ fn load_program<'a>(
         .context("the object's program has another type")?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-        Err(error) => match Refusal::of_program(name, error, &NEEDED) {
+        Err(error) => match Refusal::of_program(name, error, needed()) {
             Ok(refusal) => Err(StartError::Refused(refusal)),
             Err(error) => Err(StartError::Other(error.into())),
         },
     }
 }
 
+/// What it takes to load and attach the programs on this kernel.
+fn needed() -> &'static [Privilege] {
+    if asks_for_perfmon(&process::kernel_release()) { &NEEDED } else { &NEEDED[..2] }
+}
+
 fn load_error(error: EbpfError) -> StartError {
-    match Refusal::of_object(error, &NEEDED) {
+    match Refusal::of_object(error, needed()) {
         Ok(refusal) => StartError::Refused(refusal),
         Err(error) => {
             StartError::Other(anyhow::Error::from(error).context("loading the eBPF object"))

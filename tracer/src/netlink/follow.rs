@@ -168,9 +168,14 @@ fn decode_neighbour(is_new: bool, family: i32, body: &[u8]) -> Told {
         if neighbour::own_fdb_device(body).is_none() {
             return Told::Nothing;
         }
-        let entry = neighbour::decode_fdb(body, skipped);
         let change = if is_new { Change::Fdb } else { Change::FdbGone };
-        return entry.map_or(Told::Riddle, |entry| Told::Change(change(entry)));
+        return match neighbour::decode_fdb(body, skipped) {
+            // Behind a VXLAN device's own word comes that of the request, which knows no remote
+            // (net/core/rtnetlink.c, rtnl_fdb_add and rtnl_fdb_del, 5.10 to 6.12).
+            Some(entry) if entry.destination.is_none() => Told::Nothing,
+            Some(entry) => Told::Change(change(entry)),
+            None => Told::Riddle,
+        };
     }
     if neighbour::is_proxy(body) || !matches!(family, libc::AF_INET | libc::AF_INET6) {
         return Told::Nothing;
@@ -189,6 +194,34 @@ mod tests {
         let mut body = vec![0; 16];
         body[0] = libc::AF_BRIDGE as u8;
         assert!(matches!(decode(libc::RTM_DELLINK, false, &body, 0), Told::Nothing));
+    }
+
+    /// An entry of an FDB as the kernel tells of it: ndmsg with NTF_SELF, NDA_LLADDR, and NDA_DST
+    /// where it knows a remote.
+    fn fdb_entry(has_remote: bool) -> Vec<u8> {
+        let mut body = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
+        body.extend(4_u32.to_ne_bytes());
+        body.extend(0x80_u16.to_ne_bytes());
+        body.extend([2, 0]);
+        let mut attribute = |kind: u16, value: &[u8]| {
+            body.extend((4 + value.len() as u16).to_ne_bytes());
+            body.extend(kind.to_ne_bytes());
+            body.extend(value);
+            body.resize(body.len().next_multiple_of(4), 0);
+        };
+        attribute(2, &[2, 0, 0, 0, 2, 1]);
+        if has_remote {
+            attribute(1, &[192, 0, 2, 2]);
+        }
+        body
+    }
+
+    #[test]
+    fn an_fdb_entry_without_a_remote_is_only_the_echo_of_a_request() {
+        for kind in [libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH] {
+            assert!(matches!(decode(kind, false, &fdb_entry(true), 0), Told::Change(_)));
+            assert!(matches!(decode(kind, false, &fdb_entry(false), 0), Told::Nothing));
+        }
     }
 
     #[test]

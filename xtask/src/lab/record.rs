@@ -20,7 +20,7 @@ use tracer_tests::healthy;
 use tracer_tests::lab::{LOCK_WAIT, Lab};
 use tracer_tests::lookalike::{self, LookAlike};
 use tracer_tests::matrix::{Attach, Case};
-use tracer_tests::plan::{Plan, Site};
+use tracer_tests::plan::{Plan, Site, Stack};
 use tracer_tests::sample::HEALTHY;
 use tracer_tests::seed::Shape;
 use tracer_tests::state;
@@ -59,6 +59,9 @@ enum Scene {
     LooksBroken(LookAlike),
 }
 
+/// The stacks of labs in turn.
+const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
+
 /// What a node said, as it is kept.
 struct Recorded {
     entry: Entry,
@@ -81,7 +84,7 @@ pub(crate) fn run(args: &RecordArgs) -> Result<()> {
     for (number, group) in groups(&scenes).into_iter().enumerate() {
         let wanted: Vec<&Scene> = group.iter().filter(is_wanted).collect();
         if !wanted.is_empty() {
-            record(&wanted, args.seed + number as u64, &folder, &mut index)?;
+            record(&wanted, args.seed, number, &folder, &mut index)?;
         }
     }
     Ok(())
@@ -110,11 +113,20 @@ fn groups(scenes: &[Scene]) -> Vec<&[Scene]> {
 }
 
 /// Plays scenes in one lab, one after the other, and keeps what its nodes said.
-fn record(scenes: &[&Scene], seed: u64, folder: &Path, index: &mut Index) -> Result<()> {
-    let Some(shape) = scenes.iter().map(|it| it.shape()).max_by_key(|it| it.nodes) else {
+fn record(
+    scenes: &[&Scene],
+    seed: u64,
+    number: usize,
+    folder: &Path,
+    index: &mut Index,
+) -> Result<()> {
+    let Some(mut shape) = scenes.iter().map(|it| it.shape()).max_by_key(|it| it.nodes) else {
         return Ok(());
     };
-    let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT)?;
+    if scenes.iter().all(|scene| scene.has_any_stack()) {
+        shape.stack = STACKS[number % STACKS.len()];
+    }
+    let lab = Lab::up(Plan::draw(seed + number as u64, &shape), LOCK_WAIT)?;
     for scene in scenes {
         let name = scene.name();
         let recorded = scene.play(&lab).with_context(|| name.to_owned())?;
@@ -170,6 +182,15 @@ impl Scene {
         }
     }
 
+    /// Whether a lab of IPv6 shows it as well.
+    fn has_any_stack(&self) -> bool {
+        match self {
+            Self::Healthy => true,
+            Self::Broken(fault) => fault.families == Stack::Dual.families(),
+            Self::LooksBroken(_) => false,
+        }
+    }
+
     fn members(&self, plan: &Plan) -> Vec<usize> {
         match self {
             Self::Healthy | Self::Broken(_) => plan.all_nodes(),
@@ -180,7 +201,7 @@ impl Scene {
     /// The nodes whose evidence is kept: the victim, and for the first fault with its code one that
     /// talks to it; where nothing is broken, one.
     fn nodes(&self, plan: &Plan) -> Vec<usize> {
-        let Site { victim, peer } = plan.site;
+        let Site { victim, peer, .. } = plan.site;
         match self {
             Self::Broken(fault) if is_first(fault) => vec![victim, peer],
             Self::Broken(_) => vec![victim],
@@ -253,7 +274,8 @@ impl Scene {
             }
             Said::Lesser => {
                 let code = only_finding(answer)?["code"].as_str().context("code")?;
-                Some((code.to_owned(), plan.victim().subnet.to_string()))
+                let end = plan.victim().end(plan.site.family);
+                Some((code.to_owned(), end.subnet.to_string()))
             }
         })
     }

@@ -14,7 +14,7 @@ use crate::build::{self, Built};
 use crate::{shell, test};
 use tracer_tests::cell::suite_case;
 use tracer_tests::process::AGENT_VARIABLE;
-use tracer_tests::sample::{SEED_VARIABLE, Sample};
+use tracer_tests::sample::{OF_GUEST, SEED_VARIABLE, Sample};
 use tracer_tests::size::SMALL_VARIABLE;
 
 /// Where the guest keeps what is under test.
@@ -35,10 +35,23 @@ const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
 pub(super) struct Selection {
     /// Every suite, and not only the short ones.
     pub(super) all: bool,
+    /// These suites and no others, if there are any.
+    pub(super) suites: Vec<String>,
     /// What the cases of the suite `smoke` are drawn from; without it, all of them.
     pub(super) seed: Option<u64>,
     /// Texts of which a test's name must hold one; empty for all tests.
     pub(super) filter: Vec<String>,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    fn has(&self, suite: &str) -> bool {
+        if !self.suites.is_empty() {
+            return self.suites.iter().any(|it| it == suite);
+        }
+        SHORT.contains(&suite) || self.all && !NEVER.contains(&suite)
+    }
 }
 
 /// What is under test, the same for every kernel.
@@ -66,13 +79,13 @@ impl Payload {
         let mut suites = Vec::new();
         for suite in test::suites()? {
             let name = suite.name().to_owned();
-            if SHORT.contains(&&*name) || selection.all && !NEVER.contains(&&*name) {
+            if selection.has(&name) {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
                 suites.push((name, program));
             }
         }
         if suites.is_empty() {
-            bail!("there is no suite {} in tests/tests", SHORT.join(", "));
+            bail!("no suite to run: {}", selection.suites.join(", "));
         }
         let names: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
         let expected = expected(&names, selection);
@@ -143,7 +156,8 @@ impl Payload {
 fn expected(suites: &[&str], selection: &Selection) -> Expected {
     let mut cases = Vec::new();
     if suites.contains(&SMOKE) && selection.filter.is_empty() {
-        cases = selection.seed.map_or_else(Sample::all, Sample::draw).cases();
+        let draw = |seed| Sample::draw(seed, OF_GUEST);
+        cases = selection.seed.map_or_else(Sample::all, draw).cases();
     }
     cases.extend(suites.iter().map(|suite| suite_case(suite)));
     Expected { suites: suites.len(), cases }
@@ -176,12 +190,25 @@ mod tests {
 
     fn cases(filter: &[&str], seed: Option<u64>) -> Vec<String> {
         let filter = filter.iter().map(|it| (*it).to_owned()).collect();
-        expected(&["lab", SMOKE], &Selection { all: true, seed, filter }).cases
+        let selection = Selection { all: true, suites: Vec::new(), seed, filter };
+        expected(&["lab", SMOKE], &selection).cases
+    }
+
+    #[test]
+    fn suites_are_the_short_ones_or_all_that_a_guest_can_run_or_those_that_were_named() {
+        let has = |all: bool, suites: &[&str]| {
+            let suites = suites.iter().map(|it| (*it).to_owned()).collect();
+            let selection = Selection { all, suites, seed: None, filter: Vec::new() };
+            ["verifier", "lab", "budget"].map(|suite| selection.has(suite))
+        };
+        assert_eq!(has(false, &[]), [true, false, false]);
+        assert_eq!(has(true, &[]), [true, true, false]);
+        assert_eq!(has(false, &["lab"]), [false, true, false]);
     }
 
     #[test]
     fn a_guest_must_show_the_cases_that_were_drawn_and_every_suite() {
-        assert_eq!(cases(&[], Some(7)).len(), Sample::draw(7).cases().len() + 2);
+        assert_eq!(cases(&[], Some(7)).len(), Sample::draw(7, OF_GUEST).cases().len() + 2);
         assert_eq!(cases(&[], None).len(), Sample::all().cases().len() + 2);
         assert!(cases(&[], None).contains(&"suite:lab".to_owned()));
     }

@@ -10,7 +10,8 @@ use super::cpio::Archive;
 use crate::{setup, shell};
 
 /// What a guest needs beside the lab's programs.
-const OTHERS: [&str; 5] = ["env", "iptables-restore", "ip6tables-restore", "modprobe", "sh"];
+const OTHERS: [&str; 7] =
+    ["env", "ip6tables-restore", "iptables-restore", "iptables-save", "modprobe", "seq", "sh"];
 /// Of the lab's programs, the one that no suite calls.
 const HOST_ONLY: &str = "jq";
 /// Where a kernel looks for the program that loads modules.
