@@ -175,7 +175,8 @@ impl Injected<'_> {
         let victim = self.site.victim;
         let finding = only_finding(answer)?;
         let code = text(finding, "code")?;
-        ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
+        let expected = self.fault.told_there(self.plan);
+        ensure!(expected.contains(&code), "finds {code}, not {expected:?}");
         names_peer(self.plan, victim, finding)?;
         has_words(finding)?;
         let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };

@@ -34,7 +34,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     lan,
-    plan::{Node, Plan, Site},
+    plan::{Node, Plan, Site, UplinkKind},
     script::{Script, run_all},
 };
 
@@ -65,6 +65,8 @@ pub struct Fault {
     pub there: &'static [&'static str],
     /// How many nodes the lab must have at least.
     pub nodes: usize,
+    /// Why it is none where the uplinks have no Ethernet.
+    pub ethernet_only: Option<&'static str>,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
@@ -140,6 +142,7 @@ const PLAIN: Fault = Fault {
     alone: false,
     there: &["tunnel-one-way"],
     nodes: 1,
+    ethernet_only: None,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
 };
@@ -251,6 +254,23 @@ impl Fault {
         }
     }
 
+    /// Why this lab cannot have it; `None` when it can.
+    #[must_use]
+    pub fn not_in(&self, plan: &Plan) -> Option<&'static str> {
+        self.ethernet_only.filter(|_| plan.lan.uplink == UplinkKind::Tun)
+    }
+
+    /// The findings that a node which talks to the victim may report in this lab: without Ethernet
+    /// there is no ARP, so nobody finds a silent node unreachable by it.
+    #[must_use]
+    pub fn told_there(&self, plan: &Plan) -> Vec<&'static str> {
+        let told = |code: &&'static str| match (plan.lan.uplink, *code) {
+            (UplinkKind::Tun, "peer-node-unreachable-l2") => "tunnel-one-way",
+            (_, code) => code,
+        };
+        self.there.iter().map(told).collect()
+    }
+
     /// Breaks the victim; the guard heals it.
     ///
     /// # Errors
@@ -275,6 +295,9 @@ impl Fault {
         }
         if nodes < self.nodes {
             bail!("{} needs a lab of --nodes {} or more", self.name, self.nodes)
+        }
+        if let Some(reason) = self.not_in(plan) {
+            bail!("{} needs a lab of Ethernet uplinks: {reason}", self.name)
         }
         Ok((self.heals)(plan, site))
     }

@@ -180,7 +180,7 @@ impl Lab {
         state::write_intent(plan, &plan.all_nodes())?;
         netns::create(&plan.namespaces())?;
         lan::plain_host(netns::SWITCH).run()?;
-        lan::switch(plan).run()?;
+        lan::build(plan)?;
         run_all(&lan::hosts(plan))?;
         thread::scope(|scope| {
             let builders: Vec<_> =

@@ -1,12 +1,31 @@
 //! The node network: a bridge in a namespace of its own, the gateway, and a client.
 
+pub mod layer3;
+
+use anyhow::Result;
+
 use crate::{
     netns,
-    plan::{Node, Plan},
-    script::{Script, Tool},
+    plan::{Node, Plan, UplinkKind},
+    relay,
+    script::{Script, Tool, run_all},
 };
 
 const BRIDGE: &str = "lan";
+
+/// What joins the nodes, the gateway and the client: a switch, or a relay.
+///
+/// # Errors
+/// When a tool is missing or refuses.
+pub fn build(plan: &Plan) -> Result<()> {
+    match plan.lan.uplink {
+        UplinkKind::Ethernet => switch(plan).run(),
+        UplinkKind::Tun => {
+            run_all(&layer3::devices(plan))?;
+            relay::start(&layer3::ends(plan))
+        }
+    }
+}
 
 /// The switch with one port for each node, the gateway and the client. Every veth pair is created
 /// in the switch's namespace, so that none ever appears in the machine's own.
@@ -35,6 +54,9 @@ pub fn hosts(plan: &Plan) -> Vec<Script> {
     let lan = &plan.lan;
     let address = |ip| format!("addr add {ip}/{} dev eth0", lan.network.prefix_len());
     let owner = plan.nodes[lan.vip_owner].uplink_mac;
+    // Stands for the ARP answer of the speaker that announces the VIP.
+    let announced = (lan.uplink == UplinkKind::Ethernet)
+        .then(|| format!("neigh add {} lladdr {owner} dev eth0 nud permanent", lan.vip));
     vec![
         plain_host(netns::GATEWAY),
         Script::ip(netns::GATEWAY, [up("lo"), address(lan.gateway), up("eth0")]),
@@ -46,9 +68,9 @@ pub fn hosts(plan: &Plan) -> Vec<Script> {
                 address(lan.client),
                 up("eth0"),
                 format!("route add default via {}", lan.gateway),
-                // Stands for the ARP answer of the speaker that announces the VIP.
-                format!("neigh add {} lladdr {owner} dev eth0 nud permanent", lan.vip),
-            ],
+            ]
+            .into_iter()
+            .chain(announced),
         ),
     ]
 }

@@ -70,6 +70,19 @@ pub struct Lan {
     pub vip_owner: usize,
     /// MTU of every uplink, bytes.
     pub mtu: u32,
+    /// What the uplinks are.
+    #[serde(default)]
+    pub uplink: UplinkKind,
+}
+
+/// What the uplinks are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UplinkKind {
+    /// Cards in a switch.
+    #[default]
+    Ethernet,
+    /// TUN devices, packets without an Ethernet header: [`crate::relay`] carries them.
+    Tun,
 }
 
 /// The DNS service.

@@ -12,6 +12,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     code: "peer-node-unreachable-l2",
     summary: "the switch carries nothing between the node and a peer",
     there: &["peer-node-unreachable-l2"],
+    ethernet_only: Some("a relay has no ports to isolate, and nobody asks by ARP"),
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
         let mut scripts = isolate(plan, site, "on");

@@ -1,7 +1,12 @@
 //! The uplink is down or has no carrier, while the overlay device stays up with all its entries.
 
 use super::{Fault, PLAIN, Reach, Subject, forgotten};
-use crate::{lan::up, netns, node, script::Script};
+use crate::{
+    lan::up,
+    netns, node,
+    plan::{Node, Plan, Site, UplinkKind},
+    script::Script,
+};
 
 const MODEL: Fault = Fault {
     name: "uplink-down",
@@ -27,13 +32,22 @@ pub(super) const FAULTS: [Fault; 2] = [
     MODEL,
     Fault {
         name: "uplink-down-no-carrier",
-        summary: "the switch port of the node is down: its uplink has no carrier",
-        breaks: |plan, site| {
-            let port = &plan.nodes[site.victim].name;
-            let line = format!("link set {port} down");
-            [vec![Script::ip(netns::SWITCH, [line])], forgotten(plan, site)].concat()
-        },
-        heals: |plan, site| vec![Script::ip(netns::SWITCH, [up(&plan.nodes[site.victim].name)])],
+        summary: "the switch port of the node is down, or its VPN: its uplink has no carrier",
+        breaks: |plan, site| [vec![carrier(plan, site, false)], forgotten(plan, site)].concat(),
+        heals: |plan, site| vec![carrier(plan, site, true)],
         ..MODEL
     },
 ];
+
+/// A TUN device has the carrier that its holder says.
+fn carrier(plan: &Plan, site: Site, on: bool) -> Script {
+    let Node { name, namespace, uplink, .. } = &plan.nodes[site.victim];
+    match plan.lan.uplink {
+        UplinkKind::Ethernet if on => Script::ip(netns::SWITCH, [up(name)]),
+        UplinkKind::Ethernet => Script::ip(netns::SWITCH, [format!("link set {name} down")]),
+        UplinkKind::Tun => {
+            let state = if on { "on" } else { "off" };
+            Script::ip(namespace, [format!("link set {uplink} carrier {state}")])
+        }
+    }
+}
