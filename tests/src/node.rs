@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::{
-    lan::up,
+    lan::{layer3, up},
     plan::{BridgeState, Node, Plan},
     script::{Script, Tool},
 };
@@ -31,16 +31,20 @@ pub fn kernel_has_bridge_netfilter() -> bool {
     Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
-/// Address and default route of the uplink.
+/// Address and routes of the uplink.
 #[must_use]
 pub fn uplink(plan: &Plan, node: &Node) -> Vec<String> {
-    let (ip, device, length) = (node.ip, &node.uplink, plan.lan.network.prefix_len());
-    vec![
-        up("lo"),
-        format!("addr add {ip}/{length} dev {device}"),
-        up(device),
-        default_route(plan, node),
-    ]
+    let (ip, device, length) = (node.ip, &node.uplink, plan.lan.node_prefix());
+    let mut lines = vec![up("lo"), format!("addr add {ip}/{length} dev {device}"), up(device)];
+    lines.extend(layer3::rule(plan));
+    lines.extend(routes(plan, node));
+    lines
+}
+
+/// The routes that the kernel removes when the uplink goes down, but for that of its address.
+#[must_use]
+pub fn routes(plan: &Plan, node: &Node) -> Vec<String> {
+    layer3::routes(plan, node).into_iter().chain([default_route(plan, node)]).collect()
 }
 
 /// The default route.

@@ -244,6 +244,19 @@ impl Plan {
     }
 }
 
+// === impl Lan ===
+
+impl Lan {
+    /// Length of the prefix that a node's address has: alone where nothing is on its link.
+    #[must_use]
+    pub fn node_prefix(&self) -> u8 {
+        match self.uplink {
+            UplinkKind::Ethernet => self.network.prefix_len(),
+            UplinkKind::Tun => 32,
+        }
+    }
+}
+
 // === impl Node ===
 
 impl Node {

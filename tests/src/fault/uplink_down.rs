@@ -22,7 +22,7 @@ const MODEL: Fault = Fault {
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [up(&victim.uplink), node::default_route(plan, victim)];
+        let lines = [vec![up(&victim.uplink)], node::routes(plan, victim)].concat();
         vec![Script::ip(&victim.namespace, lines)]
     },
     ..PLAIN

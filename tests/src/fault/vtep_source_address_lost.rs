@@ -22,8 +22,8 @@ const MODEL: Fault = Fault {
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [at_uplink(plan, victim, "add", victim.ip), node::default_route(plan, victim)];
-        vec![Script::ip(&victim.namespace, lines)]
+        let add = vec![at_uplink(plan, victim, "add", victim.ip)];
+        vec![Script::ip(&victim.namespace, [add, node::routes(plan, victim)].concat())]
     },
     ..PLAIN
 };
@@ -37,28 +37,25 @@ pub(super) const FAULTS: [Fault; 2] = [
         there: &["peer-node-unreachable-l2"],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
-            let lines = [
-                at_uplink(plan, victim, "del", victim.ip),
-                at_uplink(plan, victim, "add", other(plan)),
-                node::default_route(plan, victim),
-            ];
+            let lines = replaced(plan, victim, victim.ip, other(plan));
             [vec![Script::ip(&victim.namespace, lines)], forgotten(plan, site)].concat()
         },
         heals: |plan, site| {
             let victim = &plan.nodes[site.victim];
-            let lines = [
-                at_uplink(plan, victim, "del", other(plan)),
-                at_uplink(plan, victim, "add", victim.ip),
-                node::default_route(plan, victim),
-            ];
+            let lines = replaced(plan, victim, other(plan), victim.ip);
             vec![Script::ip(&victim.namespace, lines)]
         },
         ..MODEL
     },
 ];
 
+fn replaced(plan: &Plan, node: &Node, old: Ipv4Addr, new: Ipv4Addr) -> Vec<String> {
+    let lines = vec![at_uplink(plan, node, "del", old), at_uplink(plan, node, "add", new)];
+    [lines, node::routes(plan, node)].concat()
+}
+
 fn at_uplink(plan: &Plan, node: &Node, action: &str, ip: Ipv4Addr) -> String {
-    format!("addr {action} {ip}/{} dev {}", plan.lan.network.prefix_len(), node.uplink)
+    format!("addr {action} {ip}/{} dev {}", plan.lan.node_prefix(), node.uplink)
 }
 
 /// An address of the LAN that no plan gives to anybody.
