@@ -232,7 +232,7 @@ mod tests {
     fn one_alone_is_as_it_came() {
         for transport in [V4, V6] {
             let first = packet(transport, 5, 100);
-            assert_eq!(train(&[first.clone()]).1, first);
+            assert_eq!(train(std::slice::from_ref(&first)).1, first);
         }
     }
 
