@@ -10,7 +10,7 @@ use tracer_tests::fault;
 use tracer_tests::lab::Lab;
 use tracer_tests::lookalike;
 use tracer_tests::netns;
-use tracer_tests::plan::{FlannelRules, Node, Plan, Site};
+use tracer_tests::plan::{FlannelRules, Node, Plan, Site, UplinkKind};
 use tracer_tests::seed::{self, Shape};
 use tracer_tests::state;
 
@@ -34,6 +34,9 @@ enum Action {
         /// flannel writes its rules by nftables instead of iptables
         #[arg(long)]
         flannel_nftables: bool,
+        /// Uplinks without Ethernet, as with a VPN
+        #[arg(long)]
+        tun: bool,
     },
     /// Take the lab down, and remove what a killed one has left
     Down,
@@ -56,7 +59,13 @@ enum Action {
 
 pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
     match args.action {
-        Action::Up { seed, nodes, flannel_nftables } => up(seed, nodes, flannel_nftables)?,
+        Action::Up { seed, nodes, flannel_nftables, tun } => {
+            let flannel_rules =
+                if flannel_nftables { FlannelRules::Nftables } else { FlannelRules::Iptables };
+            let uplink = if tun { UplinkKind::Tun } else { UplinkKind::Ethernet };
+            let nodes = nodes.map(usize::from);
+            up(seed, &Shape { nodes, flannel_rules, uplink, ..Shape::default() })?;
+        }
         Action::Down => {
             Lab::down()?;
             println!("no lab is up");
@@ -68,11 +77,8 @@ pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(seed: Option<u64>, nodes: Option<u8>, flannel_nftables: bool) -> Result<()> {
-    let flannel_rules =
-        if flannel_nftables { FlannelRules::Nftables } else { FlannelRules::Iptables };
-    let shape = Shape { nodes: nodes.map(usize::from), flannel_rules, ..Shape::default() };
-    let plan = Plan::draw(seed.unwrap_or_else(seed::random), &shape);
+fn up(seed: Option<u64>, shape: &Shape) -> Result<()> {
+    let plan = Plan::draw(seed.unwrap_or_else(seed::random), shape);
     let lab = Lab::up(plan.clone(), Duration::ZERO)?;
     lab.keep()?;
     print!("{}", drawing::draw(&plan));

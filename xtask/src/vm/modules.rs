@@ -3,8 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// Modules that no rule or device loads by itself.
-pub(super) const LOADED: [&str; 8] =
-    ["vxlan", "bridge", "br_netfilter", "veth", "8021q", "cls_bpf", "act_bpf", "sch_ingress"];
+pub(super) const LOADED: [&str; 9] = [
+    "vxlan",
+    "tun",
+    "bridge",
+    "br_netfilter",
+    "veth",
+    "8021q",
+    "cls_bpf",
+    "act_bpf",
+    "sch_ingress",
+];
 
 /// What else may be asked for, by the beginning of its name.
 const PREFIXES: [&str; 13] = [
@@ -22,7 +31,7 @@ const PREFIXES: [&str; 13] = [
     "crc32c",
     "libcrc32c",
 ];
-const OTHERS: [&str; 6] = ["tun", "dummy", "af_packet_diag", "inet_diag", "tcp_diag", "udp_diag"];
+const OTHERS: [&str; 5] = ["dummy", "af_packet_diag", "inet_diag", "tcp_diag", "udp_diag"];
 
 /// Paths of the modules to take, from the text of `modules.dep`.
 pub(super) fn select(dependencies: &str) -> BTreeSet<String> {
