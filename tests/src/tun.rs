@@ -1,5 +1,5 @@
-//! A TUN device as a VPN's daemon holds it: packets without an Ethernet header, each behind a virtio
-//! header that says what of checksum and segmentation is left to do.
+//! A TUN device as a VPN's daemon holds it: packets without an Ethernet header, each behind a
+//! virtio header that says what of checksum and segmentation is left to do.
 
 use std::{
     fs::{File, OpenOptions},

@@ -249,7 +249,7 @@ mod tests {
     fn only_one_flow_is_joined_and_only_whole_datagrams() {
         let first = packet(V4, 5, 100);
         let mut others = vec![packet(V4, 6, 100), packet(V6, 5, 100)];
-        // Version and options, fragment, protocol, and of the virtio header: kind, checksum to be made.
+        // Version and options, fragment, protocol; of the virtio header: kind, checksum to be made.
         for (at, value) in [(10, 0x46), (16, 0x20), (17, 1), (19, 6), (1, 1), (0, 1)] {
             let mut other = first.clone();
             other[at] = value;
