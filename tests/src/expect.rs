@@ -221,7 +221,8 @@ impl Injected<'_> {
     /// The finding of a node that talks to the victim, in the site's family.
     fn judge_lesser(&self, finding: &Value) -> Result<()> {
         let code = text(finding, "code")?;
-        ensure!(self.fault.there.contains(&code), "finds {code}, not {:?}", self.fault.there);
+        let expected = self.fault.told_there(self.plan);
+        ensure!(expected.contains(&code), "finds {code}, not {expected:?}");
         names_peer(self.plan, self.site.victim, self.site.family, finding)?;
         has_words(finding)?;
         let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };

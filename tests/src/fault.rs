@@ -37,7 +37,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     flannel, lan,
-    plan::{Family, Node, Plan, Site, Stack},
+    plan::{Family, Node, Plan, Site, Stack, UplinkKind},
     script::{Script, run_all},
 };
 
@@ -72,6 +72,8 @@ pub struct Fault {
     pub families: &'static [Family],
     /// Which of the victim's families have it at the same time.
     pub strikes: Strikes,
+    /// Why it is none where the uplinks have no Ethernet.
+    pub ethernet_only: Option<&'static str>,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
@@ -158,6 +160,7 @@ const PLAIN: Fault = Fault {
     nodes: 1,
     families: Stack::Dual.families(),
     strikes: Strikes::OneFamily,
+    ethernet_only: None,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
 };
@@ -285,6 +288,23 @@ impl Fault {
         self.families.contains(&site.family)
     }
 
+    /// Why this lab cannot have it; `None` when it can.
+    #[must_use]
+    pub fn not_in(&self, plan: &Plan) -> Option<&'static str> {
+        self.ethernet_only.filter(|_| plan.lan.uplink == UplinkKind::Tun)
+    }
+
+    /// The findings that a node which talks to the victim may report in this lab: without Ethernet
+    /// nobody asks for a MAC, so nobody finds a silent node unreachable by it.
+    #[must_use]
+    pub fn told_there(&self, plan: &Plan) -> Vec<&'static str> {
+        let told = |code: &&'static str| match (plan.lan.uplink, *code) {
+            (UplinkKind::Tun, "peer-node-unreachable-l2") => "tunnel-one-way",
+            (_, code) => code,
+        };
+        self.there.iter().map(told).collect()
+    }
+
     /// Breaks the victim; the guard heals it.
     ///
     /// # Errors
@@ -315,6 +335,9 @@ impl Fault {
         }
         if !self.suits(site) {
             bail!("{} does not exist in {}", self.name, site.family.name())
+        }
+        if let Some(reason) = self.not_in(plan) {
+            bail!("{} needs a lab of Ethernet uplinks: {reason}", self.name)
         }
         Ok((self.heals)(plan, site))
     }

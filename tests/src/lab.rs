@@ -181,7 +181,7 @@ impl Lab {
         netns::create(&plan.namespaces())?;
         run_all(&lan::no_waiting(plan))?;
         lan::plain_host(netns::SWITCH).run()?;
-        lan::switch(plan).run()?;
+        lan::build(plan)?;
         run_all(&lan::hosts(plan))?;
         thread::scope(|scope| {
             let builders: Vec<_> =
@@ -219,6 +219,7 @@ fn build_node(plan: &Plan, node: &Node) -> Result<()> {
     if node::kernel_has_bridge_netfilter() {
         node::bridge_netfilter(plan, node).run()?;
     }
+    run_all(&lan::layer3::rules(plan, node))?;
     Script::ip(&node.namespace, device_lines.concat()).run()?;
     run_all(&flannel::all_peers(plan, node))?;
     run_all(&netfilter::scripts(plan, node))?;

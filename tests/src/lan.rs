@@ -1,14 +1,32 @@
 //! The node network: a bridge in a namespace of its own, the gateway, and a client.
 
+pub mod layer3;
+
+use anyhow::Result;
 use ipnet::IpNet;
 
 use crate::{
     netns,
-    plan::{Addresses, Both, Family, Networks, Node, Plan},
-    script::{Script, Tool},
+    plan::{Addresses, Both, Family, Networks, Node, Plan, UplinkKind},
+    relay,
+    script::{Script, Tool, run_all},
 };
 
 const BRIDGE: &str = "lan";
+
+/// What joins the nodes, the gateway and the client: a switch, or a relay.
+///
+/// # Errors
+/// When a tool is missing or refuses.
+pub fn build(plan: &Plan) -> Result<()> {
+    match plan.lan.uplink {
+        UplinkKind::Ethernet => switch(plan).run(),
+        UplinkKind::Tun => {
+            run_all(&layer3::devices(plan))?;
+            relay::start(&layer3::ends(plan))
+        }
+    }
+}
 
 /// The switch with one port for each node, the gateway and the client. Every veth pair is created
 /// in the switch's namespace, so that none ever appears in the machine's own.
@@ -71,13 +89,16 @@ fn of_gateway(plan: &Plan, family: Family) -> Vec<String> {
 
 fn of_client(plan: &Plan, family: Family) -> Vec<String> {
     let lan = &plan.lan;
-    let owner = plan.nodes[lan.vip_owner].uplink_mac;
-    vec![
+    let mut lines = vec![
         add_address(on_lan(plan, &lan.client, family), "eth0"),
         format!("route add default via {}", lan.gateway.of(family)),
+    ];
+    if lan.uplink == UplinkKind::Ethernet {
         // Stands for the answer of the speaker that announces the VIP.
-        format!("neigh add {} lladdr {owner} dev eth0 nud permanent", lan.vip.of(family)),
-    ]
+        let (vip, owner) = (lan.vip.of(family), plan.nodes[lan.vip_owner].uplink_mac);
+        lines.push(format!("neigh add {vip} lladdr {owner} dev eth0 nud permanent"));
+    }
+    lines
 }
 
 /// A host that forwards nothing: what is not for itself is swallowed without an answer (ip_error()
@@ -112,6 +133,12 @@ pub fn add_address(address: IpNet, device: &str) -> String {
 #[must_use]
 pub fn on_lan(plan: &Plan, address: &Addresses, family: Family) -> IpNet {
     IpNet::new_assert(address.of(family), plan.lan.network.of(family).prefix_len())
+}
+
+/// An address with the length that a node's uplink gives it.
+#[must_use]
+pub fn on_uplink(plan: &Plan, address: &Addresses, family: Family) -> IpNet {
+    IpNet::new_assert(address.of(family), plan.lan.node_prefix(family))
 }
 
 /// Addresses of the LAN by their last part. No plan gives those below 10 to anybody, but 1.

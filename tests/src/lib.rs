@@ -3,7 +3,8 @@
 //! [`plan::Plan`] says what a lab looks like and is drawn from a seed; from it pure functions
 //! compute [`script::Script`]s that build a node ([`node`], [`flannel`], [`pod`], [`netfilter`]),
 //! break it ([`fault`]) or make it look broken ([`lookalike`]); [`lab::Lab`] runs them and takes
-//! everything down again, whatever happens.
+//! everything down again, whatever happens. In place of the switch there may be a [`relay`], where
+//! the uplinks are TUN devices.
 //!
 //! ```text
 //!   fltr-gateway   fltr-client          swallows unknown addresses; a machine of the LAN
@@ -41,6 +42,7 @@ pub mod plan;
 pub mod pod;
 pub mod poll;
 pub mod process;
+pub mod relay;
 pub mod sample;
 pub mod script;
 pub mod seed;
@@ -51,4 +53,5 @@ pub mod state;
 pub mod teardown;
 pub mod tracer;
 pub mod traffic;
+pub mod tun;
 pub mod watch;

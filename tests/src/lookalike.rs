@@ -14,6 +14,7 @@ mod fresh_node;
 mod ipv6_noise;
 mod jumbo_uplink;
 mod kube_proxy_nftables;
+mod layer3_uplinks;
 mod metallb_announces;
 mod node_joined;
 mod node_left;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<LookAlike> {
         port_scan::LOOK_ALIKES.as_slice(),
         routable_pods::LOOK_ALIKES.as_slice(),
         second_address::LOOK_ALIKES.as_slice(),
+        layer3_uplinks::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::{
-    lan::{add_address, on_lan, up},
+    lan::{add_address, layer3, on_uplink, up},
     plan::{BridgeState, Family, Node, Plan},
     script::{Script, Tool},
 };
@@ -43,19 +43,28 @@ pub fn kernel_has_bridge_netfilter() -> bool {
     Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
-/// Addresses and default routes of the uplink.
+/// Addresses and routes of the uplink.
 #[must_use]
 pub fn uplink(plan: &Plan, node: &Node) -> Vec<String> {
-    let of_family =
-        |family: &Family| [uplink_address(plan, node, *family), default_route(plan, node, *family)];
+    let of_family = |family: &Family| {
+        [vec![uplink_address(plan, node, *family)], routes(plan, node, *family)].concat()
+    };
     let lines = plan.families().iter().flat_map(of_family);
     [up("lo"), up(&node.uplink)].into_iter().chain(lines).collect()
+}
+
+/// The routes of a family that the kernel removes when the uplink goes down, but for that of its
+/// address.
+#[must_use]
+pub fn routes(plan: &Plan, node: &Node, family: Family) -> Vec<String> {
+    let default = default_route(plan, node, family);
+    layer3::routes(plan, node, family).into_iter().chain([default]).collect()
 }
 
 /// Gives the uplink its address of a family.
 #[must_use]
 pub fn uplink_address(plan: &Plan, node: &Node, family: Family) -> String {
-    add_address(on_lan(plan, &node.ip, family), &node.uplink)
+    add_address(on_uplink(plan, &node.ip, family), &node.uplink)
 }
 
 /// The default route of a family.

@@ -71,6 +71,19 @@ pub struct Lan {
     pub vip_owner: usize,
     /// MTU of every uplink, bytes.
     pub mtu: u32,
+    /// What the uplinks are.
+    #[serde(default)]
+    pub uplink: UplinkKind,
+}
+
+/// What the uplinks are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UplinkKind {
+    /// Cards in a switch.
+    #[default]
+    Ethernet,
+    /// TUN devices, packets without an Ethernet header: [`crate::relay`] carries them.
+    Tun,
 }
 
 /// The DNS service.
@@ -264,6 +277,20 @@ impl Plan {
             std::iter::once(node.namespace.clone()).chain(pods)
         });
         shared.into_iter().chain(of_nodes).collect()
+    }
+}
+
+// === impl Lan ===
+
+impl Lan {
+    /// Length of the prefix that a node's address of a family has: alone where nothing is on its
+    /// link.
+    #[must_use]
+    pub fn node_prefix(&self, family: Family) -> u8 {
+        match self.uplink {
+            UplinkKind::Ethernet => self.network.of(family).prefix_len(),
+            UplinkKind::Tun => family.bits(),
+        }
     }
 }
 

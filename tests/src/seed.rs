@@ -13,7 +13,7 @@ use crate::{
     netns,
     plan::{
         Addresses, Both, BridgeState, Dns, Family, FlannelRules, Lan, Mac, Networks, Node, Plan,
-        Pod, ProxyRules, Site, Stack,
+        Pod, ProxyRules, Site, Stack, UplinkKind,
     },
 };
 
@@ -21,6 +21,8 @@ use crate::{
 pub const MAX_NODES: usize = 5;
 
 const PODS_PER_NODE: usize = 2;
+/// What tailscaled calls its device.
+const TUN_NAME: &str = "tailscale0";
 const UPLINK_NAMES: [&str; 6] = ["eth0", "ens3", "ens18", "enp1s0", "enp0s31f6", "eno1"];
 /// `cni0` is what flannel's CNI plugin calls it; the others are what people configure.
 const BRIDGE_NAMES: [&str; 5] = ["cni0", "cni0", "cni0", "cbr0", "kube-bridge"];
@@ -40,6 +42,8 @@ pub struct Shape {
     pub stack: Stack,
     /// MTU of the uplinks, bytes.
     pub uplink_mtu: u32,
+    /// What the uplinks are.
+    pub uplink: UplinkKind,
     /// The bridge of the victim; anything but [`BridgeState::WithPods`] makes it a node without pods.
     pub victim_bridge: BridgeState,
     /// Which packet filter flannel uses.
@@ -65,6 +69,7 @@ impl Default for Shape {
             min_nodes: 1,
             stack: Stack::V4,
             uplink_mtu: 1500,
+            uplink: UplinkKind::Ethernet,
             victim_bridge: BridgeState::WithPods,
             flannel_rules: FlannelRules::Iptables,
             proxy_rules: ProxyRules::Iptables,
@@ -97,9 +102,13 @@ impl Plan {
         let mut nodes = draw_nodes(rng, six, &lan, cluster);
         let site = Site { family: pick(six, shape.stack.families()), ..draw_site(rng, count) };
         lan.vip_owner = rng.random_range(0..MAX_NODES) % count;
+        lan.uplink = shape.uplink;
         // Drawn last, and away from the victim of a lab that leaves its victim without pods.
         let dns_node = draw_dns_node(rng, count, site, shape.victim_bridge);
         nodes.truncate(count);
+        if shape.uplink == UplinkKind::Tun {
+            nodes.iter_mut().for_each(|node| TUN_NAME.clone_into(&mut node.uplink));
+        }
         for node in &mut nodes {
             node.peer_order.retain(|peer| *peer < count);
         }
@@ -140,6 +149,7 @@ fn draw_lan(rng: &mut ChaCha8Rng, v6: Ipv6Net, mtu: u32) -> Lan {
         vip: host(network, rng.random_range(220..=249)),
         vip_owner: 0,
         mtu,
+        uplink: UplinkKind::Ethernet,
     }
 }
 

@@ -72,20 +72,25 @@ impl Skb {
     }
 
     /// Segments that this packet stands for. virtio and TUN devices leave the count of a GSO
-    /// packet at 0 (DODGY): then its payload is divided by the segment size.
+    /// packet at 0 (DODGY): then it is divided by the segment size. `trains` says whether it may
+    /// be several tunnelled datagrams.
     #[inline(always)]
-    pub(crate) fn segments<A: Version, P: Packet>(self, packet: &P, inner: &Inner<A>) -> u32 {
+    pub(crate) fn segments<A: Version, P: Packet>(
+        self,
+        packet: &P,
+        inner: &Inner<A>,
+        trains: bool,
+    ) -> u32 {
         match (self.gso_segments(), self.gso_size()) {
             (0, 0) => 1,
-            (0, size) => {
-                let payload = self.length().saturating_sub(inner.headers_end(packet) as u32);
-                payload.div_ceil(size).max(1)
-            }
+            (0, size) if trains => inner.segments_of_train(packet, self.length(), size),
+            (0, size) => inner.segments(packet, self.length(), size),
             (segments, _) => segments,
         }
     }
 
-    /// Inner bytes: from the inner IP header to the end.
+    /// Inner bytes: from the inner IP header to the end; of a train with the tunnel's headers in
+    /// between.
     #[inline(always)]
     pub(crate) fn inner_bytes<A>(self, inner: &Inner<A>) -> u32 {
         self.length().saturating_sub(inner.network_at as u32)

@@ -12,7 +12,7 @@ use tracer_tests::fault;
 use tracer_tests::lab::Lab;
 use tracer_tests::lookalike;
 use tracer_tests::netns;
-use tracer_tests::plan::{Family, FlannelRules, Node, Plan, Site, Stack};
+use tracer_tests::plan::{Family, FlannelRules, Node, Plan, Site, Stack, UplinkKind};
 use tracer_tests::seed::{self, Shape};
 use tracer_tests::state;
 
@@ -39,6 +39,9 @@ enum Action {
         /// What the cluster speaks
         #[arg(long, value_enum, default_value_t)]
         stack: Stack,
+        /// Uplinks without Ethernet, as with a VPN
+        #[arg(long)]
+        tun: bool,
     },
     /// Take the lab down, and remove what a killed one has left
     Down,
@@ -65,8 +68,12 @@ enum Action {
 
 pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
     match args.action {
-        Action::Up { seed, nodes, flannel_nftables, stack } => {
-            up(seed, nodes, flannel_nftables, stack)?;
+        Action::Up { seed, nodes, flannel_nftables, stack, tun } => {
+            let flannel_rules =
+                if flannel_nftables { FlannelRules::Nftables } else { FlannelRules::Iptables };
+            let uplink = if tun { UplinkKind::Tun } else { UplinkKind::Ethernet };
+            let nodes = nodes.map(usize::from);
+            up(seed, &Shape { nodes, stack, flannel_rules, uplink, ..Shape::default() })?;
         }
         Action::Down => {
             Lab::down()?;
@@ -82,11 +89,8 @@ pub(crate) fn run(args: LabArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(seed: Option<u64>, nodes: Option<u8>, flannel_nftables: bool, stack: Stack) -> Result<()> {
-    let flannel_rules =
-        if flannel_nftables { FlannelRules::Nftables } else { FlannelRules::Iptables };
-    let shape = Shape { nodes: nodes.map(usize::from), stack, flannel_rules, ..Shape::default() };
-    let plan = Plan::draw(seed.unwrap_or_else(seed::random), &shape);
+fn up(seed: Option<u64>, shape: &Shape) -> Result<()> {
+    let plan = Plan::draw(seed.unwrap_or_else(seed::random), shape);
     let lab = Lab::up(plan.clone(), Duration::ZERO)?;
     lab.keep()?;
     print!("{}", drawing::draw(&plan));

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     plan::{DNS_NAME, ECHO_PORT, Plan, SINK_PORT, SYSLOG_PORT},
+    relay::{self, End},
     seed::Shape,
     service,
     traffic::{Flow, Limits, Stop},
@@ -30,6 +31,11 @@ enum Command {
     Serve,
     /// Do nothing, for ever.
     Idle,
+    /// Carry packets between TUN devices, each NAMESPACE,DEVICE,ADDRESS..
+    Relay {
+        /// The devices, and the addresses that lie behind each of them.
+        ends: Vec<End>,
+    },
     /// Bring a lab up, say so, and hold it until a signal comes.
     Hold {
         /// What the lab is drawn from.
@@ -127,6 +133,7 @@ fn run(command: Command) -> Result<()> {
     let (flow, limits) = match command {
         Command::Serve => return service::serve(),
         Command::Idle => idle(),
+        Command::Relay { ends } => return relay::run(&ends),
         Command::Hold { seed } => return hold(seed),
         Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),
         Command::UdpEcho { to, port, limits } => {

@@ -25,6 +25,7 @@ pub(super) const FAULTS: [Fault; 2] = [
         name: "flannel-link-missing-with-uplink",
         summary: "the uplink is deleted; the kernel removes the overlay device with it",
         strikes: Strikes::AllFamilies,
+        ethernet_only: Some("a relay does not hold a device that comes later"),
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let line = format!("link del {}", victim.uplink);

@@ -13,6 +13,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "the switch carries nothing between the node and a peer",
     there: &["peer-node-unreachable-l2"],
     strikes: Strikes::AllFamilies,
+    ethernet_only: Some("a relay has no ports to isolate, and nobody asks for a MAC"),
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
         let mut scripts = isolate(plan, site, "on");

@@ -2,7 +2,12 @@
 //! Without carrier it keeps its addresses; set down it loses those of IPv6.
 
 use super::{Fault, PLAIN, Reach, Strikes, Subject, forgotten};
-use crate::{lan::up, netns, node, plan::Family, script::Script};
+use crate::{
+    lan::up,
+    netns, node,
+    plan::{Family, Node, Plan, Site, UplinkKind},
+    script::Script,
+};
 
 const MODEL: Fault = Fault {
     name: "uplink-down",
@@ -22,7 +27,7 @@ const MODEL: Fault = Fault {
         let lines = plan.families().iter().flat_map(|family| {
             let is_lost = *family == Family::V6;
             let address = is_lost.then(|| node::uplink_address(plan, victim, *family));
-            address.into_iter().chain([node::default_route(plan, victim, *family)])
+            address.into_iter().chain(node::routes(plan, victim, *family))
         });
         vec![Script::ip(&victim.namespace, [up(&victim.uplink)].into_iter().chain(lines))]
     },
@@ -33,13 +38,22 @@ pub(super) const FAULTS: [Fault; 2] = [
     MODEL,
     Fault {
         name: "uplink-down-no-carrier",
-        summary: "the switch port of the node is down: its uplink has no carrier",
-        breaks: |plan, site| {
-            let port = &plan.nodes[site.victim].name;
-            let line = format!("link set {port} down");
-            [vec![Script::ip(netns::SWITCH, [line])], forgotten(plan, site)].concat()
-        },
-        heals: |plan, site| vec![Script::ip(netns::SWITCH, [up(&plan.nodes[site.victim].name)])],
+        summary: "the switch port of the node is down, or its VPN: its uplink has no carrier",
+        breaks: |plan, site| [vec![carrier(plan, site, false)], forgotten(plan, site)].concat(),
+        heals: |plan, site| vec![carrier(plan, site, true)],
         ..MODEL
     },
 ];
+
+/// A TUN device has the carrier that its holder says.
+fn carrier(plan: &Plan, site: Site, on: bool) -> Script {
+    let Node { name, namespace, uplink, .. } = &plan.nodes[site.victim];
+    match plan.lan.uplink {
+        UplinkKind::Ethernet if on => Script::ip(netns::SWITCH, [up(name)]),
+        UplinkKind::Ethernet => Script::ip(netns::SWITCH, [format!("link set {name} down")]),
+        UplinkKind::Tun => {
+            let state = if on { "on" } else { "off" };
+            Script::ip(namespace, [format!("link set {uplink} carrier {state}")])
+        }
+    }
+}

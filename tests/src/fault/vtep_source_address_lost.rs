@@ -2,7 +2,7 @@
 
 use super::{Fault, PLAIN, Reach, Subject, forgotten, remembered};
 use crate::{
-    lan::{self, add_address, on_lan},
+    lan::{self, add_address, on_uplink},
     node,
     plan::{Addresses, Family, Node, Plan},
     script::Script,
@@ -24,11 +24,9 @@ const MODEL: Fault = Fault {
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
-        let lines = [
-            node::uplink_address(plan, victim, site.family),
-            node::default_route(plan, victim, site.family),
-        ];
-        vec![Script::ip(&victim.namespace, lines)]
+        let add = node::uplink_address(plan, victim, site.family);
+        let routes = node::routes(plan, victim, site.family);
+        vec![Script::ip(&victim.namespace, [add].into_iter().chain(routes))]
     },
     ..PLAIN
 };
@@ -42,26 +40,33 @@ pub(super) const FAULTS: [Fault; 2] = [
         there: &["peer-node-unreachable-l2"],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
-            let lines = [
-                lose(plan, victim, &victim.ip, site.family),
-                add_address(on_lan(plan, &lan::host(plan, OTHER), site.family), &victim.uplink),
-                node::default_route(plan, victim, site.family),
-            ];
+            let lines = replaced(plan, victim, [&victim.ip, &other(plan)], site.family);
             [vec![Script::ip(&victim.namespace, lines)], forgotten(plan, site)].concat()
         },
         heals: |plan, site| {
             let victim = &plan.nodes[site.victim];
-            let lines = [
-                lose(plan, victim, &lan::host(plan, OTHER), site.family),
-                node::uplink_address(plan, victim, site.family),
-                node::default_route(plan, victim, site.family),
-            ];
+            let lines = replaced(plan, victim, [&other(plan), &victim.ip], site.family);
             vec![Script::ip(&victim.namespace, lines)]
         },
         ..MODEL
     },
 ];
 
+/// Takes one address from the uplink and gives it another.
+fn replaced(plan: &Plan, node: &Node, [old, new]: [&Addresses; 2], family: Family) -> Vec<String> {
+    let mut lines = vec![lose(plan, node, old, family), get(plan, node, new, family)];
+    lines.extend(node::routes(plan, node, family));
+    lines
+}
+
 fn lose(plan: &Plan, node: &Node, ip: &Addresses, family: Family) -> String {
-    format!("addr del {} dev {}", on_lan(plan, ip, family), node.uplink)
+    format!("addr del {} dev {}", on_uplink(plan, ip, family), node.uplink)
+}
+
+fn get(plan: &Plan, node: &Node, ip: &Addresses, family: Family) -> String {
+    add_address(on_uplink(plan, ip, family), &node.uplink)
+}
+
+fn other(plan: &Plan) -> Addresses {
+    lan::host(plan, OTHER)
 }

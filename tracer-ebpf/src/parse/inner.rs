@@ -73,6 +73,29 @@ impl<A: Version> Inner<A> {
         };
         self.ip.payload_at + transport
     }
+
+    /// Segments of a packet of `length` bytes that is to be cut into such of `size` bytes, whose
+    /// number nobody has written down: of its payload.
+    #[inline(always)]
+    pub fn segments<P: Packet>(&self, packet: &P, length: u32, size: u32) -> u32 {
+        let payload = length.saturating_sub(self.headers_end(packet) as u32);
+        payload.div_ceil(size).max(1)
+    }
+
+    /// The same where it may also be a train: tunnelled datagrams behind one outer header, cut
+    /// whole (UDP GSO). The inner packet is that of the first then, and ends by its own length
+    /// before the others. An own length of 0 says nothing ("BIG TCP").
+    #[inline(always)]
+    pub fn segments_of_train<P: Packet>(&self, packet: &P, length: u32, size: u32) -> u32 {
+        let (at, uncounted) = A::LENGTH;
+        let own = packet.half(self.network_at + at).map_or(0, u16::from_be);
+        let end = self.network_at as u32 + u32::from(own) + uncounted;
+        if own != 0 && end < length {
+            1 + (length - end).div_ceil(size)
+        } else {
+            self.segments(packet, length, size)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +148,67 @@ mod tests {
             bytes[16] = first;
             assert_eq!(inner::<u32, _>(&&bytes[..], 0), Ok(None));
         }
+    }
+
+    /// Outer IPv4 and UDP header, VXLAN and Ethernet header: where the inner header begins.
+    const INNER_AT: usize = 50;
+
+    /// A train of tunnelled IPv4 packets of such lengths, as a TUN device receives it.
+    fn train(protocol: u8, transport: &[u8], payloads: &[usize]) -> (u32, Inner<u32>, Vec<u8>) {
+        let mut bytes = vec![0; 28];
+        for payload in payloads {
+            let mut inner = packet(protocol, transport);
+            let length = (inner.len() + payload) as u16;
+            inner[2..4].copy_from_slice(&length.to_be_bytes());
+            bytes.extend([0; 22]);
+            bytes.extend(inner);
+            bytes.resize(bytes.len() + payload, 0);
+        }
+        let first = inner::<u32, _>(&&bytes[..], INNER_AT).unwrap().expect("unicast");
+        let datagram = 22 + 20 + transport.len() + payloads[0];
+        (datagram as u32, first, bytes)
+    }
+
+    #[test]
+    fn a_train_has_as_many_segments_as_datagrams() {
+        let mut tcp = [0; 32];
+        tcp[12] = 0x80;
+        for (protocol, transport) in [(TCP, &tcp[..]), (UDP, &tcp[..8])] {
+            // The second row are acknowledgements alone, the last ends in one.
+            for payloads in [&[1178, 1178, 1178][..], &[0, 0, 0, 0], &[120; 64], &[1178, 1178, 0]] {
+                let (size, first, bytes) = train(protocol, transport, payloads);
+                let segments = first.segments_of_train(&&bytes[..], bytes.len() as u32, size);
+                assert_eq!(segments as usize, payloads.len(), "{protocol}, {payloads:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_no_train_is_cut_by_its_payload() {
+        let mut tcp = [0; 32];
+        tcp[12] = 0x80;
+        for (payload, segments) in [(0, 1), (1, 1), (1200, 1), (1201, 2), (60_000, 50)] {
+            let (_, first, mut bytes) = train(TCP, &tcp, &[payload]);
+            let length = bytes.len() as u32;
+            assert_eq!(first.segments_of_train(&&bytes[..], length, 1200), segments);
+            // Over 64 KiB it has no length of its own.
+            bytes[INNER_AT + 2..INNER_AT + 4].fill(0);
+            assert_eq!(first.segments_of_train(&&bytes[..], length, 1200), segments);
+        }
+    }
+
+    #[test]
+    fn the_length_of_an_ipv6_header_does_not_count_itself() {
+        let mut inner = vec![0; 48];
+        inner[0] = 0x60;
+        inner[4..8].copy_from_slice(&[0, 8, UDP, 64]);
+        inner[8] = 0xfd;
+        inner[24] = 0xfd;
+        let bytes = [vec![0; INNER_AT], inner.clone(), vec![0; 22], inner].concat();
+        let first = super::inner::<[u32; 4], _>(&&bytes[..], INNER_AT).unwrap().expect("unicast");
+        let length = bytes.len() as u32;
+        assert_eq!(first.segments_of_train(&&bytes[..], length, 22 + 48), 2);
+        assert_eq!(first.segments_of_train(&&bytes[..], length - 70, 22 + 48), 1);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub trait Version: Address {
     /// The types of an echo and its reply in this version's ICMP.
     const ECHO: [u8; 2];
 
+    /// Where in the header the packet's length stands, and what that does not count.
+    const LENGTH: (usize, u32);
+
     /// Reads the header at `at`.
     ///
     /// # Errors

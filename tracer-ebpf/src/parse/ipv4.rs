@@ -13,6 +13,7 @@ impl Version for u32 {
     const ETHERTYPE: u16 = IPV4;
     const ICMP: u8 = 1;
     const ECHO: [u8; 2] = [8, 0];
+    const LENGTH: (usize, u32) = (2, 0);
 
     #[inline(always)]
     fn read<P: Packet>(packet: &P, at: usize) -> Result<Ip<Self>, Stop> {

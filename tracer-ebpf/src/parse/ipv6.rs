@@ -28,6 +28,7 @@ impl Version for [u32; 4] {
     const ETHERTYPE: u16 = IPV6;
     const ICMP: u8 = 58;
     const ECHO: [u8; 2] = [128, 129];
+    const LENGTH: (usize, u32) = (4, HEADER as u32);
 
     #[inline(always)]
     fn read<P: Packet>(packet: &P, at: usize) -> Result<Ip<Self>, Stop> {

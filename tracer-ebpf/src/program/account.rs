@@ -2,7 +2,7 @@
 
 use tracer_common::{
     peer::{FIRST_PEER, FRAGMENTS, REFUSED},
-    stage::POD_OUT,
+    stage::{POD_OUT, WIRE_IN},
 };
 use tracer_ebpf::parse::{Inner, Packet};
 
@@ -29,7 +29,8 @@ pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     inner: &Inner<A>,
     remote: Option<TunnelEnd<A>>,
 ) {
-    let segments = skb.segments(packet, inner);
+    // Only a device that receives joins datagrams.
+    let segments = skb.segments(packet, inner, STAGE == WIRE_IN);
     let bytes = skb.inner_bytes(inner);
     if inner.ip.later_fragment {
         return peers::count_slot(FRAGMENTS, STAGE, segments, bytes);

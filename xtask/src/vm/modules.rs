@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 /// Modules that no rule or device loads by itself.
 pub(super) const LOADED: [&str; 9] = [
     "vxlan",
+    "tun",
     "bridge",
     "br_netfilter",
     "veth",
@@ -12,7 +13,6 @@ pub(super) const LOADED: [&str; 9] = [
     "cls_bpf",
     "act_bpf",
     "sch_ingress",
-    "tun",
 ];
 
 /// What else may be asked for, by the beginning of its name.
