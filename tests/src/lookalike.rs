@@ -27,6 +27,7 @@ mod second_address;
 mod second_card;
 mod second_vxlan;
 mod single_node;
+mod stacks;
 mod stale_fdb;
 mod traceroute;
 
@@ -99,6 +100,7 @@ pub fn all() -> Vec<LookAlike> {
         routable_pods::LOOK_ALIKES.as_slice(),
         second_address::LOOK_ALIKES.as_slice(),
         layer3_uplinks::LOOK_ALIKES.as_slice(),
+        stacks::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    case::Case,
+    case::{Case, is_link_local},
     finding::{Confidence, Severity},
+    remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::evidence::{Family, Link, Origin, Platform, RouteAnswer, RouteOutcome, Tables};
@@ -74,10 +75,11 @@ fn device<'a>(case: &Case<'a>, tables: &'a Tables) -> Option<&'a Link> {
     wired.next().or_else(|| uplinks().next())
 }
 
-/// The network of a device in the family of `like`.
+/// The network of a device in the family of `like`; every device has a link-local one.
 fn network_of(tables: &Tables, link: &Link, like: IpAddr) -> Option<IpNet> {
     let mut addresses = tables.addresses_of(link.index);
-    let address = addresses.find(|it| it.address.is_ipv4() == like.is_ipv4())?;
+    let address = addresses
+        .find(|it| Family::of(it.address) == Family::of(like) && !is_link_local(it.address))?;
     Some(IpNet::new(address.address, address.prefix_length).ok()?.trunc())
 }
 
@@ -113,9 +115,10 @@ fn repair(case: &Case<'_>, device: &Link, network: Option<IpNet>) -> Vec<String>
         let edit = format!("talosctl -n {node} edit machineconfig      (the routes of {name})");
         return vec![edit, at_start.to_owned()];
     }
+    let ip = remedy::ip(case.topology.family);
     let router = network.map_or_else(String::new, |network| format!(" of {network}"));
     vec![
-        format!("ip route add default via ROUTER dev {name}      (ROUTER: the gateway{router})"),
+        format!("{ip} route add default via ROUTER dev {name}      (ROUTER: the gateway{router})"),
         format!("(and in what configures {name}: systemd-networkd, NetworkManager or its DHCP)"),
         at_start.to_owned(),
     ]

@@ -108,7 +108,8 @@ fn repair(case: &Case<'_>, answer: &RouteOutcome) -> Vec<String> {
     let note = "flannel does not restore routes by itself";
     let mut lines = remedy::restart_with_note(case.evidence, note);
     if has_no_default(answer) {
-        lines.push("(the default route is missing too: `ip route show default`)".to_owned());
+        let ip = remedy::ip(case.topology.family);
+        lines.push(format!("(the default route is missing too: `{ip} route show default`)"));
     }
     lines
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::{
     case::{Case, table_name},
     finding::{Confidence, Severity, Subject},
+    remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
@@ -145,7 +146,7 @@ fn evidence(
     first: &Hijacked<'_>,
     rule: Option<&PolicyRule>,
 ) -> Vec<String> {
-    let cidr = first.peer.cidr;
+    let (cidr, ip) = (first.peer.cidr, remedy::ip(case.topology.family));
     let mut shown: Vec<String> =
         hijacked.iter().take(SHOWN).map(|it| it.peer.cidr.to_string()).collect();
     if hijacked.len() > SHOWN {
@@ -155,7 +156,7 @@ fn evidence(
         format!("asked for a packet to {cidr}, the kernel {}", case.describe(first.answer)),
         format!("table main has the right routes to {}", shown.join(", ")),
     ];
-    lines.extend(rule.map(|rule| format!("`ip rule` has {}", words(rule))));
+    lines.extend(rule.map(|rule| format!("`{ip} rule` has {}", words(rule))));
     lines
 }
 
@@ -180,7 +181,8 @@ fn repair(case: &Case<'_>, first: &Hijacked<'_>, rule: Option<&PolicyRule>) -> V
     }
     if let Some(before) = rule.and_then(|rule| rule.priority.checked_sub(1)).filter(|it| *it > 0) {
         let or = if lines.is_empty() { "" } else { "      (or: main first for the pod network)" };
-        lines.push(format!("ip rule add pref {before} to {network} lookup main{or}"));
+        let ip = remedy::ip(case.topology.family);
+        lines.push(format!("{ip} rule add pref {before} to {network} lookup main{or}"));
     }
     lines.push(format!(
         "(the program that wrote the rule may write it again: keep {network} out of its routes)"

@@ -1,6 +1,6 @@
 //! The words of "restart flannel" on each platform.
 
-use crate::evidence::{Evidence, FlannelProcess, Platform};
+use crate::evidence::{Evidence, Family, FlannelProcess, Platform};
 
 /// The commands that restart flannel on this node; never empty. They are printed, not run.
 pub(super) fn restart_flannel(evidence: &Evidence) -> Vec<String> {
@@ -32,6 +32,14 @@ pub(super) fn restart_with_note(evidence: &Evidence, note: &str) -> Vec<String> 
     let mut lines = restart_flannel(evidence);
     lines.push(format!("({note})"));
     lines
+}
+
+/// The program that lists and changes routes, rules and neighbours of an IP version.
+pub(super) const fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip -6",
+    }
 }
 
 /// The command that changes a setting of the kernel, as `sysctl` spells its name. A device's name

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     silence::is_silent,
 };
 use crate::{
-    evidence::{PeerTraffic, Stage, StagePair},
+    evidence::{Family, PeerTraffic, Stage, StagePair},
     topology::Peer,
 };
 
@@ -135,14 +136,19 @@ fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
     let overlay = case.overlay_name();
     let uplinks: Vec<&str> = case.topology.uplinks.iter().map(|link| link.name.as_str()).collect();
     let uplinks = uplinks.join(" ");
+    let ip = remedy::ip(case.topology.family);
+    let (forwarding, last) = match case.topology.family {
+        Family::V4 => ("net.ipv4.ip_forward", "sysctl net.ipv4.conf.all.rp_filter"),
+        // The kernel has no such filter for IPv6.
+        Family::V6 => ("net.ipv6.conf.all.forwarding", "ip -6 neigh"),
+    };
     match pair {
-        StagePair::PodToOverlay => {
-            "(check `nft list ruleset` (hook forward), `ip rule`, `ip route` and \
-             `sysctl net.ipv4.ip_forward`)"
-                .to_owned()
-        }
+        StagePair::PodToOverlay => format!(
+            "(check `nft list ruleset` (hook forward), `{ip} rule`, `{ip} route` and \
+             `sysctl {forwarding}`)"
+        ),
         StagePair::OverlayToWire => format!(
-            "(check `bridge fdb show dev {overlay}`, `ip neigh` of {uplinks}, and `nft list ruleset` \
+            "(check `bridge fdb show dev {overlay}`, `{ip} neigh` of {uplinks}, and `nft list ruleset` \
              (hooks output and postrouting))"
         ),
         StagePair::WireToOverlay => format!(
@@ -151,7 +157,7 @@ fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
         ),
         StagePair::OverlayToPod => format!(
             "(check `nft list ruleset` (hook forward), the MAC that the peer uses for {overlay}, and \
-             `sysctl net.ipv4.conf.all.rp_filter`)"
+             `{last}`)"
         ),
         StagePair::WireToPeer => format!(
             "flannel-tracer check      (on {}: its pods, their bridge or a firewall there)",
