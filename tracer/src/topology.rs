@@ -120,11 +120,17 @@ impl<'a> Topology<'a> {
 
     /// Whether the overlay device is up and can have routes. For IPv4 it needs an address: without
     /// one the kernel takes the routes away (net/ipv4/fib_frontend.c, `fib_disable_ip`, Linux
-    /// 6.18); for IPv6 the link-local one will do.
+    /// 6.18); for IPv6 the link-local one will do, which is there unless IPv6 is switched off or
+    /// the MTU is too small for it (net/ipv6/addrconf.c, `addrconf_notify`).
     #[must_use]
     pub fn overlay_serves(&self) -> bool {
-        let has_address = || self.family == Family::V6 || self.overlay_addresses().next().is_some();
-        self.overlay.is_some_and(|overlay| overlay.up) && has_address()
+        let serves = |tables: &Tables, overlay: &Link| match self.family {
+            Family::V4 => self.overlay_addresses().next().is_some(),
+            Family::V6 => {
+                tables.addresses_of(overlay.index).any(|it| Family::of(it.address) == Family::V6)
+            }
+        };
+        self.tables.zip(self.overlay).is_some_and(|(tables, it)| it.up && serves(tables, it))
     }
 
     /// The overlay device's own addresses of this IP version, without link-local ones.
@@ -138,7 +144,8 @@ impl<'a> Topology<'a> {
     }
 
     /// Unicast routes of this IP version that leave by the overlay device, in all tables but the
-    /// local one; those of link-local addresses, which the kernel makes itself, are left out.
+    /// local one. Those of link-local addresses and of the device's own IPv6 address, which the
+    /// kernel makes itself, are left out.
     pub fn overlay_routes(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
         let family = self.family;
         self.tables.zip(self.overlay).into_iter().flat_map(move |(tables, overlay)| {
@@ -148,6 +155,7 @@ impl<'a> Topology<'a> {
                     && route.table != TABLE_LOCAL
                     && leaves_by(route, overlay.index)
                     && !cidrs::is_ipv6_link_local(route.destination.addr())
+                    && !is_own_host(tables, route)
             })
         })
     }
@@ -176,6 +184,13 @@ impl<'a> Topology<'a> {
             })
         })
     }
+}
+
+/// Whether a route leads to an address of this node alone: `fd00:244:1::/128 dev flannel-v6.1`, which
+/// the kernel writes into table main too (net/ipv6/addrconf.c, `addrconf_prefix_route`, Linux 6.18).
+fn is_own_host(tables: &Tables, route: &Route) -> bool {
+    route.destination.prefix_len() == route.destination.max_prefix_len()
+        && tables.is_local(route.destination.addr())
 }
 
 /// Whether a next hop of `route` is device `index`.

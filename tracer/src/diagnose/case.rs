@@ -73,9 +73,11 @@ impl<'a> Case<'a> {
             return Some(PortHolder::Device(holder));
         }
         let is_ipv4 = own.local.is_none_or(|local| local.is_ipv4());
+        // A tunnel of IPv6 opens a socket for IPv6 alone.
         let collides = |socket: &&UdpSocket| {
             let is_same_family = socket.address.is_ipv4() == is_ipv4;
-            socket.port == own.port && (is_same_family || !socket.v6_only)
+            let takes_both = socket.address.is_ipv6() && !socket.v6_only;
+            socket.port == own.port && (is_same_family || is_ipv4 && takes_both)
         };
         let is_shared =
             others().any(|(_, vxlan)| vxlan.local.is_none_or(|local| local.is_ipv4()) == is_ipv4);
@@ -86,14 +88,31 @@ impl<'a> Case<'a> {
     /// Why the tables were read but cannot be judged: a fault of the overlay device that has no
     /// rule, and without which no other rule speaks.
     pub(super) fn not_judged(&self) -> Option<String> {
-        let overlay = self.topology.overlay?;
-        let name = &overlay.name;
-        let because = if overlay.up && !self.topology.overlay_serves() {
-            format!("{name} has no address; `ip address show dev {name}` shows what it has")
-        } else {
+        let overlay = self.topology.overlay.filter(|overlay| overlay.up)?;
+        if self.topology.overlay_serves() {
             return None;
+        }
+        let name = &overlay.name;
+        let because = match self.topology.family {
+            Family::V4 => {
+                format!("{name} has no address; `ip address show dev {name}` shows what it has")
+            }
+            Family::V6 => format!(
+                "{name} has no IPv6 address, not even a link-local one: its MTU is {} (IPv6 needs \
+                 1280), or IPv6 is switched off (`sysctl net/ipv6/conf/{name}/disable_ipv6`)",
+                overlay.mtu
+            ),
         };
         Some(format!("routes, neighbours and FDB entries were not judged: {because}"))
+    }
+
+    /// The tunnel in words.
+    pub(super) const fn tunnel(&self) -> &'static str {
+        match (self.is_dual_stack, self.topology.family) {
+            (false, _) => "tunnel to its peers",
+            (true, Family::V4) => "tunnel for IPv4 to its peers",
+            (true, Family::V6) => "tunnel for IPv6 to its peers",
+        }
     }
 
     /// The address of this node's tunnel end.

@@ -3,17 +3,17 @@
 //! A bridge that no pod uses is healthy in any state: flannel's CNI plugin creates it and sets it
 //! up with the next pod.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    case::Case,
+    case::{Case, is_link_local},
     finding::{Confidence, Severity},
     pods,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, StagePair, Tables},
-    topology::leaves_by,
+    evidence::{Family, Link, StagePair, Tables},
+    topology::{Topologies, leaves_by, nth_address},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -48,8 +48,17 @@ fn down(case: &Case<'_>, tables: &Tables, bridge: &Link) -> Option<Judged> {
         name,
         format!("{name} is administratively down: the pods of this node reach nothing"),
         evidence,
-        vec![format!("ip link set {name} up")],
+        repair(case, name),
     ))
+}
+
+/// The kernel took the IPv6 addresses with the link, and gives none back.
+fn repair(case: &Case<'_>, name: &str) -> Vec<String> {
+    let own = Topologies::of(case.evidence).own_cidrs();
+    let of_ipv6 = own.iter().filter(|own| Family::of_net(**own) == Family::V6).map(|own| {
+        format!("ip -6 addr add {}/{} dev {name} nodad", nth_address(*own, 1), own.prefix_len())
+    });
+    [format!("ip link set {name} up")].into_iter().chain(of_ipv6).collect()
 }
 
 /// The bridge is gone and the pods' veths are left. Without pods no bridge is needed.
@@ -87,10 +96,11 @@ fn orphans<'a>(case: &Case<'_>, tables: &'a Tables) -> Vec<&'a Link> {
 /// A veth that leads nowhere: no master, no address, no route. Link-local ones are on every
 /// device that is up.
 fn is_orphan(tables: &Tables, link: &Link) -> bool {
-    let has_address = || tables.addresses_of(link.index).any(|it| it.address.is_ipv4());
+    let counts = |address: IpAddr| !is_link_local(address) && !address.is_multicast();
+    let has_address = || tables.addresses_of(link.index).any(|it| counts(it.address));
     let is_routed = || {
         let routes = &mut tables.routes.iter();
-        routes.any(|it| it.destination.addr().is_ipv4() && leaves_by(it, link.index))
+        routes.any(|it| counts(it.destination.addr()) && leaves_by(it, link.index))
     };
     link.master.is_none() && !has_address() && !is_routed()
 }
@@ -102,7 +112,7 @@ fn judged(
     evidence: Vec<String>,
     repair: Vec<String>,
 ) -> Judged {
-    let mut explains = BTreeSet::from([Effect::StrayLeak]);
+    let mut explains = BTreeSet::from([Effect::StrayLeak(case.topology.family)]);
     for peer in &case.topology.peers {
         explains.extend([
             Effect::Loss(peer.cidr, StagePair::PodToOverlay),

@@ -14,7 +14,7 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Address, Family, Link, StagePair},
+    evidence::{Address, Family, Link, StagePair, Tables},
     topology::nth_address,
 };
 
@@ -40,7 +40,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     }
     let has: Vec<&Address> =
         tables.addresses_of(bridge.index).filter(|it| is_global(it.address)).collect();
-    let is_wrong = |subnet: &IpNet| is_wrong(&has, *subnet);
+    let is_wrong = |subnet: &IpNet| is_wrong(case, tables, bridge, &has, *subnet);
     let intended = intended(case);
     if let Some(expected) = intended.iter().find(|it| is_wrong(&it.address)) {
         return Ruling::from(vec![judged(case, bridge, &has, expected)]);
@@ -52,12 +52,29 @@ fn judge(case: &Case<'_>) -> Ruling {
 }
 
 /// None of the bridge's addresses lies in the subnet. A bridge without IPv6 addresses may serve
-/// pods that have none.
-fn is_wrong(has: &[&Address], subnet: IpNet) -> bool {
+/// pods that have none; it needs one where a pod was heard of by its own.
+fn is_wrong(
+    case: &Case<'_>,
+    tables: &Tables,
+    bridge: &Link,
+    has: &[&Address],
+    subnet: IpNet,
+) -> bool {
     let of_family = |it: &&&Address| it.address.is_ipv4() == subnet.addr().is_ipv4();
     let mut same = has.iter().filter(of_family).peekable();
-    let needs_one = subnet.addr().is_ipv4() || has.is_empty() || same.peek().is_some();
+    let needs_one = subnet.addr().is_ipv4()
+        || has.is_empty()
+        || same.peek().is_some()
+        || speaks_of_pod(case, tables, bridge, subnet);
     needs_one && !same.any(|it| subnet.contains(&it.address))
+}
+
+/// The bridge has a neighbour in the subnet, or a pod sent from an address in it.
+fn speaks_of_pod(case: &Case<'_>, tables: &Tables, bridge: &Link, subnet: IpNet) -> bool {
+    let mut neighbours = tables.neighbours.iter();
+    let mut flows = case.evidence.traffic.iter().flat_map(|traffic| &traffic.flows);
+    neighbours.any(|it| it.ifindex == bridge.index && subnet.contains(&it.address))
+        || flows.any(|it| it.packets.pod_out > 0 && subnet.contains(&it.source))
 }
 
 /// What subnet.env says, or this node's own line in a peers file.
@@ -143,7 +160,7 @@ fn judged(case: &Case<'_>, bridge: &Link, has: &[&Address], expected: &Expected)
 /// A peer whose CIDR the bridge claims loses its route too.
 fn explains(case: &Case<'_>, has: &[&Address]) -> BTreeSet<Effect> {
     let claims = |cidr: IpNet| has.iter().any(|it| cidr.contains(&it.address));
-    let mut effects = BTreeSet::from([Effect::StrayLeak]);
+    let mut effects = BTreeSet::from([Effect::StrayLeak(case.topology.family)]);
     for peer in &case.topology.peers {
         effects.extend([
             Effect::Loss(peer.cidr, StagePair::PodToOverlay),

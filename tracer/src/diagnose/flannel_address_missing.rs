@@ -91,7 +91,7 @@ fn judged(case: &Case<'_>, overlay: &Link, proof: &Proof) -> Judged {
         ),
         rank: RULE.rank,
         supports: BTreeSet::new(),
-        explains: of_peers.chain([Effect::StrayLeak]).collect(),
+        explains: of_peers.chain([Effect::StrayLeak(case.topology.family)]).collect(),
         as_break: format!("address of {name}"),
     }
 }

@@ -28,7 +28,7 @@ fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link) -> Judged {
     let name = &overlay.name;
     let mut explains: BTreeSet<Effect> =
         case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)).collect();
-    explains.insert(Effect::StrayLeak);
+    explains.insert(Effect::StrayLeak(case.topology.family));
     let fdb = case.topology.overlay_fdb().count();
     let neighbours =
         tables.neighbours.iter().filter(|entry| entry.ifindex == overlay.index).count();
@@ -36,7 +36,7 @@ fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link) -> Judged {
         format!("`ip link set {name} up` alone brings no routes and no neighbour entries back");
     Judged {
         finding: RULE.finding(
-            format!("{name} is administratively down: this node has no tunnel to its peers"),
+            format!("{name} is administratively down: this node has no {}", case.tunnel()),
             case.about_interface(name),
             case.before_start(),
             vec![

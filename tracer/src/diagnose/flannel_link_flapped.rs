@@ -141,7 +141,7 @@ fn first_few(nodes: &[IpAddr]) -> String {
 
 fn judged(case: &Case<'_>, overlay: &Link, entries: &[&FdbEntry], proof: Proof) -> Judged {
     let name = &overlay.name;
-    let mut explains = BTreeSet::from([Effect::StrayLeak]);
+    let mut explains = BTreeSet::from([Effect::StrayLeak(case.topology.family)]);
     explains.extend(case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)));
     let note = "flannel does not restore routes and neighbours by itself; keep NetworkManager and \
                 systemd-networkd off flannel*";

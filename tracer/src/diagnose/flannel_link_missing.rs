@@ -8,7 +8,10 @@ use super::{
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::topology::{other_backend, signs_of_flannel};
+use crate::{
+    evidence::Family,
+    topology::{other_backend, signs_of_flannel},
+};
 
 pub(super) const RULE: Rule = Rule {
     code: "flannel-link-missing",
@@ -34,16 +37,22 @@ fn judge(case: &Case<'_>) -> Ruling {
 fn judged(case: &Case<'_>, name: &str, signs: &[String]) -> Judged {
     let mut explains: BTreeSet<Effect> =
         case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)).collect();
-    explains.extend([Effect::StrayLeak, Effect::NoOverlay(case.topology.family)]);
-    let note = "if flannel's interface is a VPN device that was re-created, flannel 0.27.4 or newer \
-                brings its device back";
+    let family = case.topology.family;
+    explains.extend([Effect::StrayLeak(family), Effect::NoOverlay(family)]);
+    let note = match case.topology.family {
+        Family::V4 => {
+            "if flannel's interface is a VPN device that was re-created, flannel 0.27.4 or newer \
+             brings its device back"
+        }
+        Family::V6 => "flannel does not bring this device back by itself",
+    };
     Judged {
         finding: RULE.finding(
-            format!("{name} does not exist: this node has no tunnel to its peers"),
+            format!("{name} does not exist: this node has no {}", case.tunnel()),
             case.about_interface(name),
             case.before_start(),
             vec![
-                "this node has no VXLAN device of flannel".to_owned(),
+                format!("this node has no VXLAN device of flannel for {}", family.name()),
                 format!("it is a flannel node: {}", signs.join("; ")),
             ],
             remedy::restart_with_note(case.evidence, note),

@@ -80,7 +80,7 @@ fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link, living: &[&Peer<'_>]
         ),
         rank: RULE.rank,
         supports: living.iter().map(|peer| Effect::NoRoute(peer.cidr)).collect(),
-        explains: of_peers.chain([Effect::StrayLeak]).collect(),
+        explains: of_peers.chain([Effect::StrayLeak(case.topology.family)]).collect(),
         as_break: format!("entries of {name}"),
     }
 }

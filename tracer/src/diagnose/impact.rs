@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{case::Case, finding::Impact, rule::Effect};
-use crate::evidence::{Flow, PeerTraffic, StagePair, Traffic};
+use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic};
 
 /// The packets and flows of all IP versions that these effects hit; a lower bound.
 pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
@@ -14,14 +14,29 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     };
     let cidrs: BTreeSet<IpNet> = effects.iter().filter_map(Effect::cidr).collect();
     let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
-    let stray = if effects.contains(&Effect::StrayLeak) { stray_leaks(cases, traffic) } else { 0 };
+    let stray = cases.iter().map(|it| it.topology.family).filter(|it| has_stray(effects, *it));
+    let stray: u64 = stray.map(|family| stray_leaks_of(cases, traffic, family)).sum();
     let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(cases, effect, flow));
     let flows = traffic.flows.iter().filter(is_hit).count();
     Impact { packets: of_peers + stray, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
 }
 
+fn has_stray(effects: &BTreeSet<Effect>, family: Family) -> bool {
+    effects.contains(&Effect::StrayLeak(family))
+}
+
+/// The same of one IP version: exact where it is the only one, else what the listed flows tell.
+pub(super) fn stray_leaks_of(cases: &[Case<'_>], traffic: &Traffic, family: Family) -> u64 {
+    if cases.len() == 1 {
+        return stray_leaks(cases, traffic);
+    }
+    let effect = Effect::StrayLeak(family);
+    let flows = traffic.flows.iter().filter(|flow| hits(cases, &effect, flow));
+    flows.map(|flow| flow.leaked).sum()
+}
+
 /// Packets for the pod network that left un-encapsulated for no known peer.
-pub(super) fn stray_leaks(cases: &[Case<'_>], traffic: &Traffic) -> u64 {
+fn stray_leaks(cases: &[Case<'_>], traffic: &Traffic) -> u64 {
     let peers = cases.iter().flat_map(|case| &case.topology.peers);
     let of_peers = peers.map(|peer| leaked_to(traffic, peer.cidr));
     traffic.stages.leak.packets.saturating_sub(of_peers.sum())
@@ -64,7 +79,10 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
     let inward = |cidr: &IpNet| cidr.contains(&flow.source);
     match effect {
         Effect::Leak(cidr) => outward(cidr) && flow.leaked > 0,
-        Effect::StrayLeak => flow.leaked > 0 && !is_peers(flow.destination),
+        Effect::StrayLeak(family) => {
+            let is_its = Family::of(flow.destination) == *family;
+            flow.leaked > 0 && is_its && !is_peers(flow.destination)
+        }
         Effect::Loss(cidr, pair) => match pair {
             StagePair::PodToOverlay | StagePair::OverlayToWire | StagePair::WireToPeer => {
                 outward(cidr) && falls(flow, *pair)

@@ -143,7 +143,10 @@ fn repair(case: &Case<'_>, closed: &[Entrance<'_>], node_is_on: bool) -> Vec<Str
 
 fn repair_of_ipv6(case: &Case<'_>) -> Vec<String> {
     let setting = "net.ipv6.conf.all.forwarding";
-    vec![remedy::set_sysctl(case.evidence, setting, 1), whoever("IPv6Forwarding=")]
+    let router = "(before that, where the uplink has its address or default route by router \
+                  advertisements: set its accept_ra to 2, or a node that forwards loses them)";
+    let set = remedy::set_sysctl(case.evidence, setting, 1);
+    vec![set, router.to_owned(), whoever("IPv6Forwarding=")]
 }
 
 fn whoever(of_systemd: &str) -> String {

@@ -57,7 +57,8 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>) -> Judged {
             vec![format!("table main routes {cidr} via {gateway} by {name}"), state],
             remedy::restart_with_note(
                 case.evidence,
-                "flannel does not restore neighbour entries by itself, and nobody answers ARP there",
+                "flannel does not restore neighbour entries by itself, and nobody there answers \
+                 who asks for one",
             ),
         ),
         rank: RULE.rank,

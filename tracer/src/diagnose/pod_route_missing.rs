@@ -9,7 +9,7 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{RouteOutcome, StagePair, Tables},
+    evidence::{Family, RouteOutcome, StagePair, Tables},
     topology::{LifeSign, Peer, TABLE_MAIN, leaves_by},
 };
 
@@ -107,7 +107,8 @@ fn explains(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome) -> BTreeSet
 fn repair(case: &Case<'_>, answer: &RouteOutcome) -> Vec<String> {
     let note = "flannel does not restore routes by itself";
     let mut lines = remedy::restart_with_note(case.evidence, note);
-    if has_no_default(answer) {
+    let is_optional = case.is_dual_stack && case.topology.family == Family::V6;
+    if has_no_default(answer) && !is_optional {
         let ip = remedy::ip(case.topology.family);
         lines.push(format!("(the default route is missing too: `{ip} route show default`)"));
     }

@@ -80,13 +80,13 @@ fn judged(case: &Case<'_>, tables: &Tables, hijacked: &[Hijacked<'_>]) -> Option
         ),
         rank: RULE.rank,
         supports: cidrs.iter().map(|cidr| Effect::NoRoute(*cidr)).collect(),
-        explains: explains(&cidrs),
+        explains: explains(case, &cidrs),
         as_break: format!("routes to {} peers", cidrs.len()),
     })
 }
 
 /// What comes in from the peers takes that way too, when the route covers this node's own pods.
-fn explains(cidrs: &[IpNet]) -> BTreeSet<Effect> {
+fn explains(case: &Case<'_>, cidrs: &[IpNet]) -> BTreeSet<Effect> {
     let of_peer = |cidr: &IpNet| {
         [
             Effect::NoRoute(*cidr),
@@ -96,7 +96,7 @@ fn explains(cidrs: &[IpNet]) -> BTreeSet<Effect> {
             Effect::Silence(*cidr),
         ]
     };
-    cidrs.iter().flat_map(of_peer).chain([Effect::StrayLeak]).collect()
+    cidrs.iter().flat_map(of_peer).chain([Effect::StrayLeak(case.topology.family)]).collect()
 }
 
 /// The rule that is asked first of those that name the table and fit the packet.

@@ -49,7 +49,7 @@ pub(super) enum Effect {
     /// Packets for a peer's CIDR left un-encapsulated.
     Leak(IpNet),
     /// Packets for the pod network, but for no known peer, left un-encapsulated.
-    StrayLeak,
+    StrayLeak(Family),
     /// Nothing came back from a peer that was asked.
     Silence(IpNet),
     /// A peer has no route over the overlay device.
@@ -128,7 +128,7 @@ impl Effect {
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr) => Some(*cidr),
-            Self::StrayLeak
+            Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
             | Self::NoOverlay(_) => None,

@@ -7,6 +7,7 @@ mod entries;
 mod faults;
 mod host;
 mod injections;
+mod ipv6;
 mod lookalikes;
 mod properties;
 mod routes;

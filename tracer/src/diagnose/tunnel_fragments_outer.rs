@@ -16,7 +16,7 @@ use super::{
     rule::{Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, Origin, RouteOutcome, Tables},
+    evidence::{Family, Link, Origin, RouteOutcome, Tables},
     topology::Peer,
 };
 
@@ -27,6 +27,9 @@ pub(super) const RULE: Rule = Rule {
     rank: Rank::Device,
     judge,
 };
+
+/// The least MTU of a link that carries IPv6 (RFC 8200), bytes.
+const IPV6_MINIMUM: u32 = 1280;
 
 /// A device that is too small, and how many bytes of inner packet it has room for.
 struct Narrow<'a> {
@@ -83,7 +86,7 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
             case.about_interface(name),
             case.before_start(),
             lines.collect(),
-            repair(case, name, least.room),
+            repair(case, name, least),
         ),
         rank: RULE.rank,
         supports: BTreeSet::new(),
@@ -94,7 +97,15 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
 
 /// flannel does not compare the MTU of a device that is there already (vxlanLinksIncompat in
 /// pkg/backend/vxlan/device.go); a restart has the new one written for the pods to come.
-fn repair(case: &Case<'_>, overlay: &str, room: u32) -> Vec<String> {
+fn repair(case: &Case<'_>, overlay: &str, least: &Narrow<'_>) -> Vec<String> {
+    let room = least.room;
+    if case.topology.family == Family::V6 && room < IPV6_MINIMUM {
+        let needed = IPV6_MINIMUM + tunnel_overhead(false);
+        return vec![
+            format!("ip link set {} mtu {needed}      (or more)", least.link.name),
+            format!("(IPv6 needs {IPV6_MINIMUM} inside the tunnel: a smaller {overlay} loses it)"),
+        ];
+    }
     let note = format!(
         "so that new pods take {room} too; running pods must be re-created; where flannel does not \
          find the MTU by itself, net-conf.json has one for the backend"

@@ -137,10 +137,16 @@ fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
     let uplinks: Vec<&str> = case.topology.uplinks.iter().map(|link| link.name.as_str()).collect();
     let uplinks = uplinks.join(" ");
     let ip = remedy::ip(case.topology.family);
-    let (forwarding, last) = match case.topology.family {
-        Family::V4 => ("net.ipv4.ip_forward", "sysctl net.ipv4.conf.all.rp_filter"),
+    let (forwarding, counters, last) = match case.topology.family {
+        Family::V4 => (
+            "net.ipv4.ip_forward",
+            "UdpInCsumErrors UdpNoPorts",
+            "sysctl net.ipv4.conf.all.rp_filter",
+        ),
         // The kernel has no such filter for IPv6.
-        Family::V6 => ("net.ipv6.conf.all.forwarding", "ip -6 neigh"),
+        Family::V6 => {
+            ("net.ipv6.conf.all.forwarding", "Udp6InCsumErrors Udp6NoPorts", "ip -6 neigh")
+        }
     };
     match pair {
         StagePair::PodToOverlay => format!(
@@ -153,7 +159,7 @@ fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
         ),
         StagePair::WireToOverlay => format!(
             "(check `nft list ruleset` (hook input), `ip -d link show {overlay}` (VNI, port) and \
-             `nstat -az UdpInCsumErrors UdpNoPorts`)"
+             `nstat -az {counters}`)"
         ),
         StagePair::OverlayToPod => format!(
             "(check `nft list ruleset` (hook forward), the MAC that the peer uses for {overlay}, and \

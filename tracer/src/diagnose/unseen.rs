@@ -53,9 +53,14 @@ fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<S
         ));
     }
     let traffic = evidence.traffic.as_ref();
-    let stray = traffic.map_or(0, |traffic| impact::stray_leaks(cases, traffic));
-    let explained = causes.iter().any(|cause| cause.accounts_for.contains(&Effect::StrayLeak));
-    if stray >= ENOUGH && !explained {
+    let is_explained =
+        |family| causes.iter().any(|cause| cause.accounts_for.contains(&Effect::StrayLeak(family)));
+    let families = cases.iter().map(|case| case.topology.family);
+    let open = families.filter(|family| !is_explained(*family));
+    let stray_of =
+        |family| traffic.map_or(0, |traffic| impact::stray_leaks_of(cases, traffic, family));
+    let stray: u64 = open.map(stray_of).sum();
+    if stray >= ENOUGH {
         lines.push(format!(
             "who owns the addresses of the pod network to which {stray} packets left un-encapsulated: \
              no sign of a living node"

@@ -10,7 +10,7 @@ use super::{
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Link, Origin, RouteOutcome, Tables},
+    evidence::{Family, Link, Origin, RouteOutcome, Tables},
     topology::{Peer, leaves_by},
 };
 
@@ -44,7 +44,13 @@ fn is_behind(case: &Case<'_>, tables: &Tables, link: &Link, peer: &Peer<'_>) -> 
         let network = IpNet::new(address.address, address.prefix_length);
         network.is_ok_and(|network| network.contains(&node))
     });
+    // Set down, it has lost its IPv6 addresses.
+    let is_below = || {
+        let vxlan = case.topology.overlay.and_then(|overlay| overlay.vxlan.as_ref());
+        !link.up && vxlan.is_some_and(|vxlan| vxlan.link == Some(link.index))
+    };
     is_on_link
+        || is_below()
         || answer(tables, node).is_none_or(|outcome| match outcome {
             RouteOutcome::Route(route) => leaves_by(route, link.index),
             RouteOutcome::Refused(_) => true,
@@ -64,10 +70,8 @@ fn judged(case: &Case<'_>, link: &Link, cut_off: &[&Peer<'_>]) -> Judged {
     } else {
         ("is administratively down", "IFF_UP is clear")
     };
-    let mut explains = BTreeSet::from([
-        Effect::NoDefaultRoute(case.topology.family),
-        Effect::NoSourceAddress(case.topology.family),
-    ]);
+    let of_both = |family| [Effect::NoDefaultRoute(family), Effect::NoSourceAddress(family)];
+    let mut explains: BTreeSet<Effect> = Family::ALL.into_iter().flat_map(of_both).collect();
     explains.extend(cut_off.iter().flat_map(|peer| Effect::beyond_overlay(peer.cidr)));
     let overlay = case.overlay_name();
     Judged {
@@ -97,8 +101,8 @@ fn repair(link: &Link) -> Vec<String> {
     if !link.up {
         return vec![
             format!("ip link set {name} up"),
-            "(the kernel removed its routes, the default route too: have the network \
-             configuration applied again)"
+            "(the kernel removed its routes, the default route too, and its IPv6 addresses: have \
+             the network configuration applied again)"
                 .to_owned(),
         ];
     }

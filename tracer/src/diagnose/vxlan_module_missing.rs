@@ -37,7 +37,10 @@ fn judge(case: &Case<'_>) -> Ruling {
 fn judged(case: &Case<'_>, signs: &[String]) -> Judged {
     let kernel = &case.evidence.node.kernel;
     let name = case.overlay_name();
-    let mut explains = BTreeSet::from([Effect::NoOverlay(case.topology.family), Effect::StrayLeak]);
+    let mut explains = BTreeSet::from([
+        Effect::NoOverlay(case.topology.family),
+        Effect::StrayLeak(case.topology.family),
+    ]);
     explains.extend(case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)));
     let mut repair = vec![
         "(install the kernel's vxlan module: on Ubuntu for Raspberry Pi `apt-get install \

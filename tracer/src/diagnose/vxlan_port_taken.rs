@@ -29,7 +29,7 @@ fn judged(case: &Case<'_>, overlay: &Link, holder: &PortHolder<'_>) -> Option<Ju
     let port = overlay.vxlan.as_ref()?.port;
     let mut explains: BTreeSet<Effect> =
         case.topology.peers.iter().flat_map(|peer| Effect::everything_of(peer.cidr)).collect();
-    explains.insert(Effect::StrayLeak);
+    explains.insert(Effect::StrayLeak(case.topology.family));
     let (who, proof, command) = match holder {
         PortHolder::Device(other) => (
             other.name.clone(),

@@ -30,6 +30,15 @@ impl Family {
         }
     }
 
+    /// `IPv4` or `IPv6`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     /// 4 or 6.
     #[must_use]
     pub const fn number(self) -> u8 {

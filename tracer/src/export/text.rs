@@ -13,7 +13,7 @@ use textwrap::Options;
 use super::words;
 use crate::{
     diagnose::{Diagnosis, Finding, PeerState, PeerVerdict, Severity, Since},
-    evidence::Evidence,
+    evidence::{Evidence, Family},
     intent::subnet_env,
 };
 
@@ -75,10 +75,12 @@ fn other_subnet_file(evidence: &Evidence) -> Option<String> {
 
 fn overlay(evidence: &Evidence) -> String {
     let links = words::role_links(evidence);
-    let overlay = links.iter().find(|it| it.role == "overlay").and_then(|it| {
+    let overlays = links.iter().filter(|it| it.role == "overlay").filter_map(|it| {
         let vxlan = it.link.vxlan.as_ref()?;
-        Some(format!("overlay {} (VNI {}, UDP {})", it.link.name, vxlan.vni, vxlan.port))
+        Some(format!("{} (VNI {}, UDP {})", it.link.name, vxlan.vni, vxlan.port))
     });
+    let overlays: Vec<String> = overlays.collect();
+    let overlay = (!overlays.is_empty()).then(|| format!("overlay {}", overlays.join(" and ")));
     let uplinks: Vec<&str> =
         links.iter().filter(|it| it.role == "uplink").map(|it| it.link.name.as_str()).collect();
     let uplinks = uplinks.join(", ");
@@ -173,7 +175,9 @@ fn peers(diagnosis: &Diagnosis) -> String {
     if peers.len() > MOST_PEERS {
         return format!("{}: {}", peers.len(), by_state(peers));
     }
-    let told: Vec<String> = peers.iter().map(peer).collect();
+    // A node of both IP versions is told by its networks.
+    let is_dual = peers.iter().any(|it| Family::of_net(it.cidr) != Family::of_net(peers[0].cidr));
+    let told: Vec<String> = peers.iter().map(|it| peer(it, is_dual)).collect();
     format!("{}: {}", peers.len(), told.join(" · "))
 }
 
@@ -195,8 +199,12 @@ fn by_state(peers: &[PeerVerdict]) -> String {
     counts.join(", ")
 }
 
-fn peer(peer: &PeerVerdict) -> String {
-    let who = peer.name.clone().unwrap_or_else(|| match peer.node_ip {
+fn peer(peer: &PeerVerdict, is_dual: bool) -> String {
+    let by_name = || match (peer.name.as_deref()?, is_dual) {
+        (name, true) => Some(format!("{name} {}", Family::of_net(peer.cidr).name())),
+        (name, false) => Some(name.to_owned()),
+    };
+    let who = by_name().unwrap_or_else(|| match peer.node_ip {
         Some(ip) => format!("{} ({ip})", peer.cidr),
         None => peer.cidr.to_string(),
     });

@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value, json};
 
-use super::{OVERLAY, observe};
-use crate::evidence::{Evidence, Link, Scope, Tables, Traffic};
+use super::{OVERLAY, observe, via};
+use crate::evidence::{Evidence, Link, Route, Scope, Tables, Traffic};
 
 /// By how much the ifindex of flannel's IPv6 device is greater where a node has both.
 const APART: u32 = 100;
@@ -29,6 +29,7 @@ pub(crate) fn twin(evidence: &Evidence) -> Option<Evidence> {
     turn(&mut value);
     let mut twin: Evidence = serde_json::from_value(value).unwrap();
     twin.roles.overlay6 = twin.roles.overlay.take();
+    twin.tables.iter_mut().chain(&mut twin.tables_after).for_each(add_own_routes);
     observe(&mut twin);
     Some(twin)
 }
@@ -59,6 +60,13 @@ pub(crate) fn dual(v4: &Evidence, v6: &Evidence, broken: &Evidence) -> Evidence 
     dual.intent.flannel_netfilter.push("ip6 chain FLANNEL-FWD".to_owned());
     observe(&mut dual);
     dual
+}
+
+/// The kernel writes a route to each IPv6 address into table main too.
+fn add_own_routes(tables: &mut Tables) {
+    let own = tables.addresses.iter().filter(|it| it.prefix_length == 128);
+    let routes: Vec<Route> = own.map(|it| via(it.address.into(), None, it.ifindex)).collect();
+    tables.routes.extend(routes);
 }
 
 /// The devices but flannel's are the same ones.

@@ -1,0 +1,124 @@
+//! What only IPv6 has: addresses that go with the link, sockets of its own, a least MTU.
+
+use std::net::IpAddr;
+
+use super::{
+    super::{
+        Diagnosis, Severity, diagnose, exit_status,
+        testing::{
+            BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, dual, link, neighbour, observe,
+            tables, told, twin, via,
+        },
+    },
+    injections::{down_overlay, flap_overlay},
+};
+use crate::evidence::{Evidence, MacAddress, UdpSocket};
+
+/// A node of IPv6 alone after `change`.
+fn of_ipv6(plan: &Plan, change: impl Fn(&mut Evidence)) -> (Diagnosis, Evidence) {
+    let mut evidence = twin(&plan.evidence()).unwrap();
+    change(&mut evidence);
+    observe(&mut evidence);
+    (diagnose(&evidence), evidence)
+}
+
+/// A node of both IP versions whose IPv6 is as after `change`.
+fn of_both(plan: &Plan, change: impl Fn(&mut Evidence)) -> Diagnosis {
+    let healthy = plan.evidence();
+    let (_, faulty) = of_ipv6(plan, change);
+    diagnose(&dual(&healthy, &faulty, &faulty))
+}
+
+fn is_global(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(it) if !it.is_unicast_link_local())
+}
+
+#[test]
+fn the_socket_of_the_device_for_ipv4_keeps_that_for_ipv6_from_nothing() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let diagnosis = of_both(&plan, |evidence| {
+        down_overlay(evidence, &plan);
+        let address = "0.0.0.0".parse().unwrap();
+        tables(evidence).udp_sockets.push(UdpSocket { address, port: 8472, v6_only: false });
+    });
+    assert_eq!(told(&diagnosis), ["flannel-link-down flannel-v6.1"]);
+    let title =
+        "flannel-v6.1 is administratively down: this node has no tunnel for IPv6 to its peers";
+    assert_eq!(diagnosis.findings[0].title, title);
+}
+
+#[test]
+fn a_device_that_kept_or_got_back_its_address_has_flapped_all_the_same() {
+    let plan = Plan::of(3, Pass::Tables);
+    let (healthy, mut faulty) = (plan.evidence(), plan.evidence());
+    flap_overlay(&mut faulty, &plan);
+    let faulty = twin(&faulty).unwrap();
+    let diagnosis = diagnose(&dual(&healthy, &faulty, &faulty));
+    assert_eq!(told(&diagnosis), ["flannel-link-flapped-state-lost flannel-v6.1"]);
+}
+
+#[test]
+fn a_device_without_any_ipv6_address_is_not_judged() {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let (diagnosis, evidence) = of_ipv6(&plan, |evidence| {
+        let tables = tables(evidence);
+        tables.addresses.retain(|it| it.ifindex != OVERLAY);
+        tables.neighbours.retain(|it| it.ifindex != OVERLAY);
+        tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(OVERLAY)));
+    });
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert_eq!(exit_status(&diagnosis, &evidence, Severity::Warning), 2);
+    let is_told = |line: &String| line.contains("not even a link-local one: its MTU is 1430");
+    assert!(diagnosis.unseen.iter().any(is_told), "{:?}", diagnosis.unseen);
+}
+
+#[test]
+fn a_bridge_that_lost_its_ipv6_address_is_wrong_where_pods_have_spoken() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let lose = |evidence: &mut Evidence| {
+        let tables = tables(evidence);
+        tables.addresses.retain(|it| it.ifindex != BRIDGE || !is_global(it.address));
+    };
+    let diagnosis = of_both(&plan, lose);
+    assert_eq!(told(&diagnosis), ["cni0-wrong-address cni0"]);
+    // Nothing shows that these pods have IPv6 addresses.
+    let quiet = Plan { seconds: 0.0, ..plan.clone() };
+    assert_eq!(told(&of_both(&quiet, lose)), [""; 0]);
+}
+
+#[test]
+fn an_uplink_set_down_takes_its_ipv6_addresses_along() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let (diagnosis, _) = of_ipv6(&plan, |evidence| {
+        let tables = tables(evidence);
+        tables.links.iter_mut().filter(|it| it.index == UPLINK).for_each(|it| {
+            (it.up, it.lower_up) = (false, false);
+        });
+        tables.addresses.retain(|it| it.ifindex != UPLINK);
+        tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(UPLINK)));
+        tables.links.push(link(30, "eth1", None));
+        tables.addresses.push(address(30, "fd00:9::2", 64));
+        tables.routes.push(via("::/0".parse().unwrap(), "fd00:9::1".parse().ok(), 30));
+    });
+    assert_eq!(told(&diagnosis), ["uplink-down eth0"]);
+}
+
+#[test]
+fn a_veth_of_ipv6_alone_is_no_pod_without_its_bridge() {
+    let plan = Plan::of(2, Pass::SubnetEnv);
+    let healthy = plan.evidence();
+    let mut evidence = dual(&healthy, &twin(&healthy).unwrap(), &healthy);
+    let tables = tables(&mut evidence);
+    tables.links.retain(|it| it.index < VETH && it.index != BRIDGE || it.index > 100);
+    tables.addresses.retain(|it| it.ifindex != BRIDGE);
+    tables.routes.retain(|it| it.next_hops.iter().all(|hop| hop.ifindex != Some(BRIDGE)));
+    let mut vpn = link(31, "vpn0", Some("veth"));
+    vpn.lower_elsewhere = true;
+    tables.links.push(vpn);
+    tables.addresses.push(address(31, "fd00:99::1", 64));
+    tables.neighbours.push(neighbour(31, "fd00:99::2".parse().unwrap(), MacAddress([2; 6])));
+    evidence.traffic = None;
+    evidence.tables_only = true;
+    observe(&mut evidence);
+    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
+}
