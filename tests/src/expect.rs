@@ -127,6 +127,10 @@ impl Injected<'_> {
             let is_its = |it: &&Self| it.fault.here(it.plan, it.site).key == key;
             struck.iter().find(is_its).unwrap_or(&struck[0]).judge_finding(intent, finding)?;
         }
+        let expected: HashSet<String> =
+            struck.iter().map(|it| it.fault.here(it.plan, it.site).key).collect();
+        let found = findings_up_to(struck.len(), answer)?.len();
+        ensure!(found == expected.len(), "finds {found} of what is about {expected:?}");
         ensure!(answer.json["coverage"]["tables"] == true, "coverage.tables is not true");
         status(answer, self.fault.exit_status())?;
         self.victim_peers(intent, answer)

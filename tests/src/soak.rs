@@ -14,13 +14,15 @@ use crate::{
     lab::{LOCK_WAIT, Lab},
     lookalike::{self, LookAlike},
     matrix::{self, Case, in_parallel},
-    plan::Plan,
+    plan::{Plan, Stack},
     seed::Shape,
     size,
     tracer::CheckOutput,
     traffic::{self, Traffic},
 };
 
+/// What labs speak, in turn.
+const STACKS: [Stack; 3] = [Stack::Dual, Stack::V6, Stack::V4];
 /// How many checks at the same time a busy lab bears: what the machine itself drops is lost.
 const AT_ONCE_BUSY: usize = 6;
 /// How many labs the checks are spread over, unless they are few.
@@ -102,7 +104,7 @@ impl Soak<'_> {
     /// One lab and at most so many checks.
     fn lot(&self, number: u64, most: usize) -> Result<Lot> {
         let (seed, scene) = (self.seed + number, Scene::of(number));
-        let lab = Lab::up(Plan::draw(seed, &scene.shape()), LOCK_WAIT)?;
+        let lab = Lab::up(Plan::draw(seed, &scene.shape(number)), LOCK_WAIT)?;
         let begin = Instant::now();
         let plan = lab.plan();
         let members = scene.members(plan);
@@ -148,10 +150,12 @@ impl Scene {
         }
     }
 
-    fn shape(&self) -> Shape {
+    /// Look-alikes say what their labs speak; the others speak IPv4, IPv6 and both in turn.
+    fn shape(&self, number: u64) -> Shape {
+        let stack = STACKS[(number / 2 % 3) as usize];
         match self {
             Self::LookAlike(look_alike) => (look_alike.shape)(),
-            Self::Steady | Self::Busy => Shape { min_nodes: 2, ..Shape::default() },
+            Self::Steady | Self::Busy => Shape { min_nodes: 2, stack, ..Shape::default() },
         }
     }
 

@@ -115,9 +115,15 @@ fn labs(number: u64, fault: &Fault) -> [Kind; 3] {
 
 /// Injects a fault into a new lab and checks all nodes in all ways at the same time.
 fn play(fault: &Fault, kind: &Kind, public: &PublicFolder) -> Verdicts {
-    let stack = if fault.families.contains(&Family::V6) { kind.stack } else { Stack::V4 };
+    // What IPv4 alone can have is played beside a healthy IPv6 too.
+    let has_ipv6 = fault.families.contains(&Family::V6);
+    let stack = if kind.stack == Stack::V6 && !has_ipv6 { Stack::Dual } else { kind.stack };
     let shape = Shape { nodes: Some(kind.nodes), stack, ..Shape::default() };
-    let lab = Lab::up(Plan::draw(kind.seed, &shape), LOCK_WAIT).unwrap();
+    let mut plan = Plan::draw(kind.seed, &shape);
+    if !fault.suits(plan.site) {
+        plan.site.family = Family::V4;
+    }
+    let lab = Lab::up(plan, LOCK_WAIT).unwrap();
     let (plan, site) = (lab.plan(), lab.plan().site);
     let _traffic = lab.traffic_all_pairs();
     let _injection = lab.inject(fault, site).unwrap();

@@ -11,7 +11,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     lookalike::{self, LookAlike},
     matrix::Case,
-    plan::Plan,
+    plan::{Plan, Stack},
     seed::Shape,
     size,
     soak::Soak,
@@ -27,8 +27,8 @@ fn lab(seed: u64, shape: &Shape) -> Lab {
     Lab::up(Plan::draw(seed, shape), LOCK_WAIT).unwrap()
 }
 
-fn of_nodes(nodes: usize) -> Shape {
-    Shape { nodes: Some(nodes), ..Shape::default() }
+fn of_nodes(nodes: usize, stack: Stack) -> Shape {
+    Shape { nodes: Some(nodes), stack, ..Shape::default() }
 }
 
 /// Past the capture of the test harness: these lines are for the reader of a passing run too.
@@ -54,8 +54,8 @@ fn complaints(
 
 #[test]
 fn a_healthy_cluster_has_no_finding_and_every_peer_is_ok() {
-    for seed in [301, 302] {
-        let lab = lab(seed, &of_nodes(3));
+    for (seed, stack) in [(301, Stack::V4), (302, Stack::Dual), (303, Stack::V6)] {
+        let lab = lab(seed, &of_nodes(3, stack));
         let plan = lab.plan();
         let _traffic = lab.traffic_all_pairs();
         let nodes = plan.all_nodes();
@@ -69,12 +69,14 @@ fn a_healthy_cluster_has_no_finding_and_every_peer_is_ok() {
 
 #[test]
 fn a_node_alone_has_no_finding_and_no_peer() {
-    let lab = lab(303, &of_nodes(1));
-    let _traffic = lab.traffic_all_pairs();
-    let wrong = complaints(&lab, &Case::all(&[0]), DEFAULT_WINDOW, |_, answer| {
-        healthy::judge(lab.plan(), &[0], 0, answer)
-    });
-    assert!(wrong.is_empty(), "\n{wrong}");
+    for (seed, stack) in [(305, Stack::V4), (306, Stack::Dual)] {
+        let lab = lab(seed, &of_nodes(1, stack));
+        let _traffic = lab.traffic_all_pairs();
+        let wrong = complaints(&lab, &Case::all(&[0]), DEFAULT_WINDOW, |_, answer| {
+            healthy::judge(lab.plan(), &[0], 0, answer)
+        });
+        assert!(wrong.is_empty(), "\n{wrong}");
+    }
 }
 
 #[test]
