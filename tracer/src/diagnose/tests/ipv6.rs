@@ -10,7 +10,7 @@ use super::{
             tables, told, twin, via,
         },
     },
-    injections::{down_overlay, flap_overlay},
+    injections::{down_bridge, down_overlay, flap_overlay},
 };
 use crate::evidence::{Evidence, MacAddress, UdpSocket};
 
@@ -121,4 +121,18 @@ fn a_veth_of_ipv6_alone_is_no_pod_without_its_bridge() {
     evidence.tables_only = true;
     observe(&mut evidence);
     assert_eq!(told(&diagnose(&evidence)), [""; 0]);
+}
+
+#[test]
+fn a_bridge_that_is_down_has_lost_its_ipv6_address_too() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let down = |evidence: &mut Evidence| {
+        down_bridge(evidence, &plan);
+        tables(evidence).addresses.retain(|it| it.ifindex != BRIDGE || !is_global(it.address));
+    };
+    assert_eq!(told(&of_ipv6(&plan, down).0), ["cni0-down cni0"]);
+    let diagnosis = of_both(&plan, down);
+    assert_eq!(told(&diagnosis), ["cni0-down cni0"]);
+    let repair = ["ip link set cni0 up", "ip -6 addr add fd00:a:f4:1::1/64 dev cni0 nodad"];
+    assert_eq!(diagnosis.findings[0].remedy, repair);
 }
