@@ -79,7 +79,9 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
             continue;
         }
         let labs = labs(number as u64, fault);
-        let drawn = share.seed.map(|seed| seed as usize % labs.len());
+        // One lab of each fault where that is all there is time for.
+        let turn = share.seed.or(size::is_small().then_some(number as u64));
+        let drawn = turn.map(|turn| turn as usize % labs.len());
         for (place, lab) in labs.into_iter().enumerate() {
             if drawn.is_some_and(|drawn| drawn != place) {
                 continue;

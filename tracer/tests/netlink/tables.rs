@@ -64,6 +64,19 @@ fn dump(namespace: &Namespace) -> Tables {
     tables
 }
 
+/// The tables, and the devices as iproute2 shows them. A bridge is told of its ports' carrier a while
+/// after they have it: it shows the same before and after the dump.
+fn dump_at_rest(namespace: &Namespace) -> (Tables, Vec<Value>) {
+    let show = || namespace.json("ip -j -d link show");
+    for _ in 0..100 {
+        let (before, tables, after) = (show(), dump(namespace), show());
+        if before == after {
+            return (tables, after);
+        }
+    }
+    panic!("the devices do not come to rest: {:?}", show());
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value[key].as_str()
 }
@@ -80,8 +93,7 @@ fn address(text: &str) -> IpAddr {
 fn links_are_those_that_iproute2_shows() {
     let (namespace, pod) = (node(), Namespace::new());
     namespace.shell(&format!("ip link set pod netns {}", pod.id));
-    let tables = dump(&namespace);
-    let shown = namespace.json("ip -j -d link show");
+    let (tables, shown) = dump_at_rest(&namespace);
     assert_eq!(tables.links.len(), shown.len());
     for other in &shown {
         let link = tables.link_named(text(other, "ifname").unwrap()).unwrap();
