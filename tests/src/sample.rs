@@ -72,6 +72,12 @@ impl Sample {
         }
     }
 
+    /// Whether the share has a turn: every `most`-th of a list, or all of it.
+    #[must_use]
+    pub fn has_turn(&self, index: usize, most: usize) -> bool {
+        self.seed.is_none_or(|seed| (seed as usize).wrapping_add(index).is_multiple_of(most))
+    }
+
     /// The names of all cells that the suite has to say.
     #[must_use]
     pub fn cases(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ use tracer_tests::{
     lookalike::{self, LookAlike},
     matrix::Case,
     plan::{Plan, Stack},
+    sample::{OF_LAB, Sample},
     seed::Shape,
     size,
     soak::Soak,
@@ -82,7 +83,11 @@ fn a_node_alone_has_no_finding_and_no_peer() {
 #[test]
 fn no_look_alike_of_a_fault_is_taken_for_one() {
     let mut wrong = String::new();
+    let share = Sample::of_environment(OF_LAB).unwrap();
     for (number, look_alike) in lookalike::all().iter().enumerate() {
+        if !share.has_turn(number, 2) {
+            continue;
+        }
         let complaints = play(look_alike, 310 + number as u64);
         let verdict = if complaints.is_empty() { "ok" } else { "WRONG" };
         say(&format!("\n{:<28} {verdict}", look_alike.name));
