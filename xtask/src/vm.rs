@@ -24,6 +24,7 @@ mod row;
 mod table;
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,9 +108,9 @@ struct Run {
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     x86_64()?;
-    setup::run()?;
     // Before the guests have run for an hour.
-    let file = args.write.as_ref().map(std::path::absolute).transpose().context("--write")?;
+    let file = args.write.as_deref().map(writable).transpose()?;
+    setup::run()?;
     let (cases, all) = args.run()?;
     let text = format!("{}\n{}", table::rows(&all), table::cases(&cases, &all));
     report(&all);
@@ -176,6 +177,23 @@ impl VmArgs {
         Ok((cases, guests.into_iter().collect::<Result<_>>()?))
     }
 
+    /// The options that narrow a run, as they would be given.
+    fn words(&self) -> String {
+        let each = |option: &'static str, values: &[String]| -> Vec<String> {
+            values.iter().flat_map(|value| [option.to_owned(), quoted(value)]).collect()
+        };
+        let mut words: Vec<String> = Vec::new();
+        words.extend(self.all.then(|| "--all".to_owned()));
+        words.extend(each("--kernel", &self.kernels));
+        if !self.append.is_empty() {
+            words.extend(["--append".to_owned(), quoted(&self.append)]);
+        }
+        words.extend(each("--suite", &self.suites));
+        words.extend((!self.filter.is_empty()).then(|| "--".to_owned()));
+        words.extend(self.filter.iter().map(|text| quoted(text)));
+        words.iter().map(|word| format!(" {word}")).collect()
+    }
+
     fn limits(&self) -> Limits {
         let total = if self.all { ALL } else { SHORT };
         let total = self.minutes.map_or(total, |minutes| Duration::from_secs(60 * minutes));
@@ -234,13 +252,62 @@ fn report(all: &[Done]) {
     }
 }
 
+/// A word of a command line.
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');
+    if is_plain { word.to_owned() } else { format!("{word:?}") }
+}
+
+/// A file that can be written, with its folders. What it has is kept until there is something new.
+fn writable(file: &Path) -> Result<PathBuf> {
+    let file = std::path::absolute(file).context("--write")?;
+    let cannot = || format!("cannot write {}", file.display());
+    fs::create_dir_all(file.parent().unwrap_or(Path::new("/"))).with_context(cannot)?;
+    OpenOptions::new().append(true).create(true).open(&file).with_context(cannot)?;
+    Ok(file)
+}
+
 /// The page for the documentation.
 fn page(args: &VmArgs, tables: &str) -> String {
     let today = jiff::Zoned::now().date();
-    let size = if args.all { " --all" } else { "" };
+    let words = args.words();
     format!(
-        "# Kernels\n\nWhat `cargo xtask vm{size}` said on {today}. A case is a fault that must be \
+        "# Kernels\n\nWhat `cargo xtask vm{words}` said on {today}. A case is a fault that must be \
          told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
          whole suite. `degraded` is right, but for what the list below the table says.\n\n{tables}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_what_narrowed_its_run() {
+        let words = |it: &[&str]| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let narrow = VmArgs {
+            kernels: words(&["6.1", "./mine"]),
+            append: "quiet nokaslr".to_owned(),
+            suites: words(&["lab"]),
+            filter: words(&["healthy"]),
+            ..VmArgs::default()
+        };
+        let title = "`cargo xtask vm --kernel 6.1 --kernel ./mine --append \"quiet nokaslr\" \
+                     --suite lab -- healthy` said";
+        assert!(page(&narrow, "").contains(title), "{}", page(&narrow, ""));
+        let all = VmArgs { all: true, ..VmArgs::default() };
+        assert!(page(&all, "").contains("`cargo xtask vm --all` said"));
+        assert!(page(&VmArgs::default(), "").contains("`cargo xtask vm` said"));
+    }
+
+    #[test]
+    fn the_page_s_folders_are_made_and_what_it_has_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a/b.md");
+        let same = writable(&file).expect("a new folder can be made");
+        fs::write(&same, "text").expect("it can be written");
+        writable(&file).expect("the file is there");
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "text");
+        assert!(writable(&file.join("c")).is_err());
+    }
 }
