@@ -9,11 +9,11 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 use tracer_tests::{
     cell::{Cell, Outcome},
-    expect::{Injected, Said},
+    expect::Injected,
     fault::Fault,
     healthy,
     lab::{LOCK_WAIT, Lab},
@@ -229,34 +229,18 @@ fn judge(
         let others = round.iter().filter(|other| other.site != site);
         others.into_iter().any(|other| concerned(plan, other.fault, other.site).contains(&node))
     };
-    let (mut wrong, mut lesser) = (Vec::new(), Vec::new());
+    let mut wrong = Vec::new();
     for (node, answer) in answers.iter().filter(|(node, _)| !of_another(*node)) {
         let name = &plan.nodes[*node].name;
-        match answer {
-            Err(error) => wrong.push(format!("{name}: {error:#}")),
-            Ok(answer) => {
-                match (Injected { plan, fault, site }).judge(*node, Intent::SubnetEnv, answer) {
-                    Err(error) => wrong.push(format!("{name}: {error:#}")),
-                    Ok(said) if *node == site.victim => lesser.extend(degraded(said, answer)),
-                    Ok(_) => {}
-                }
-            }
-        }
+        let injected = Injected { plan, fault, site };
+        let judged = match answer {
+            Ok(answer) => injected.judge(*node, Intent::SubnetEnv, answer),
+            Err(error) => Err(anyhow!("{error:#}")),
+        };
+        wrong.extend(judged.err().map(|error| format!("{name}: {error:#}")));
     }
     if !wrong.is_empty() {
         wrong.push(fault.story(plan, site));
     }
-    match outcome(&wrong) {
-        Outcome::Right if !lesser.is_empty() => Outcome::Degraded(lesser.join(", ")),
-        other => other,
-    }
-}
-
-/// What the victim's answer lacks although it is right.
-fn degraded(said: Said, answer: &CheckOutput) -> Vec<String> {
-    let lesser = (said != Said::Itself).then(|| format!("told as {:?}", answer.findings()));
-    let stages = &answer.json["coverage"]["stages"];
-    let blind =
-        (stages != true).then(|| format!("told without packets: {}", answer.json["unseen"]));
-    lesser.into_iter().chain(blind).collect()
+    outcome(&wrong)
 }
