@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 use tracer_tests::{
+    capabilities::{FEATURES, Kernel},
     cell::{Cell, Outcome},
     expect::Injected,
     fault::Fault,
@@ -89,28 +90,15 @@ fn capabilities_are_those_of_this_kernel() {
         .output()
         .unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let features = answer["features"].as_array().unwrap();
-    let wrong: Vec<String> = [("tables", true), ("stages", true), ("clsact", true)]
-        .into_iter()
-        .chain([("tcx", Attach::on_this_kernel().contains(&Attach::Tcx))])
-        .filter_map(|(feature, there)| {
-            let found = features.iter().find(|it| it["feature"] == feature)?;
-            let right = (found["state"] == "on") == there;
-            (!right).then(|| format!("{feature} is {}: {}", found["state"], found["because"]))
-        })
-        .collect();
-    let lesser = features.iter().filter(|it| it["state"] != "on");
-    let lesser: Vec<String> =
-        lesser.map(|it| format!("{} ({})", text(&it["feature"]), text(&it["state"]))).collect();
+    let kernel = Kernel::this().unwrap();
+    let wrong = kernel.complaints(&answer, output.status.code());
+    let lesser = FEATURES.map(|it| (it, kernel.state(it))).into_iter().filter(|it| it.1 != "on");
+    let lesser: Vec<String> = lesser.map(|(name, state)| format!("{name} ({state})")).collect();
     let outcome = match outcome(&wrong) {
         Outcome::Right if !lesser.is_empty() => Outcome::Degraded(lesser.join(", ")),
         other => other,
     };
     assert_eq!(say(CAPABILITIES, outcome), None, "\n{answer}");
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap()
 }
 
 #[test]

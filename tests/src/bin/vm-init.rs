@@ -39,7 +39,7 @@ const MODULES: &str = "/vm/modules";
 /// Nothing sets it for the first process.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Type, place, and directories to be made in it.
-const MOUNTS: [(&str, &str, &[&str]); 7] = [
+const MOUNTS: [(&str, &str, &[&str]); 8] = [
     ("proc", "/proc", &[]),
     ("sysfs", "/sys", &[]),
     ("devtmpfs", "/dev", &[]),
@@ -47,6 +47,8 @@ const MOUNTS: [(&str, &str, &[&str]); 7] = [
     ("tmpfs", "/tmp", &[]),
     ("bpf", "/sys/fs/bpf", &[]),
     ("tracefs", "/sys/kernel/tracing", &[]),
+    // It says whether the kernel is locked down.
+    ("securityfs", "/sys/kernel/security", &[]),
 ];
 
 /// What the suites came to.
