@@ -58,7 +58,7 @@ const JOBS: usize = 2;
 const PATIENCE: u64 = 240;
 /// The longest that a guest may take for the short suites.
 const SHORT: Duration = Duration::from_secs(8 * 60);
-/// The longest that a guest may take for every suite, interpreted on a small machine.
+/// The longest that a guest may take for every suite or a long one, interpreted on a small machine.
 const ALL: Duration = Duration::from_secs(4 * 60 * 60);
 
 #[derive(Args, Default)]
@@ -85,7 +85,7 @@ pub(crate) struct VmArgs {
     /// How many seconds a guest may say nothing before it has hung
     #[arg(long, default_value_t = PATIENCE)]
     patience: u64,
-    /// How many minutes a guest may take: 8, with --all 240
+    /// How many minutes a guest may take: 8, with --all or --suite 240
     #[arg(long)]
     minutes: Option<u64>,
     /// Write the tables to a file too, as Markdown with the date
@@ -195,7 +195,9 @@ impl VmArgs {
     }
 
     fn limits(&self) -> Limits {
-        let total = if self.all { ALL } else { SHORT };
+        // A suite that was named may be a long one.
+        let is_long = self.all || !self.suites.is_empty();
+        let total = if is_long { ALL } else { SHORT };
         let total = self.minutes.map_or(total, |minutes| Duration::from_secs(60 * minutes));
         Limits { silence: Duration::from_secs(self.patience), total }
     }
