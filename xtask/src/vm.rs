@@ -24,7 +24,7 @@ mod row;
 mod table;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -156,6 +156,7 @@ impl VmArgs {
     fn run(&self) -> Result<(Vec<String>, Vec<Done>)> {
         packages::install(&packages::missing(&PROGRAMS))?;
         let folder = folder()?;
+        let _alone = alone(&folder)?;
         let seed = (!self.all).then(|| self.seed.unwrap_or_else(seed::random));
         if let Some(seed) = seed {
             eprintln!("vm: cases drawn from --seed {seed}");
@@ -246,6 +247,20 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Keeps other runs away until it is dropped: they would write the same images and logs.
+fn alone(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let cannot = || format!("cannot lock {}", path.display());
+    let lock = OpenOptions::new().append(true).create(true).open(&path).with_context(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another run has its guests in {}: wait for its end, or end it", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
+    }
+}
+
 /// What the failed guests last said.
 fn report(all: &[Done]) {
     for done in all.iter().filter(|done| !done.is_good()) {
@@ -300,6 +315,16 @@ mod tests {
         let all = VmArgs { all: true, ..VmArgs::default() };
         assert!(page(&all, "").contains("`cargo xtask vm --all` said"));
         assert!(page(&VmArgs::default(), "").contains("`cargo xtask vm` said"));
+    }
+
+    #[test]
+    fn a_second_run_in_the_same_folder_is_told_of_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = alone(folder.path()).expect("nobody is there");
+        let error = alone(folder.path()).expect_err("the first is there").to_string();
+        assert!(error.starts_with("another run has its guests in "), "{error}");
+        drop(first);
+        assert!(alone(folder.path()).is_ok());
     }
 
     #[test]
