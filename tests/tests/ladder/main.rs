@@ -63,8 +63,13 @@ impl Answer {
 }
 
 fn capabilities(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
+    tracer(&[&["capabilities"], arguments].concat(), prepare)
+}
+
+/// Runs the tracer in a network namespace of its own, `prepare`d to have less.
+fn tracer(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(binary().unwrap());
-    command.arg("capabilities").args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
     less::network(&mut command);
     prepare(&mut command);
     let output = command.output().unwrap();
