@@ -42,6 +42,21 @@ pub fn suite_case(suite: &str) -> String {
     format!("suite:{suite}")
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// How a whole suite came out. A filter may leave none of its tests.
+    #[must_use]
+    pub fn of_suite(passed: u64, failed: u64, is_filtered: bool) -> Self {
+        match (passed, failed) {
+            (0, 0) if is_filtered => Self::Degraded("no test has such a name".to_owned()),
+            (0, 0) => Self::Wrong("it ran no test".to_owned()),
+            (_, 0) => Self::Right,
+            (_, failed) => Self::Wrong(format!("{failed} failed")),
+        }
+    }
+}
+
 // === impl Cell ===
 
 impl Cell {
@@ -133,6 +148,17 @@ mod tests {
         ] {
             assert_eq!(Cell::read(line, "7af3"), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_suite_is_right_only_when_something_passed() {
+        let wrong = |detail: &str| Outcome::Wrong(detail.to_owned());
+        assert_eq!(Outcome::of_suite(3, 0, false), Outcome::Right);
+        assert_eq!(Outcome::of_suite(3, 0, true), Outcome::Right);
+        assert_eq!(Outcome::of_suite(3, 2, true), wrong("2 failed"));
+        assert_eq!(Outcome::of_suite(0, 1, false), wrong("1 failed"));
+        assert_eq!(Outcome::of_suite(0, 0, false), wrong("it ran no test"));
+        assert!(matches!(Outcome::of_suite(0, 0, true), Outcome::Degraded(_)));
     }
 
     #[test]

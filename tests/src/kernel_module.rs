@@ -52,7 +52,7 @@ impl<'p> WithoutVxlan<'p> {
         if !in_guest() {
             bail!(
                 "the module vxlan is this whole machine's: run this in a guest, with `cargo xtask \
-                 vm --all -- vxlan_module`"
+                 vm --suite vxlan_module`"
             )
         }
         let list = Path::new("/lib/modules").join(kernel::release()).join("modules.dep");

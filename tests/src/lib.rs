@@ -18,6 +18,7 @@
 
 pub mod attached;
 pub mod bpf;
+pub mod capabilities;
 pub mod cell;
 pub mod counters;
 pub mod daemon;

@@ -24,6 +24,7 @@ mod row;
 mod table;
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,7 +58,7 @@ const JOBS: usize = 2;
 const PATIENCE: u64 = 240;
 /// The longest that a guest may take for the short suites.
 const SHORT: Duration = Duration::from_secs(8 * 60);
-/// The longest that a guest may take for every suite, interpreted on a small machine.
+/// The longest that a guest may take for every suite or a long one, interpreted on a small machine.
 const ALL: Duration = Duration::from_secs(4 * 60 * 60);
 
 #[derive(Args, Default)]
@@ -84,7 +85,7 @@ pub(crate) struct VmArgs {
     /// How many seconds a guest may say nothing before it has hung
     #[arg(long, default_value_t = PATIENCE)]
     patience: u64,
-    /// How many minutes a guest may take: 8, with --all 240
+    /// How many minutes a guest may take: 8, with --all or --suite 240
     #[arg(long)]
     minutes: Option<u64>,
     /// Write the tables to a file too, as Markdown with the date
@@ -107,9 +108,9 @@ struct Run {
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     x86_64()?;
-    setup::run()?;
     // Before the guests have run for an hour.
-    let file = args.write.as_ref().map(std::path::absolute).transpose().context("--write")?;
+    let file = args.write.as_deref().map(writable).transpose()?;
+    setup::run()?;
     let (cases, all) = args.run()?;
     let text = format!("{}\n{}", table::rows(&all), table::cases(&cases, &all));
     report(&all);
@@ -155,6 +156,7 @@ impl VmArgs {
     fn run(&self) -> Result<(Vec<String>, Vec<Done>)> {
         packages::install(&packages::missing(&PROGRAMS))?;
         let folder = folder()?;
+        let _alone = alone(&folder)?;
         let seed = (!self.all).then(|| self.seed.unwrap_or_else(seed::random));
         if let Some(seed) = seed {
             eprintln!("vm: cases drawn from --seed {seed}");
@@ -176,8 +178,27 @@ impl VmArgs {
         Ok((cases, guests.into_iter().collect::<Result<_>>()?))
     }
 
+    /// The options that narrow a run, as they would be given.
+    fn words(&self) -> String {
+        let each = |option: &'static str, values: &[String]| -> Vec<String> {
+            values.iter().flat_map(|value| [option.to_owned(), quoted(value)]).collect()
+        };
+        let mut words: Vec<String> = Vec::new();
+        words.extend(self.all.then(|| "--all".to_owned()));
+        words.extend(each("--kernel", &self.kernels));
+        if !self.append.is_empty() {
+            words.extend(["--append".to_owned(), quoted(&self.append)]);
+        }
+        words.extend(each("--suite", &self.suites));
+        words.extend((!self.filter.is_empty()).then(|| "--".to_owned()));
+        words.extend(self.filter.iter().map(|text| quoted(text)));
+        words.iter().map(|word| format!(" {word}")).collect()
+    }
+
     fn limits(&self) -> Limits {
-        let total = if self.all { ALL } else { SHORT };
+        // A suite that was named may be a long one.
+        let is_long = self.all || !self.suites.is_empty();
+        let total = if is_long { ALL } else { SHORT };
         let total = self.minutes.map_or(total, |minutes| Duration::from_secs(60 * minutes));
         Limits { silence: Duration::from_secs(self.patience), total }
     }
@@ -226,6 +247,20 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Keeps other runs away until it is dropped: they would write the same images and logs.
+fn alone(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let cannot = || format!("cannot lock {}", path.display());
+    let lock = OpenOptions::new().append(true).create(true).open(&path).with_context(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another run has its guests in {}: wait for its end, or end it", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
+    }
+}
+
 /// What the failed guests last said.
 fn report(all: &[Done]) {
     for done in all.iter().filter(|done| !done.is_good()) {
@@ -234,13 +269,72 @@ fn report(all: &[Done]) {
     }
 }
 
+/// A word of a command line.
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');
+    if is_plain { word.to_owned() } else { format!("{word:?}") }
+}
+
+/// A file that can be written, with its folders. What it has is kept until there is something new.
+fn writable(file: &Path) -> Result<PathBuf> {
+    let file = std::path::absolute(file).context("--write")?;
+    let cannot = || format!("cannot write {}", file.display());
+    fs::create_dir_all(file.parent().unwrap_or(Path::new("/"))).with_context(cannot)?;
+    OpenOptions::new().append(true).create(true).open(&file).with_context(cannot)?;
+    Ok(file)
+}
+
 /// The page for the documentation.
 fn page(args: &VmArgs, tables: &str) -> String {
     let today = jiff::Zoned::now().date();
-    let size = if args.all { " --all" } else { "" };
+    let words = args.words();
     format!(
-        "# Kernels\n\nWhat `cargo xtask vm{size}` said on {today}. A case is a fault that must be \
+        "# Kernels\n\nWhat `cargo xtask vm{words}` said on {today}. A case is a fault that must be \
          told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
          whole suite. `degraded` is right, but for what the list below the table says.\n\n{tables}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_what_narrowed_its_run() {
+        let words = |it: &[&str]| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let narrow = VmArgs {
+            kernels: words(&["6.1", "./mine"]),
+            append: "quiet nokaslr".to_owned(),
+            suites: words(&["lab"]),
+            filter: words(&["healthy"]),
+            ..VmArgs::default()
+        };
+        let title = "`cargo xtask vm --kernel 6.1 --kernel ./mine --append \"quiet nokaslr\" \
+                     --suite lab -- healthy` said";
+        assert!(page(&narrow, "").contains(title), "{}", page(&narrow, ""));
+        let all = VmArgs { all: true, ..VmArgs::default() };
+        assert!(page(&all, "").contains("`cargo xtask vm --all` said"));
+        assert!(page(&VmArgs::default(), "").contains("`cargo xtask vm` said"));
+    }
+
+    #[test]
+    fn a_second_run_in_the_same_folder_is_told_of_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = alone(folder.path()).expect("nobody is there");
+        let error = alone(folder.path()).expect_err("the first is there").to_string();
+        assert!(error.starts_with("another run has its guests in "), "{error}");
+        drop(first);
+        assert!(alone(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn the_page_s_folders_are_made_and_what_it_has_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a/b.md");
+        let same = writable(&file).expect("a new folder can be made");
+        fs::write(&same, "text").expect("it can be written");
+        writable(&file).expect("the file is there");
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "text");
+        assert!(writable(&file.join("c")).is_err());
+    }
 }

@@ -13,30 +13,16 @@ use std::{
 
 use serde_json::Value;
 use tracer::{evidence::Origin, kernel::Changes, netlink, topology::Question};
-use tracer_tests::{less, matrix::Attach, tracer::binary};
+use tracer_tests::{
+    capabilities::{FEATURES, Kernel},
+    less,
+    tracer::binary,
+};
 
 /// Where a kernel that has kprobes says so.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// The columns that the text may take.
 const WIDTH: usize = 100;
-/// Every rung, in the order of the answer.
-const FEATURES: [&str; 14] = [
-    "tables",
-    "stages",
-    "tcx",
-    "clsact",
-    "memory",
-    "ring-buffer",
-    "btf",
-    "module-btf",
-    "drops",
-    "drop-flows",
-    "changes",
-    "symbols",
-    "processes",
-    "privileges",
-];
-
 /// What `capabilities` said.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
@@ -77,8 +63,13 @@ impl Answer {
 }
 
 fn capabilities(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
+    tracer(&[&["capabilities"], arguments].concat(), prepare)
+}
+
+/// Runs the tracer in a network namespace of its own, `prepare`d to have less.
+fn tracer(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(binary().unwrap());
-    command.arg("capabilities").args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
     less::network(&mut command);
     prepare(&mut command);
     let output = command.output().unwrap();
@@ -92,12 +83,14 @@ fn every_rung_says_what_this_kernel_has() {
     let answer = Answer::get(|_| ());
     println!("{answer:#?}");
     assert_eq!(answer.features(), FEATURES);
-    for feature in ["tables", "stages", "clsact", "memory", "ring-buffer", "btf", "symbols"] {
-        assert_eq!(answer.state(feature), "on", "{}", answer.because(feature));
-    }
     assert_eq!(answer.status, 0);
-    let has_tcx = Attach::on_this_kernel().contains(&Attach::Tcx);
-    assert_eq!(answer.state("tcx"), if has_tcx { "on" } else { "off" });
+    let kernel = Kernel::this().unwrap();
+    for feature in FEATURES {
+        let (said, because) = (answer.state(feature), answer.because(feature));
+        assert_eq!(said, kernel.state(feature), "{feature}: {because}");
+    }
+    let drop_flows = answer.because("drop-flows");
+    assert_eq!(drop_flows.contains("lockdown"), kernel.is_confidential, "{drop_flows}");
     let changes = (answer.state("changes"), answer.because("changes"));
     if Path::new(KPROBES).exists() {
         assert!(changes.0 == "on" && changes.1.contains("rtnetlink_rcv_msg"), "{changes:?}");

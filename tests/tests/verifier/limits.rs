@@ -90,6 +90,12 @@ impl Limits {
     ) -> Option<&Refusal> {
         self.refusal.iter().find(|refusal| refusal.covers(program, privileges, machine, words))
     }
+
+    /// Whether this machine must refuse a program, because it is locked down.
+    pub(crate) fn is_forbidden(&self, program: &str, machine: &Machine) -> bool {
+        let mut by_lockdown = self.refusal.iter().filter(|it| it.lockdown);
+        machine.is_locked_down && by_lockdown.any(|it| it.programs.iter().any(|it| it == program))
+    }
 }
 
 // === impl Limit ===
@@ -98,6 +104,11 @@ impl Limit {
     /// Whether a program stays within it.
     pub(crate) fn holds(self, effort: &Effort) -> bool {
         effort.instructions <= self.instructions && effort.stack <= self.stack
+    }
+
+    /// Whether it is more than twice of what a program needs, and so would not see it grow.
+    pub(crate) fn is_loose(self, effort: &Effort) -> bool {
+        self.instructions > 2 * effort.instructions || self.stack > 2 * effort.stack
     }
 }
 
@@ -159,6 +170,16 @@ mod tests {
         assert!(limit.holds(&effort(100, 64)));
         assert!(!limit.holds(&effort(101, 0)));
         assert!(!limit.holds(&effort(1, 65)));
+        assert!(!limit.is_loose(&effort(50, 32)));
+        assert!(limit.is_loose(&effort(49, 64)) && limit.is_loose(&effort(100, 31)));
+    }
+
+    #[test]
+    fn what_lockdown_forbids_is_forbidden_there_and_nowhere_else() {
+        let limits = Limits::parse(TEXT).unwrap();
+        assert!(limits.is_forbidden("b", &on("6.12.0", true)));
+        assert!(!limits.is_forbidden("b", &on("6.12.0", false)));
+        assert!(!limits.is_forbidden("a", &on("6.12.0", true)));
     }
 
     #[test]

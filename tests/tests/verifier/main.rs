@@ -86,6 +86,9 @@ impl Account {
 
     fn judge(&self, name: &str, privileges: Privileges, seen: &Outcome) -> Result<String, String> {
         match seen {
+            Outcome::Loaded(_) if self.limits.is_forbidden(name, &self.machine) => {
+                Err("loaded, although the kernel is locked down".to_owned())
+            }
             Outcome::Loaded(effort) => {
                 let Some(limit) = self.limits.of(name) else {
                     return Err(format!("{effort:?}, and limits.toml has no limit for it"));
@@ -94,7 +97,14 @@ impl Account {
                     "instructions {} of {}, stack {} of {}",
                     effort.instructions, limit.instructions, effort.stack, limit.stack
                 );
-                if limit.holds(effort) { Ok(said) } else { Err(said) }
+                match (limit.holds(effort), limit.is_loose(effort)) {
+                    (false, _) => Err(said),
+                    (true, true) if self.machine.is_greediest() => {
+                        Err(format!("{said}, too loose"))
+                    }
+                    (true, true) => Ok(format!("{said}, which is loose for this kernel")),
+                    (true, false) => Ok(said),
+                }
             }
             Outcome::Refused(words) => {
                 match self.limits.refusal(name, privileges, &self.machine, words) {

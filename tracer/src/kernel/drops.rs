@@ -33,6 +33,14 @@ use super::{btf::BtfError, memlock, privileges::Privilege, refusal::Refusal, sym
 /// What it takes to load and attach either program.
 const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::Perfmon];
 
+/// Where the kernel says how far it is locked down (kernel_lockdown(7)); nothing is there without
+/// securityfs, as in a container.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+/// Who keeps a program from the kernel's memory, where that is known.
+const LOCKED_DOWN: &str = "lockdown=confidentiality";
+/// And where it is not.
+const MAYBE_LOCKED_DOWN: &str = "lockdown or a security module";
+
 /// The object, built by build.rs.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-drops"));
@@ -98,7 +106,7 @@ impl DropSession {
         if options.variant == DropVariant::Packets {
             match session.attach(DropVariant::Packets, &btf) {
                 Ok(()) => return Ok(session),
-                Err(error) => session.because = Some(error.degradation()?),
+                Err(error) => session.because = Some(error.degradation(lockdown().as_deref())?),
             }
         }
         session.attach(DropVariant::Places, &btf)?;
@@ -185,16 +193,20 @@ impl Default for DropOptions {
 // === impl DropError ===
 
 impl DropError {
-    /// What it costs that this program was refused, if another one may be allowed.
-    fn degradation(self) -> Result<String, Self> {
+    /// What it costs that this program was refused, if another one may be allowed. `lockdown` is
+    /// what the kernel says of its lockdown, as far as that is known.
+    fn degradation(self, lockdown: Option<&str>) -> Result<String, Self> {
         match self {
-            // A process that may load the program at all is refused this helper for one reason
-            // (bpf_tracing_func_proto, kernel/trace/bpf_trace.c, Linux 5.10 to 6.18). aya replaces
-            // it by its older form where it is missing.
+            // A process that may load the program at all is refused this helper by a hook of the
+            // security modules, of which lockdown is one (bpf_tracing_func_proto,
+            // kernel/trace/bpf_trace.c, Linux 5.10 to 6.18). aya replaces it by its older form
+            // where it is missing.
             Self::Refused(Refusal::Verifier { reason, .. })
                 if reason.contains("bpf_probe_read") =>
             {
-                Ok("lockdown=confidentiality forbids bpf_probe_read_kernel".to_owned())
+                let is_lockdown = lockdown.is_some_and(|it| it.contains("[confidentiality]"));
+                let who = if is_lockdown { LOCKED_DOWN } else { MAYBE_LOCKED_DOWN };
+                Ok(format!("{who} forbids bpf_probe_read_kernel"))
             }
             Self::Refused(refusal @ Refusal::Verifier { .. }) => Ok(refusal.to_string()),
             other => Err(other),
@@ -206,6 +218,11 @@ impl From<BtfError> for DropError {
     fn from(error: BtfError) -> Self {
         Self::Types(error.to_string())
     }
+}
+
+/// What the kernel says of its lockdown.
+fn lockdown() -> Option<String> {
+    fs::read_to_string(LOCKDOWN).ok()
 }
 
 /// What the programs are told on this kernel, for some namespace and flannel's default port; `None`
@@ -278,13 +295,17 @@ mod tests {
             "unknown func bpf_probe_read_kernel#113",
             "program of this type cannot use helper bpf_probe_read#4",
         ] {
-            let because = refused(reason).degradation().unwrap();
-            assert!(because.contains("lockdown=confidentiality"), "{because}");
+            let said = |lockdown| refused(reason).degradation(lockdown).unwrap();
+            let because = said(Some("none integrity [confidentiality]\n"));
+            assert!(because.starts_with("lockdown=confidentiality forbids"), "{because}");
+            for other in [Some("[none] integrity confidentiality\n"), None] {
+                assert!(said(other).starts_with("lockdown or a security module forbids"));
+            }
         }
-        let because = refused("R1 is bad").degradation().unwrap();
+        let because = refused("R1 is bad").degradation(None).unwrap();
         assert!(because.starts_with("the kernel refuses program p: R1 is bad"), "{because}");
         let error = io::ErrorKind::PermissionDenied.into();
         let error = DropError::Refused(Refusal::Privileges { needed: String::new(), error });
-        assert!(matches!(error.degradation(), Err(DropError::Refused(_))));
+        assert!(matches!(error.degradation(None), Err(DropError::Refused(_))));
     }
 }

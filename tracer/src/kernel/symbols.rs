@@ -2,11 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader},
 };
 
-const PATH: &str = "/proc/kallsyms";
+use super::privileges::{Privilege, Privileges};
+
+pub(super) const PATH: &str = "/proc/kallsyms";
+const RESTRICTION: &str = "/proc/sys/kernel/kptr_restrict";
+/// The first symbols of a kernel may be at 0: those of the per-CPU section.
+const FIRST: usize = 512;
 /// In bytes; what lies further behind a symbol belongs to nothing that has a name.
 const LONGEST_FUNCTION: u64 = 1 << 20;
 
@@ -20,10 +25,19 @@ pub(super) struct Symbols {
 // === impl Symbols ===
 
 impl Symbols {
-    /// Whether the kernel shows addresses to this process: it writes zeros without CAP_SYSLOG
-    /// (kptr_restrict).
-    pub(super) fn are_visible() -> bool {
-        File::open(PATH).is_ok_and(|file| shows_addresses(BufReader::new(file)))
+    /// Whether the kernel shows addresses to this process: it writes zeros to who may not see them.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub(super) fn are_visible() -> io::Result<bool> {
+        shows_addresses(BufReader::new(File::open(PATH)?))
+    }
+
+    /// Who hides the addresses from this process: 2 hides them from everybody, 1 and 0 from
+    /// processes without CAP_SYSLOG (kernel/kallsyms.c, `kallsyms_show_value`, 5.10).
+    pub(super) fn hidden_by() -> String {
+        let restriction = fs::read_to_string(RESTRICTION).unwrap_or_default();
+        hidden_by(restriction.trim(), Privileges::effective().has(Privilege::Syslog))
     }
 
     /// Finds the names of `addresses`, for [`Symbols::name`] to give. An address is one that a
@@ -48,9 +62,21 @@ impl Symbols {
 }
 
 /// Whether the first lines have an address.
-fn shows_addresses(list: impl BufRead) -> bool {
-    let mut lines = list.lines().map_while(Result::ok);
-    lines.any(|line| parse(&line).is_some_and(|(address, ..)| address != 0))
+fn shows_addresses(list: impl BufRead) -> io::Result<bool> {
+    for line in list.lines().take(FIRST) {
+        if parse(&line?).is_some_and(|(address, ..)| address != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn hidden_by(restriction: &str, may: bool) -> String {
+    match (restriction, may) {
+        ("2", _) => format!("{PATH} hides addresses from everybody: kernel.kptr_restrict is 2"),
+        (_, false) => format!("{PATH} hides addresses without the capability SYSLOG"),
+        (_, true) => format!("{PATH} hides addresses"),
+    }
 }
 
 /// For each address the function in which it lies: the one that begins last before it.
@@ -140,10 +166,22 @@ mod tests {
     #[test]
     fn hidden_addresses_give_no_names() {
         let hidden = "0000000000000000 T first\n0000000000000000 T second\n";
-        assert!(!shows_addresses(hidden.as_bytes()));
-        assert!(shows_addresses(LIST.as_bytes()));
+        assert!(!shows_addresses(hidden.as_bytes()).unwrap());
+        assert!(!shows_addresses(&b""[..]).unwrap());
+        assert!(shows_addresses(LIST.as_bytes()).unwrap());
+        let first_is_zero = "0000000000000000 A __per_cpu_start\nffffffff81000000 T _text\n";
+        assert!(shows_addresses(first_is_zero.as_bytes()).unwrap());
         let found = search(hidden.as_bytes(), &BTreeSet::from([0x1001])).unwrap();
         assert_eq!(found[&0x1001], None);
+    }
+
+    #[test]
+    fn who_hides_them_is_told() {
+        for may in [true, false] {
+            assert!(hidden_by("2", may).ends_with("kptr_restrict is 2"));
+        }
+        assert!(hidden_by("1", false).ends_with("without the capability SYSLOG"));
+        assert!(hidden_by("0", true).ends_with("hides addresses"));
     }
 
     #[test]

@@ -132,11 +132,10 @@ pub(crate) fn kernel() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// Whether the kernel was told to hide its memory even from root.
+/// Whether the kernel says that it hides its memory even from root.
 pub(crate) fn is_confidential() -> bool {
-    let is_set = |path, word: &str| fs::read_to_string(path).is_ok_and(|text| text.contains(word));
-    is_set("/proc/cmdline", "lockdown=confidentiality")
-        || is_set("/sys/kernel/security/lockdown", "[confidentiality]")
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown");
+    lockdown.is_ok_and(|text| text.contains("[confidentiality]"))
 }
 
 /// The programs that this kernel allows.

@@ -47,7 +47,7 @@ pub(super) enum Outcome {
     Ran { suites: usize, passed: usize, failed: usize, expected: usize },
     /// The kernel panicked.
     Panicked(String),
-    /// It booted, and then said nothing any more.
+    /// It booted, and before its end said nothing any more.
     Hung,
     /// It was still running when its time was over.
     Overtime,
@@ -64,15 +64,15 @@ pub(super) fn judge(console: &str, nonce: &str, expected: &Expected, ending: End
         console.lines().find_map(|line| line.trim_end().strip_prefix(&head).map(str::to_owned))
     };
     let release = said("booted");
-    let outcome = match (said("suites").and_then(|counts| ran(&counts, expected.suites)), ending) {
-        (Some(ran), _) => ran,
-        (None, _) if panic(console).is_some() => {
-            Outcome::Panicked(panic(console).unwrap_or_default())
-        }
-        (None, _) if release.is_none() => Outcome::NeverBooted,
-        (None, Ending::Exit) => Outcome::Lost,
-        (None, Ending::Silence) => Outcome::Hung,
-        (None, Ending::Overtime) => Outcome::Overtime,
+    // A kernel that is unwell after its suites is no better than one that is before.
+    let ran = said("suites").and_then(|counts| ran(&counts, expected.suites));
+    let outcome = match (panic(console), ran, ending) {
+        (Some(why), ..) => Outcome::Panicked(why),
+        (None, Some(ran), Ending::Exit) => ran,
+        (None, ..) if release.is_none() => Outcome::NeverBooted,
+        (None, None, Ending::Exit) => Outcome::Lost,
+        (None, _, Ending::Silence) => Outcome::Hung,
+        (None, _, Ending::Overtime) => Outcome::Overtime,
     };
     let cells: Vec<Cell> = console.lines().filter_map(|line| Cell::read(line, nonce)).collect();
     let is_missing = |case: &&String| !cells.iter().any(|cell| cell.case == **case);
@@ -212,6 +212,21 @@ mod tests {
         assert_eq!(of("", Ending::Exit).outcome, Outcome::Lost);
         let mute = judge("SeaBIOS\r\n", "7af3", &expected(&[]), Ending::Silence);
         assert_eq!(mute.outcome, Outcome::NeverBooted);
+    }
+
+    #[test]
+    fn a_good_verdict_does_not_excuse_what_the_kernel_does_after_it() {
+        let panic = "[ 9.1] Kernel panic - not syncing: Fatal exception\r\n";
+        for (rest, ending, outcome) in [
+            (panic, Ending::Exit, Outcome::Panicked("Fatal exception".to_owned())),
+            (panic, Ending::Silence, Outcome::Panicked("Fatal exception".to_owned())),
+            ("", Ending::Silence, Outcome::Hung),
+            ("reboot: ", Ending::Overtime, Outcome::Overtime),
+        ] {
+            let verdict = of(&format!("{PASSED}{rest}"), ending);
+            assert!(!verdict.is_good());
+            assert_eq!(verdict.outcome, outcome);
+        }
     }
 
     const PASSED: &str = "vm 7af3 suites 2 passed 9 failed 0\r\n";

@@ -1,7 +1,9 @@
 //! One guest: QEMU with a kernel and an image, watched until it ends or is ended.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,6 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::accelerator::Accelerator;
 use super::console::{self, Ending, Expected, Verdict};
@@ -92,6 +97,7 @@ impl Guest<'_> {
             .arg(self.image)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        end_with_this(&mut qemu);
         qemu
     }
 }
@@ -112,6 +118,20 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Has a process end with the thread that starts it, however that ends: nobody watches a guest
+/// after its owner was killed.
+fn end_with_this(command: &mut Command) {
+    let owner = Pid::this();
+    let ask = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // It may have ended before the question.
+        let is_gone = Pid::parent() != owner;
+        if is_gone { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec there are two system calls and no allocation.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// utime and stime of proc_pid_stat(5), which count in USER_HZ: 100 on every architecture that has
@@ -170,6 +190,8 @@ fn watch(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(30);
@@ -188,6 +210,18 @@ mod tests {
         let stat = "7 (a) b) R 1 7 7 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 1 0 99 1 1 1";
         assert_eq!(processor_time(stat), Some(Duration::from_secs(3)));
         assert_eq!(processor_time("7"), None);
+    }
+
+    #[test]
+    fn a_process_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut sleep = Command::new("sleep");
+            end_with_this(&mut sleep);
+            sleep.arg("60").spawn().expect("sleep runs")
+        };
+        let mut child = thread::spawn(start).join().expect("the thread ends well");
+        let status = child.wait().expect("the child is ours");
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
     }
 
     #[test]

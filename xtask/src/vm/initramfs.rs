@@ -11,7 +11,8 @@ use super::cpio::Archive;
 use super::kernel::Kernel;
 use super::{modules, programs};
 use crate::build::{self, Built};
-use crate::{shell, test};
+use crate::shell;
+use crate::test::{self, Suite};
 use tracer_tests::cell::suite_case;
 use tracer_tests::process::AGENT_VARIABLE;
 use tracer_tests::sample::{OF_GUEST, SEED_VARIABLE, Sample};
@@ -52,6 +53,15 @@ impl Selection {
         }
         SHORT.contains(&suite) || self.all && !NEVER.contains(&suite)
     }
+
+    /// Every suite that was named is one of the `known`.
+    fn require_known(&self, known: &[&str]) -> Result<()> {
+        let mut named = self.suites.iter().map(String::as_str);
+        match named.find(|suite| !known.contains(suite)) {
+            Some(unknown) => bail!("no suite {unknown}; there are {}", known.join(", ")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is under test, the same for every kernel.
@@ -76,16 +86,15 @@ impl Payload {
             let mut strip = shell::command("strip");
             shell::run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(program)).map(|()| to)
         };
+        let all = test::suites()?;
+        selection.require_known(&all.iter().map(Suite::name).collect::<Vec<_>>())?;
         let mut suites = Vec::new();
-        for suite in test::suites()? {
+        for suite in all {
             let name = suite.name().to_owned();
             if selection.has(&name) {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
                 suites.push((name, program));
             }
-        }
-        if suites.is_empty() {
-            bail!("no suite to run: {}", selection.suites.join(", "));
         }
         let names: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
         let expected = expected(&names, selection);
@@ -204,6 +213,18 @@ mod tests {
         assert_eq!(has(false, &[]), [true, false, false]);
         assert_eq!(has(true, &[]), [true, true, false]);
         assert_eq!(has(false, &["lab"]), [false, true, false]);
+    }
+
+    #[test]
+    fn a_suite_that_does_not_exist_is_named_with_those_that_do() {
+        let require = |suites: &[&str]| {
+            let suites = suites.iter().map(|it| (*it).to_owned()).collect();
+            let selection = Selection { all: false, suites, seed: None, filter: Vec::new() };
+            selection.require_known(&["lab", SMOKE]).map_err(|error| error.to_string())
+        };
+        assert_eq!(require(&["lab", "smoke"]), Ok(()));
+        let error = require(&["lab", "typo"]).expect_err("a typing error");
+        assert_eq!(error, "no suite typo; there are lab, smoke");
     }
 
     #[test]

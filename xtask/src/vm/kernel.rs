@@ -96,6 +96,7 @@ fn cache() -> Result<PathBuf> {
 /// Fetches the newest package of a line that the archive still has, and lays it out as
 /// `vmlinuz` and `lib/modules/VERSION`.
 fn fetch(line: &str, release: &str, archives: &[Archive], folder: &Path) -> Result<()> {
+    can_fetch(Path::new(KEYS), shell::find("apt-get").as_deref())?;
     eprintln!("vm: fetching Linux {line} from Debian {release}");
     // A fetch that was broken off is begun again.
     let _ = fs::remove_dir_all(folder);
@@ -107,8 +108,30 @@ fn fetch(line: &str, release: &str, archives: &[Archive], folder: &Path) -> Resu
             Err(error) => last = Some(error),
         }
     }
-    let error = last.with_context(|| format!("Debian {release} has no Linux {line}"))?;
+    let error = last.with_context(|| gone(line, release))?;
     Err(error).with_context(|| format!("cannot fetch Linux {line} from Debian {release}"))
+}
+
+/// What is said of a line that is not, or no more, in its release.
+fn gone(line: &str, release: &str) -> String {
+    format!(
+        "Debian {release} has no Linux {line}: name a kernel of your own with `--kernel DIR`, or \
+         correct the table LINES in {}",
+        file!()
+    )
+}
+
+/// Whether this machine can fetch Debian's kernels.
+fn can_fetch(keys: &Path, apt: Option<&Path>) -> Result<()> {
+    let package = match (apt, keys.exists()) {
+        (None, _) => "apt",
+        (Some(_), false) => "debian-archive-keyring",
+        (Some(_), true) => return Ok(()),
+    };
+    bail!(
+        "fetching a kernel of Debian needs the package {package}: install it, or name a kernel of \
+         your own with `--kernel DIR`"
+    )
 }
 
 fn lay_out(folder: &Path) -> Result<()> {
@@ -165,7 +188,9 @@ impl Apt {
         ];
         let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
         let apt = Self { folder, options };
-        shell::run(apt.command("apt-get").args(["--quiet=2", "update"]))?;
+        // Without it a list that could not be fetched is only a warning, and no line is found.
+        let strict = ["-o", "APT::Update::Error-Mode=any"];
+        shell::run(apt.command("apt-get").args(strict).args(["--quiet=2", "update"]))?;
         Ok(apt)
     }
 
@@ -221,6 +246,21 @@ mod tests {
     fn versions_are_ordered_by_their_numbers() {
         assert!(numbers("5.10.0-46-cloud-amd64") > numbers("5.10.0-9-cloud-amd64"));
         assert!(numbers("6.12.117+deb13-cloud-amd64") > numbers("6.12.96+deb13-cloud-amd64"));
+    }
+
+    #[test]
+    fn what_keeps_a_kernel_from_being_fetched_is_named_with_the_way_around_it() {
+        let here = Path::new("/");
+        let said = |keys: &Path, apt| can_fetch(keys, apt).err().map(|it| it.to_string());
+        assert_eq!(said(here, Some(here)), None);
+        let without_keys = said(Path::new("/no/such/file"), Some(here)).expect("no keys");
+        let without_apt = said(here, None).expect("no apt");
+        assert!(without_keys.contains("package debian-archive-keyring"), "{without_keys}");
+        assert!(without_apt.contains("package apt"), "{without_apt}");
+        for words in [without_keys, without_apt, gone("5.10", "bullseye")] {
+            assert!(words.contains("`--kernel DIR`"), "{words}");
+        }
+        assert!(gone("5.10", "bullseye").contains("LINES in xtask/src/vm/kernel.rs"));
     }
 
     #[test]

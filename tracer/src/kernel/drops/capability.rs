@@ -1,6 +1,6 @@
 //! What drops this kernel shows, with these privileges.
 
-use super::{DropError, DropOptions, DropSession, DropVariant, kernel_types};
+use super::{DropError, DropOptions, DropSession, DropVariant, kernel_types, lockdown};
 use crate::{
     evidence::{Capability, CapabilityState},
     kernel::symbols::Symbols,
@@ -17,7 +17,7 @@ pub(in crate::kernel) fn probe_drops() -> Vec<Capability> {
         session.attach(DropVariant::Places, &btf)?;
         session.because = match session.attach(DropVariant::Packets, &btf) {
             Ok(()) => None,
-            Err(error) => Some(error.degradation()?),
+            Err(error) => Some(error.degradation(lockdown().as_deref())?),
         };
         Ok(session)
     });
@@ -29,7 +29,9 @@ pub(in crate::kernel) fn probe_drops() -> Vec<Capability> {
 pub fn drop_capabilities(session: Result<&DropSession, &DropError>) -> Vec<Capability> {
     match session {
         Ok(session) => {
-            let places = places(session.types.reasons(), Symbols::are_visible());
+            let is_hidden = !Symbols::are_visible().unwrap_or(false);
+            let hidden = is_hidden.then(Symbols::hidden_by);
+            let places = places(session.types.reasons(), hidden.as_deref());
             vec![places, packets(session.because())]
         }
         Err(error) => {
@@ -45,16 +47,16 @@ pub fn drop_capabilities(session: Result<&DropSession, &DropError>) -> Vec<Capab
     }
 }
 
-fn places(reasons: Option<usize>, symbols: bool) -> Capability {
+/// `hidden` says who hides the kernel's addresses, if they are hidden.
+fn places(reasons: Option<usize>, hidden: Option<&str>) -> Capability {
     let reasons = match reasons {
         Some(number) => format!("this kernel has {number} reasons"),
         None => "this kernel gives no reasons (Linux 5.17 and newer do), but symbols".to_owned(),
     };
-    if symbols {
+    let Some(hidden) = hidden else {
         return capability(PLACES, CapabilityState::On, format!("read at kfree_skb; {reasons}"));
-    }
-    let hidden = "the kernel hides its addresses (CAP_SYSLOG shows them); lost: symbols of drops";
-    capability(PLACES, CapabilityState::Degraded, hidden.to_owned())
+    };
+    capability(PLACES, CapabilityState::Degraded, format!("{hidden}; lost: symbols of drops"))
 }
 
 fn packets(because: Option<&str>) -> Capability {
@@ -82,10 +84,11 @@ mod tests {
 
     #[test]
     fn hidden_addresses_degrade_and_missing_reasons_do_not() {
-        let state = |reasons, symbols| places(reasons, symbols).state;
-        assert_eq!(state(Some(90), true), CapabilityState::On);
-        assert_eq!(state(None, true), CapabilityState::On);
-        assert_eq!(state(Some(90), false), CapabilityState::Degraded);
+        assert_eq!(places(Some(90), None).state, CapabilityState::On);
+        assert_eq!(places(None, None).state, CapabilityState::On);
+        let hidden = places(Some(90), Some("kptr_restrict is 2"));
+        assert_eq!(hidden.state, CapabilityState::Degraded);
+        assert_eq!(hidden.because, "kptr_restrict is 2; lost: symbols of drops");
     }
 
     #[test]

@@ -70,9 +70,9 @@ fn judge(found: &[(&str, Types)]) -> Capability {
     let because = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
     let lost = "typed programs on their functions";
     match (own.or(built_in), missing) {
-        (_, None) => super::on(FEATURE, because),
+        (Some(_), None) => super::on(FEATURE, because),
         (Some(_), Some(_)) => super::degraded(FEATURE, &because, lost),
-        (None, Some(_)) => super::off(FEATURE, &because, lost),
+        (None, _) => super::off(FEATURE, &because, lost),
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use crate::evidence::CapabilityState;
 
     #[test]
-    fn loaded_modules_without_types_degrade_and_unloaded_ones_do_not() {
+    fn loaded_modules_without_types_degrade_and_unloaded_ones_only_when_there_is_nothing_else() {
         let all = judge(&[("vxlan", Types::Own), ("veth", Types::BuiltIn)]);
         assert_eq!(
             (all.state, all.because.as_str()),
@@ -95,6 +95,12 @@ mod tests {
         let none = judge(&[("vxlan", Types::Missing), ("veth", Types::Unloaded)]);
         assert_eq!(none.state, CapabilityState::Off);
         assert!(none.because.contains("without types: vxlan; not loaded: veth; lost: "));
+        let nothing = judge(&[("vxlan", Types::Unloaded), ("veth", Types::Unloaded)]);
+        assert_eq!(nothing.state, CapabilityState::Off);
+        assert_eq!(
+            nothing.because,
+            "not loaded: vxlan, veth; lost: typed programs on their functions"
+        );
     }
 
     #[test]
