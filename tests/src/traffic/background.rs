@@ -3,7 +3,7 @@
 
 use super::{Flow, Limits, Sender};
 use crate::{
-    plan::{DNS_NAME, ECHO_PORT, Family, Node, Plan, SINK_PORT},
+    plan::{BridgeState, DNS_NAME, ECHO_PORT, Family, Node, Plan, SINK_PORT},
     size,
 };
 
@@ -93,10 +93,16 @@ pub fn hosts_to_pods(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender
         .collect()
 }
 
-/// From the first pod of each node to each other node itself, through the tunnel: ping.
+/// From the first pod of each node to each other node itself, through the tunnel: ping. Before
+/// Linux 5.14 the first address of the bridge's network is one for all hosts too, and answers nobody
+/// once the overlay device that has it is younger than the bridge; the bridge's own is always one.
 fn pods_to_hosts(plan: &Plan, among: &[usize], family: Family) -> Vec<Sender> {
+    let own = |node: &Node| match node.bridge_state {
+        BridgeState::Absent => node.end(family).flannel_ip(),
+        BridgeState::WithPods | BridgeState::Empty => node.end(family).bridge_ip(),
+    };
     pairs(plan, among)
-        .filter_map(|(from, to)| Some((from.first_pod()?, to.end(family).flannel_ip())))
+        .filter_map(|(from, to)| Some((from.first_pod()?, own(to))))
         .map(|(from, to)| sender(&from.namespace, Flow::Ping { to, ttl: TTL }, 5.0))
         .collect()
 }

@@ -54,7 +54,8 @@ fn chains_of_iptables_nft_are_found() {
          iptables-nft -t nat -N FLANNEL-POSTRTG
          ip6tables-nft -N FLANNEL-FWD",
     );
-    assert_eq!(signs(&namespace), ["chain FLANNEL-FWD", "chain FLANNEL-POSTRTG"]);
+    let expected = ["chain FLANNEL-FWD", "chain FLANNEL-POSTRTG", "ip6 chain FLANNEL-FWD"];
+    assert_eq!(signs(&namespace), expected);
 }
 
 #[test]
@@ -74,5 +75,5 @@ fn chains_of_legacy_iptables_are_found_among_rules() {
          ip6tables-legacy -A FLANNEL-FWD -s fd00::/64 -j ACCEPT
          ip6tables-legacy -N FLANNEL-X",
     );
-    assert_eq!(signs(&namespace), ["chain FLANNEL-FWD", "chain FLANNEL-X"]);
+    assert_eq!(signs(&namespace), ["ip6 chain FLANNEL-FWD", "ip6 chain FLANNEL-X"]);
 }
