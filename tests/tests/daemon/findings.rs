@@ -1,7 +1,11 @@
 //! The life of a finding, from the injection to the repair.
 
 use serde_json::Value;
-use tracer_tests::{fault::named, poll::poll_until, tracer::Intent};
+use tracer_tests::{
+    fault::named,
+    poll::{poll_true, poll_until},
+    tracer::Intent,
+};
 
 use super::{OPENS, lab, told, wait_until_all_is_well};
 
@@ -37,6 +41,9 @@ fn a_fault_opens_a_finding_and_its_repair_closes_it() {
 
         injection.heal().unwrap();
         wait_until_all_is_well(&daemon);
+        // Events go through a thread of their own, behind what is scraped.
+        poll_true("the end to be told", OPENS, || !told(&daemon, "finding-closed").is_empty())
+            .unwrap();
         assert_eq!(told(&daemon, "finding-opened"), right, "nothing else was ever opened");
         assert_eq!(told(&daemon, "finding-closed"), right);
         assert_eq!(daemon.events_of("finding-closed")[0]["reason"], "gone");
