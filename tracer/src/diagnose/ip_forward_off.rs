@@ -2,7 +2,8 @@
 //! overlay device.
 //!
 //! For IPv4 each device decides, for IPv6 the node (net/ipv6/ip6_output.c, ip6_forward, Linux 5.10
-//! to 6.18), but for devices that are set to forward all the same (`force_forwarding`, since 6.17).
+//! to 6.18), but for devices that are set to forward all the same: of these (`force_forwarding`,
+//! since 6.17) the kernel tells nothing when asked, and packets that pass do.
 //!
 //! A node without pods is healthy with forwarding off: the bridge plugin switches it on with the
 //! first pod.
@@ -39,18 +40,23 @@ struct Entrance<'a> {
 
 fn judge(case: &Case<'_>) -> Ruling {
     let Some(tables) = case.topology.tables else { return Ruling::default() };
-    let is_off = |entrance: &Entrance<'_>| is_off(tables, case.topology.family, entrance.link);
+    let is_off = |entrance: &Entrance<'_>| is_off(case, tables, entrance.link);
     let closed: Vec<Entrance<'_>> = entrances(case, tables).into_iter().filter(is_off).collect();
     let first = closed.first().map(|first| judged(case, tables, first.link, &closed));
     Ruling::from(first)
 }
 
-fn is_off(tables: &Tables, family: Family, link: &Link) -> bool {
-    let of_device = tables.forwards(family.number(), Scope::Device(link.index));
-    match family {
-        Family::V4 => of_device == Some(false),
-        Family::V6 => tables.forwards(6, Scope::All) == Some(false) && of_device != Some(true),
+fn is_off(case: &Case<'_>, tables: &Tables, link: &Link) -> bool {
+    match case.topology.family {
+        Family::V4 => tables.forwards(4, Scope::Device(link.index)) == Some(false),
+        Family::V6 => tables.forwards(6, Scope::All) == Some(false) && !forwards(case),
     }
+}
+
+/// Packets of peers came out of the tunnel and went to pods.
+fn forwards(case: &Case<'_>) -> bool {
+    let mut packets = case.topology.peers.iter().filter_map(|peer| peer.traffic);
+    packets.any(|it| it.packets.overlay_in > 0 && it.packets.pod_in > 0)
 }
 
 /// The bridge with pods on it, and the overlay device where packets from the tunnel go to pods.

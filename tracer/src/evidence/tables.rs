@@ -94,8 +94,9 @@ pub struct Address {
     pub created_age: Option<f64>,
 }
 
-/// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`,
-/// `net.ipv6.conf.all.forwarding`, `net.ipv6.conf.X.force_forwarding`.
+/// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`, for IPv6
+/// `net.ipv6.conf.all.forwarding`: what a device of IPv6 has by itself makes a router of it, and
+/// forwards nothing (net/ipv6/ip6_output.c, ip6_forward; Linux 5.10 to 6.18).
 ///
 /// IPv4 asks the device alone (net/ipv4/route.c, ip_route_input_slow; Linux 5.10 to 6.18); writing
 /// `all` changes every device, but only when it changes `all` itself (net/ipv4/devinet.c,

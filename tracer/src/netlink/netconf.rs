@@ -11,8 +11,6 @@ use crate::evidence::{Forwarding, Scope};
 const HEADER_LENGTH: usize = 4;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
-/// Since Linux 6.17, of IPv6.
-const NETCONFA_FORCE_FORWARDING: u16 = 9;
 /// In place of an ifindex: `conf.all`, and `conf.default`, what new devices begin with.
 const NETCONFA_IFINDEX_ALL: i32 = -1;
 const NETCONFA_IFINDEX_DEFAULT: i32 = -2;
@@ -43,7 +41,7 @@ impl Emitable for Request {
 /// devices to come.
 pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Forwarding> {
     let family = if *body.first()? == u8::from(AddressFamily::Inet) { 4 } else { 6 };
-    let (mut scope, mut enabled, mut is_forced) = (None, None, false);
+    let (mut scope, mut enabled) = (None, None);
     let numbers = skipped.attributes(body.get(HEADER_LENGTH..)?, |attribute| {
         Ok((attribute.kind(), parse_i32(attribute.value())?))
     });
@@ -51,14 +49,10 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Forwarding> {
         match kind {
             NETCONFA_IFINDEX => scope = scope_of(number),
             NETCONFA_FORWARDING => enabled = Some(number != 0),
-            NETCONFA_FORCE_FORWARDING => is_forced = number != 0,
             _ => {}
         }
     }
-    let (scope, enabled) = (scope?, enabled?);
-    // What a device of IPv6 has by itself makes a router of it, and forwards nothing.
-    let enabled = if family == 6 && scope != Scope::All { is_forced } else { enabled };
-    Some(Forwarding { family, scope, enabled })
+    Some(Forwarding { family, scope: scope?, enabled: enabled? })
 }
 
 /// Whether a message is of `conf.default`.

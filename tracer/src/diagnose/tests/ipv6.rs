@@ -12,7 +12,7 @@ use super::{
     },
     injections::{down_bridge, down_overlay, flap_overlay},
 };
-use crate::evidence::{Evidence, MacAddress, UdpSocket};
+use crate::evidence::{Evidence, MacAddress, Scope, UdpSocket};
 
 /// A node of IPv6 alone after `change`.
 fn of_ipv6(plan: &Plan, change: impl Fn(&mut Evidence)) -> (Diagnosis, Evidence) {
@@ -135,4 +135,16 @@ fn a_bridge_that_is_down_has_lost_its_ipv6_address_too() {
     assert_eq!(told(&diagnosis), ["cni0-down cni0"]);
     let repair = ["ip link set cni0 up", "ip -6 addr add fd00:a:f4:1::1/64 dev cni0 nodad"];
     assert_eq!(diagnosis.findings[0].remedy, repair);
+}
+
+#[test]
+fn a_node_that_forwards_ipv6_by_single_devices_is_told_by_its_packets() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let close = |evidence: &mut Evidence| {
+        let all = tables(evidence).forwarding.iter_mut().filter(|it| it.scope == Scope::All);
+        all.for_each(|it| it.enabled = false);
+    };
+    assert_eq!(told(&of_ipv6(&plan, close).0), [""; 0]);
+    let quiet = Plan { seconds: 0.0, ..plan };
+    assert_eq!(told(&of_ipv6(&quiet, close).0), ["ip-forward-off cni0"]);
 }

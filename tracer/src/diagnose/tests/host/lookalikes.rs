@@ -36,7 +36,7 @@ fn assert_healthy_by(judge: fn(&mut Evidence) -> Diagnosis, change: impl Fn(&mut
 fn a_device_of_which_nothing_must_be_forwarded() {
     assert_healthy(|evidence, _| set_forwarding(evidence, &[Scope::Device(UPLINK)], false));
     // The devices decide, and somebody switched each of them on.
-    assert_healthy(|evidence, _| set_forwarding(evidence, &[Scope::All], false));
+    assert_healthy_by(judge_ipv4, |evidence, _| set_forwarding(evidence, &[Scope::All], false));
     assert_healthy(|evidence, plan| {
         route_directly(evidence, plan);
         set_forwarding(evidence, &[Scope::Device(OVERLAY)], false);
