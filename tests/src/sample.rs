@@ -10,6 +10,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use crate::{
     fault::{self, Fault},
     lookalike::{self, LookAlike},
+    plan::Stack,
 };
 
 /// The seed to draw from; without it, all cases.
@@ -72,6 +73,22 @@ impl Sample {
         }
     }
 
+    /// The seed of a lab: another one for each sample, and the `fixed` one where everything is shown.
+    #[must_use]
+    pub fn lab_seed(&self, fixed: u64) -> u64 {
+        self.seed.map_or(fixed, |seed| seed.wrapping_add(fixed))
+    }
+
+    /// What the labs of this sample speak: mostly IPv4, now and then IPv6 or both.
+    #[must_use]
+    pub fn stack(&self) -> Stack {
+        match self.seed.map(|seed| seed % 4) {
+            Some(2) => Stack::V6,
+            Some(3) => Stack::Dual,
+            _ => Stack::V4,
+        }
+    }
+
     /// The names of all cells that the suite has to say.
     #[must_use]
     pub fn cases(&self) -> Vec<String> {
@@ -103,6 +120,18 @@ mod tests {
                 assert_eq!(sample.look_alikes.len(), LOOK_ALIKES);
                 assert_eq!(sample.cases(), Sample::draw(seed, most).cases());
             }
+        }
+    }
+
+    #[test]
+    fn labs_are_the_same_where_everything_is_shown_and_of_each_stack_where_it_is_drawn() {
+        let all = Sample::all();
+        assert_eq!((all.lab_seed(901), all.stack()), (901, Stack::V4));
+        let drawn: Vec<Sample> = (0..20).map(|seed| Sample::draw(seed, 1)).collect();
+        let seeds: HashSet<u64> = drawn.iter().map(|it| it.lab_seed(901)).collect();
+        assert_eq!(seeds.len(), drawn.len());
+        for stack in [Stack::V4, Stack::V6, Stack::Dual] {
+            assert!(drawn.iter().any(|it| it.stack() == stack), "{stack:?}");
         }
     }
 
