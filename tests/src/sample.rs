@@ -19,8 +19,9 @@ pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_TEST_SEED";
 pub const CAPABILITIES: &str = "capabilities";
 /// A lab without fault or look-alike.
 pub const HEALTHY: &str = "healthy";
-/// Most faults of a sample for a guest: an interpreted one takes ten seconds for each.
-pub const OF_GUEST: usize = 20;
+/// Most faults of a sample for a guest: an interpreted one takes fifteen seconds for each where both
+/// IP versions are spoken.
+pub const OF_GUEST: usize = 12;
 /// Most faults of a sample for this kernel: each has a lab of its own here, and is looked at with
 /// every intent.
 pub const OF_LAB: usize = 12;
