@@ -8,7 +8,7 @@ use super::finding::{Precision, Since, Subject, SubjectKind};
 use crate::{
     evidence::{
         Evidence, Family, Hook, HookDirection, Link, Route, RouteOutcome, Stage, StagePair, Tables,
-        UdpSocket,
+        UdpSocket, Vxlan,
     },
     topology::{Peer, TABLE_LOCAL, TABLE_MAIN, Topologies, Topology},
 };
@@ -57,7 +57,8 @@ impl<'a> Case<'a> {
     /// What holds the UDP port of an overlay device that is down, and keeps it from coming up.
     ///
     /// VXLAN devices of the same settings share one socket; one that takes its parameters from
-    /// metadata (`external`) does not (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add, Linux 6.18).
+    /// metadata (`external`) does not, in neither IP version, nor one that carries group policies
+    /// (`gbp`) in its own (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add, Linux 6.18).
     /// While a device that shares has the port, its socket cannot be told from a stranger's.
     pub(super) fn port_holder(&self) -> Option<PortHolder<'a>> {
         let overlay = self.topology.overlay.filter(|overlay| !overlay.up)?;
@@ -69,18 +70,22 @@ impl<'a> Case<'a> {
                 Some((it, it.vxlan.as_ref().filter(|vxlan| vxlan.port == own.port)?))
             })
         };
-        if let Some((holder, _)) = others().find(|(_, vxlan)| vxlan.external != own.external) {
+        let of_ipv4 = |vxlan: &Vxlan| vxlan.local.is_none_or(|local| local.is_ipv4());
+        let is_ipv4 = of_ipv4(own);
+        let takes_port = |vxlan: &Vxlan| {
+            let is_same_family = vxlan.external || of_ipv4(vxlan) == is_ipv4;
+            is_same_family && (vxlan.external, vxlan.gbp) != (own.external, own.gbp)
+        };
+        if let Some((holder, _)) = others().find(|(_, vxlan)| takes_port(vxlan)) {
             return Some(PortHolder::Device(holder));
         }
-        let is_ipv4 = own.local.is_none_or(|local| local.is_ipv4());
         // A tunnel of IPv6 opens a socket for IPv6 alone.
         let collides = |socket: &&UdpSocket| {
             let is_same_family = socket.address.is_ipv4() == is_ipv4;
             let takes_both = socket.address.is_ipv6() && !socket.v6_only;
             socket.port == own.port && (is_same_family || is_ipv4 && takes_both)
         };
-        let is_shared =
-            others().any(|(_, vxlan)| vxlan.local.is_none_or(|local| local.is_ipv4()) == is_ipv4);
+        let is_shared = others().any(|(_, vxlan)| of_ipv4(vxlan) == is_ipv4);
         let socket = tables.udp_sockets.iter().find(collides).filter(|_| !is_shared)?;
         Some(PortHolder::Socket(socket.address))
     }

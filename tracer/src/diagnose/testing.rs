@@ -240,6 +240,7 @@ impl Plan {
             link: Some(UPLINK),
             learning: false,
             external: false,
+            gbp: false,
         });
         let mut links = vec![link(LO, "lo", None), link(UPLINK, "eth0", None), overlay];
         links.push(Link { mtu: 1450, ..link(BRIDGE, &self.bridge, Some("bridge")) });

@@ -79,6 +79,9 @@ pub struct Vxlan {
     pub learning: bool,
     /// Takes tunnel parameters from metadata (`external`); flannel's does not.
     pub external: bool,
+    /// Carries group policies (`gbp`); flannel's does not.
+    #[serde(default)]
+    pub gbp: bool,
 }
 
 /// An address of a device.

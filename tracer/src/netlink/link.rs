@@ -103,8 +103,15 @@ fn basics(attributes: &[u8], skipped: &mut Skipped) -> Vec<LinkAttribute> {
 
 /// Settings of a VXLAN device from its IFLA_INFO_DATA. The port travels in network byte order.
 fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
-    let mut vxlan =
-        Vxlan { vni: 0, port: 0, local: None, link: None, learning: false, external: false };
+    let mut vxlan = Vxlan {
+        vni: 0,
+        port: 0,
+        local: None,
+        link: None,
+        learning: false,
+        external: false,
+        gbp: false,
+    };
     for attribute in skipped.attributes(data, InfoVxlan::parse) {
         match attribute {
             InfoVxlan::Id(vni) => vxlan.vni = vni,
@@ -114,6 +121,7 @@ fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
             InfoVxlan::Link(link) => vxlan.link = Some(link).filter(|link| *link != 0),
             InfoVxlan::Learning(learning) => vxlan.learning = learning,
             InfoVxlan::CollectMetadata(external) => vxlan.external = external,
+            InfoVxlan::Gbp => vxlan.gbp = true,
             _ => {}
         }
     }

@@ -104,6 +104,7 @@ mod tests {
             link: None,
             learning: false,
             external: false,
+            gbp: false,
         });
         tables.links.push(foreign);
         let entry = fdb(mac(70), "10.0.0.2".parse().unwrap());

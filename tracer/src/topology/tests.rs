@@ -18,7 +18,15 @@ fn roles_of(evidence: &Evidence) -> Result<crate::evidence::Roles, RoleProblem> 
 }
 
 fn vxlan() -> Option<Vxlan> {
-    Some(Vxlan { vni: 2, port: 8472, local: None, link: None, learning: false, external: false })
+    Some(Vxlan {
+        vni: 2,
+        port: 8472,
+        local: None,
+        link: None,
+        learning: false,
+        external: false,
+        gbp: false,
+    })
 }
 
 /// A node without flannel.

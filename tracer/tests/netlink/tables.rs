@@ -130,6 +130,7 @@ fn vxlan_settings_are_read_in_the_right_byte_order() {
         link: Some(index(&tables, "eth0")),
         learning: false,
         external: false,
+        gbp: false,
     };
     assert_eq!(vxlan("flannel.1"), flannel);
     let (v6, meta) = (vxlan("v6"), vxlan("meta"));

@@ -12,7 +12,7 @@ use super::{
     },
     injections::{down_bridge, down_overlay, flap_overlay},
 };
-use crate::evidence::{Evidence, MacAddress, Scope, UdpSocket};
+use crate::evidence::{Evidence, MacAddress, Scope, UdpSocket, Vxlan};
 
 /// A node of IPv6 alone after `change`.
 fn of_ipv6(plan: &Plan, change: impl Fn(&mut Evidence)) -> (Diagnosis, Evidence) {
@@ -147,4 +147,20 @@ fn a_node_that_forwards_ipv6_by_single_devices_is_told_by_its_packets() {
     assert_eq!(told(&of_ipv6(&plan, close).0), [""; 0]);
     let quiet = Plan { seconds: 0.0, ..plan };
     assert_eq!(told(&of_ipv6(&quiet, close).0), ["ip-forward-off cni0"]);
+}
+
+#[test]
+fn a_device_of_group_policies_takes_the_port_in_its_own_ip_version() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let take = |local: &str| {
+        of_both(&plan, |evidence| {
+            down_overlay(evidence, &plan);
+            let mut other = link(30, "cilium_vxlan", Some("vxlan"));
+            let own = tables(evidence).link(OVERLAY).unwrap().vxlan.clone().unwrap();
+            other.vxlan = Some(Vxlan { gbp: true, local: local.parse().ok(), ..own });
+            tables(evidence).links.push(other);
+        })
+    };
+    assert_eq!(told(&take("fd00:77::9")), ["vxlan-port-taken-by-other-cni flannel-v6.1"]);
+    assert_eq!(told(&take("192.0.2.9")), ["flannel-link-down flannel-v6.1"]);
 }

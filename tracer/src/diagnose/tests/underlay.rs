@@ -313,8 +313,15 @@ fn a_tunnel_that_sends_from_a_routed_host_address_is_healthy() {
 
 fn add_vxlan(evidence: &mut Evidence, external: bool) {
     let mut other = link(OTHER, "cilium_vxlan", Some("vxlan"));
-    other.vxlan =
-        Some(Vxlan { vni: 0, port: 8472, local: None, link: None, learning: false, external });
+    other.vxlan = Some(Vxlan {
+        vni: 0,
+        port: 8472,
+        local: None,
+        link: None,
+        learning: false,
+        external,
+        gbp: false,
+    });
     tables(evidence).links.push(other);
 }
 
