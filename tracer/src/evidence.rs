@@ -5,23 +5,32 @@
 //! any machine. Times inside it are ages in seconds before [`Window::start`], so that two clocks
 //! never meet.
 
+mod drops;
 mod family;
 mod mac;
 mod node;
+mod sightings;
 mod stage;
+mod statistics;
 mod tables;
 mod traffic;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    drops::{Drop, DropFlow, DropOuter, DropPlace, Drops},
     family::Family,
     mac::MacAddress,
     node::{
-        Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Intent,
-        ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
+        Capability, CapabilityState, Flannel, FlannelMemory, FlannelProcess, Hook, HookDirection,
+        Intent, ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
+    sightings::{IcmpError, Sight, Sighting},
     stage::{Stage, StageCounts, StagePair},
+    statistics::{
+        Conntrack, DeviceCounters, NeighbourTable, QueueCounters, RpFilter, SnmpCounters,
+        Statistics,
+    },
     tables::{
         Address, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop, Origin, Route,
         RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
@@ -58,6 +67,12 @@ pub struct Evidence {
     pub tables_after: Option<Tables>,
     /// What the stages counted in the window; `None` when they were not observed.
     pub traffic: Option<Traffic>,
+    /// What the kernel dropped in the window; `None` when it was not observed.
+    #[serde(default)]
+    pub drops: Option<Drops>,
+    /// What the kernel's own counters rose by in the window; `None` when they were not read.
+    #[serde(default)]
+    pub statistics: Option<Statistics>,
     /// The places where programs were to be attached, and whether they are.
     pub hooks: Vec<Hook>,
     /// Each feature of the tracer on this kernel with these privileges.

@@ -88,6 +88,7 @@ pub fn traffic(observation: &Observation) -> Traffic {
         flows: listed,
         flows_left_out: left_out,
         other,
+        sightings: Vec::new(),
         parse_errors: parse_errors(observation),
         own: own(observation),
     }

@@ -82,6 +82,8 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         tables: Some(tables),
         tables_after: None,
         traffic: None,
+        drops: None,
+        statistics: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),
         flannel: process::flannel(&mut unseen),

@@ -99,6 +99,7 @@ mod tests {
             leaked: 0,
             born_in_window: false,
             outer_source: None,
+            translated_destination: None,
         };
         let at_bridge = Flow {
             source: second.parse().unwrap(),

@@ -157,9 +157,16 @@ impl Plan {
             roles: Roles::default(),
             tables: Some(self.tables()),
             traffic: (self.seconds > 0.0).then(|| self.traffic()),
+            drops: None,
+            statistics: None,
             hooks: Vec::new(),
             capabilities: Vec::new(),
-            flannel: Flannel { process: FlannelProcess::Flanneld, pid: Some(812), since: None },
+            flannel: Flannel {
+                process: FlannelProcess::Flanneld,
+                pid: Some(812),
+                since: None,
+                memory: None,
+            },
             unseen: Vec::new(),
             tables_after: None,
             tables_only: self.seconds == 0.0,
@@ -346,6 +353,7 @@ impl Plan {
             leaked: 0,
             born_in_window: false,
             outer_source: (!outward).then(|| self.node_ip(node)),
+            translated_destination: None,
         }
     }
 }

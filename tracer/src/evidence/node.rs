@@ -149,6 +149,24 @@ pub struct Flannel {
     pub pid: Option<u32>,
     /// When it started.
     pub since: Option<Timestamp>,
+    /// What its memory cgroup holds; `None` where it has none, or it could not be read.
+    #[serde(default)]
+    pub memory: Option<FlannelMemory>,
+}
+
+/// The memory cgroup of the flannel process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlannelMemory {
+    /// Bytes in use, without inactive file pages.
+    pub bytes: u64,
+    /// The limit in bytes, if there is one.
+    pub limit_bytes: Option<u64>,
+    /// Processes that were killed for want of memory since the cgroup was made.
+    pub oom_kills: u64,
+    /// When the last one was killed, by the kernel's log.
+    pub last_oom: Option<Timestamp>,
+    /// Path of the cgroup below its mount.
+    pub cgroup: String,
 }
 
 /// The program that contains flannel.

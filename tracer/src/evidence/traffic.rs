@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{MacAddress, Stage, StageCounts, StagePair};
+use super::{MacAddress, Sighting, Stage, StageCounts, StagePair};
 
 /// What the stages counted in the window. Totals and peers are exact; flows are a lower bound.
 ///
@@ -23,6 +23,9 @@ pub struct Traffic {
     pub flows_left_out: u64,
     /// Packets by stage that no flow holds: exact total minus the sum of all flows.
     pub other: StageCounts,
+    /// Packets that tell by themselves what is wrong, most first, at most 1,000.
+    #[serde(default)]
+    pub sightings: Vec<Sighting>,
     /// Parse errors in the window.
     pub parse_errors: Vec<ParseErrors>,
     /// The tracer's own losses and detours in the window.
@@ -149,6 +152,9 @@ pub struct Flow {
     pub born_in_window: bool,
     /// Outer source of its packets at wire_in.
     pub outer_source: Option<IpAddr>,
+    /// Where the packets really go when the destination is a service's (conntrack).
+    #[serde(default)]
+    pub translated_destination: Option<IpAddr>,
 }
 
 /// Parse errors of one kind at one stage.

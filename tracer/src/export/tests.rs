@@ -205,6 +205,7 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
         leaked: 0,
         born_in_window: false,
         outer_source: None,
+        translated_destination: None,
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));

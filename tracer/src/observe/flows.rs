@@ -217,6 +217,7 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
         leaked: packets[LEAK],
         born_in_window,
         outer_source: reading.outer_remote.filter(|_| received),
+        translated_destination: None,
     }
 }
 

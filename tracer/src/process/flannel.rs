@@ -17,7 +17,8 @@ pub(super) fn find(view: &View) -> (Flannel, Option<String>) {
         seen.network_namespace.is_some() && seen.network_namespace == view.network_namespace
     };
     if let Some((process, seen)) = candidates.iter().find(|(_, seen)| ours(seen)) {
-        let flannel = Flannel { process: *process, pid: Some(seen.pid), since: seen.since };
+        let flannel =
+            Flannel { process: *process, pid: Some(seen.pid), since: seen.since, memory: None };
         return (flannel, None);
     }
     if let Some((_, seen)) = candidates.iter().find(|(_, seen)| seen.network_namespace.is_none()) {
@@ -83,7 +84,7 @@ const fn rank(process: FlannelProcess) -> u8 {
 }
 
 const fn absent(process: FlannelProcess) -> Flannel {
-    Flannel { process, pid: None, since: None }
+    Flannel { process, pid: None, since: None, memory: None }
 }
 
 #[cfg(test)]

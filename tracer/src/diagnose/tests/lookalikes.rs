@@ -392,6 +392,7 @@ fn flows_born_in_the_window_and_flows_to_the_outside() {
             leaked: 0,
             born_in_window: true,
             outer_source: None,
+            translated_destination: None,
         });
     });
 }

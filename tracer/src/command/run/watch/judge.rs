@@ -93,6 +93,8 @@ impl Watch<'_> {
             tables: Some(tables),
             tables_after: None,
             traffic,
+            drops: None,
+            statistics: None,
             hooks: self.session.hooks().to_vec(),
             capabilities: kernel::capabilities(Ok(self.session.hooks())),
             flannel: self.known.flannel.clone(),
