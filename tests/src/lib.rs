@@ -43,6 +43,7 @@ pub mod plan;
 pub mod pod;
 pub mod poll;
 pub mod process;
+pub mod published;
 pub mod relay;
 pub mod sample;
 pub mod script;

@@ -27,6 +27,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     matrix::{Attach, Case, at_once, in_parallel},
     plan::{Family, Plan, Stack},
+    published::publish,
     sample::{OF_LAB, Sample},
     seed::Shape,
     size,
@@ -45,6 +46,9 @@ const NOBODY: u32 = 65534;
 /// The stacks that labs are of, in turn.
 const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
 
+/// The columns of the page, which are those stacks.
+const PAGE_HEAD: &str = "| fault | IPv4 | IPv6 | dual stack |\n| --- | --- | --- | --- |\n";
+
 /// A lab to play a fault in.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
@@ -56,6 +60,7 @@ struct Kind {
 /// The verdicts on one lab, in the order of its cases.
 struct Verdicts {
     fault: &'static str,
+    stack: Stack,
     /// Its seed, its stack, and the family that is struck.
     lab: String,
     verdicts: Vec<(Case, Result<Said>)>,
@@ -93,6 +98,7 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     }
     assert!(!all.is_empty(), "no fault is called {only}");
     say(&format!("\n\n{}", all.iter().map(Verdicts::table).collect::<String>()));
+    publish("tracer_faults", &page(&all));
     let wrong: String = all.iter().map(Verdicts::complaints).collect();
     assert!(wrong.is_empty(), "\n{wrong}");
 }
@@ -143,7 +149,7 @@ fn play(fault: &Fault, kind: &Kind, public: &PublicFolder) -> Verdicts {
     };
     let verdicts = cases.into_iter().zip(answers.into_iter().zip(again)).map(judge).collect();
     let lab = format!("seed {} {stack:?}, {}", kind.seed, site.family.name());
-    Verdicts { fault: fault.name, lab, verdicts }
+    Verdicts { fault: fault.name, stack, lab, verdicts }
 }
 
 fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
@@ -153,6 +159,22 @@ fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
         ensure!(saved[key] == *value, "{key} from saved evidence: {} not {value}", saved[key]);
     }
     Ok(())
+}
+
+/// A line for each fault and a column for each stack, in Markdown: how many checks were right, and in
+/// what lab.
+fn page(all: &[Verdicts]) -> String {
+    let mut faults: Vec<&str> = all.iter().map(|it| it.fault).collect();
+    faults.dedup();
+    let line = |fault: &str| {
+        let cell = |stack: &Stack| {
+            let of_cell = |it: &&Verdicts| it.fault == fault && it.stack == *stack;
+            all.iter().filter(of_cell).map(Verdicts::cell).collect::<Vec<_>>().join(", ")
+        };
+        format!("| {fault} | {} |\n", STACKS.iter().map(cell).collect::<Vec<_>>().join(" | "))
+    };
+    let lines: String = faults.into_iter().map(line).collect();
+    format!("{PAGE_HEAD}{lines}")
 }
 
 /// Past the capture of the test harness: these lines are for the reader of a passing run too.
@@ -215,6 +237,16 @@ impl Verdicts {
         let (fault, lab, words) = (self.fault, &self.lab, words.concat());
         let (intent, attach) = (intent.name(), attach.name());
         format!("{fault:<33} {lab:<20} {intent:<10} {attach:<6}  {}\n", words.trim_end())
+    }
+
+    /// How many checks were right, on how many nodes.
+    fn cell(&self) -> String {
+        let nodes = self.verdicts.iter().map(|(case, _)| case.node + 1).max().unwrap_or(0);
+        let (wrong, all) = (self.wrong(), self.verdicts.len());
+        match wrong {
+            0 => format!("{all} right ({nodes} nodes)"),
+            _ => format!("{wrong} of {all} WRONG ({nodes} nodes)"),
+        }
     }
 
     fn wrong(&self) -> usize {

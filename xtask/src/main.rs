@@ -11,6 +11,7 @@ mod fuzz;
 mod lab;
 mod lint;
 mod packages;
+mod page;
 mod privileges;
 mod setup;
 mod shell;

@@ -1,25 +1,31 @@
 //! `cargo xtask test`: every tier, what each found, and the sum in the last line.
 
 mod libtest;
+mod page;
 mod report;
 mod skips;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use tracer_tests::published::FOLDER_VARIABLE;
 use tracer_tests::sample::SEED_VARIABLE;
 use tracer_tests::seed;
 
 use self::libtest::Reader;
+use self::page::Tables;
 pub(crate) use self::report::{Report, Tally};
 pub(crate) use self::skips::AllowedSkips;
 use crate::build::{self, Built};
+use crate::page::writable;
 use crate::privileges::as_root;
 use crate::{lint, setup, shell, vm};
 
@@ -41,6 +47,9 @@ pub(crate) struct TestArgs {
     /// What the share of faults is drawn from without --all; by default the commit
     #[arg(long, conflicts_with = "all")]
     seed: Option<u64>,
+    /// Write what was shown to a file too, as Markdown with the date
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -80,16 +89,23 @@ pub(crate) struct Suite {
 
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut report = Report::new(AllowedSkips::read()?);
+    // Before the tiers have run for an hour.
+    let file = args.write.as_deref().map(writable).transpose()?;
     setup::run()?;
     let seed = (!args.all).then(|| args.seed.unwrap_or_else(of_commit));
     if let Some(seed) = seed {
         eprintln!("test: faults drawn from --seed {seed}");
     }
+    let mut tables = Tables::new()?;
     for tier in if args.tiers.is_empty() { Tier::value_variants() } else { &args.tiers } {
         eprintln!("test: tier {tier}");
-        report.add(&tier.to_string(), tier.run(seed));
+        report.add(&tier.to_string(), tier.run(seed, &mut tables));
     }
     print!("{}", report.text());
+    if let Some(file) = file {
+        let page = page::page(&args.words(), &report.text(), &tables);
+        fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(report.exit_code())
 }
 
@@ -100,16 +116,27 @@ fn of_commit() -> u64 {
     number.unwrap_or_else(seed::random)
 }
 
+// === impl TestArgs ===
+
+impl TestArgs {
+    /// The options that say what ran, as they would be given.
+    fn words(&self) -> String {
+        let tiers = self.tiers.iter().map(|tier| format!(" --tier {tier}"));
+        let seed = self.seed.map(|seed| format!(" --seed {seed}"));
+        self.all.then(|| " --all".to_owned()).into_iter().chain(tiers).chain(seed).collect()
+    }
+}
+
 // === impl Tier ===
 
 impl Tier {
     /// Runs the tier, with a share of the faults that is drawn from a seed or with all of them; what
     /// kept it from running is a failure like any other.
-    fn run(self, seed: Option<u64>) -> Tally {
+    fn run(self, seed: Option<u64>, tables: &mut Tables) -> Tally {
         let tally = match self {
             Self::Lint => lint::check(),
             Self::Unit => unit(),
-            Self::Lab => build::production().and_then(|built| lab(&built, seed)),
+            Self::Lab => build::production().and_then(|built| lab(&built, seed, tables)),
             Self::Vm => vm::tier(seed),
         };
         tally.unwrap_or_else(|error| {
@@ -159,7 +186,7 @@ fn unit() -> Result<Tally> {
 }
 
 /// The suites that make network namespaces, as root; one test at a time, because there is one lab on a machine.
-fn lab(built: &Built, seed: Option<u64>) -> Result<Tally> {
+fn lab(built: &Built, seed: Option<u64>, tables: &mut Tables) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
     for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
@@ -167,6 +194,9 @@ fn lab(built: &Built, seed: Option<u64>) -> Result<Tally> {
         let mut command = as_root("env", "the lab's network namespaces")?;
         command.args(built.environment());
         command.args(seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
+        let mut folder = OsString::from(format!("{FOLDER_VARIABLE}="));
+        folder.push(tables.folder());
+        command.arg(folder);
         command.args(setup::promtool::find().map(|it| {
             let mut promtool = OsString::from(setup::promtool::VARIABLE);
             promtool.push("=");
@@ -176,7 +206,11 @@ fn lab(built: &Built, seed: Option<u64>) -> Result<Tally> {
         command.arg(&suite.executable).arg("--test-threads=1");
         // Where cargo would run it.
         command.current_dir(suite.folder());
-        succeeded &= stream(&mut command, &mut reader)?;
+        let before = reader.counts();
+        let started = Instant::now();
+        let is_good = stream(&mut command, &mut reader)?;
+        succeeded &= is_good;
+        tables.add(suite.name(), reader.counts().since(before), started.elapsed())?;
     }
     Ok(reader.finish(succeeded))
 }

@@ -41,6 +41,7 @@ use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
 use self::row::{Row, rows};
 use self::table::Done;
+use crate::page::writable;
 use crate::test::Tally;
 use crate::{build, packages, setup};
 
@@ -275,15 +276,6 @@ fn quoted(word: &str) -> String {
     if is_plain { word.to_owned() } else { format!("{word:?}") }
 }
 
-/// A file that can be written, with its folders. What it has is kept until there is something new.
-fn writable(file: &Path) -> Result<PathBuf> {
-    let file = std::path::absolute(file).context("--write")?;
-    let cannot = || format!("cannot write {}", file.display());
-    fs::create_dir_all(file.parent().unwrap_or(Path::new("/"))).with_context(cannot)?;
-    OpenOptions::new().append(true).create(true).open(&file).with_context(cannot)?;
-    Ok(file)
-}
-
 /// The page for the documentation.
 fn page(args: &VmArgs, tables: &str) -> String {
     let today = jiff::Zoned::now().date();
@@ -325,16 +317,5 @@ mod tests {
         assert!(error.starts_with("another run has its guests in "), "{error}");
         drop(first);
         assert!(alone(folder.path()).is_ok());
-    }
-
-    #[test]
-    fn the_page_s_folders_are_made_and_what_it_has_is_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("a/b.md");
-        let same = writable(&file).expect("a new folder can be made");
-        fs::write(&same, "text").expect("it can be written");
-        writable(&file).expect("the file is there");
-        assert_eq!(fs::read_to_string(&file).expect("it is there"), "text");
-        assert!(writable(&file.join("c")).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Reading what Rust's test programs print.
 
-use super::report::{Skip, Tally};
+use super::report::{Counts, Skip, Tally};
 
 /// Adds up the results of the test programs of one tier, line by line.
 #[derive(Default)]
@@ -19,6 +19,11 @@ impl Reader {
         } else if let Some((name, result)) = result_of(line) {
             self.read_result(name, result);
         }
+    }
+
+    /// What has been read so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.tally.counts()
     }
 
     /// The sum, when the programs have ended; `succeeded` says whether all of them did well.

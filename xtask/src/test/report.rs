@@ -21,6 +21,14 @@ pub(crate) struct Tally {
     pub(crate) failures: Vec<String>,
 }
 
+/// How many tests came out how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
 /// The tiers so far.
 pub(crate) struct Report {
     allowed: AllowedSkips,
@@ -44,9 +52,27 @@ impl Tally {
         self.failures.push(name.to_owned());
     }
 
+    pub(crate) fn counts(&self) -> Counts {
+        let skipped = self.skipped.len();
+        Counts { passed: self.passed, failed: self.failed, skipped }
+    }
+
     /// Counts a check that could not be made here.
     pub(crate) fn skip(&mut self, name: &str, reason: &str) {
         self.skipped.push(Skip { name: name.to_owned(), reason: reason.to_owned() });
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// What came after `earlier`.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            passed: self.passed - earlier.passed,
+            failed: self.failed - earlier.failed,
+            skipped: self.skipped - earlier.skipped,
+        }
     }
 }
 
