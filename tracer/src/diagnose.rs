@@ -7,6 +7,7 @@ mod case;
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
+mod drops;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod finding;
@@ -114,6 +115,9 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// Every peer, in the order of CIDRs.
     pub peers: Vec<PeerVerdict>,
+    /// The code of the finding that explains each drop, or `unexplained`: in the order of
+    /// [`crate::evidence::Drops::entries`].
+    pub drop_causes: Vec<&'static str>,
     /// How much was observed.
     pub coverage: Coverage,
     /// What could not be checked, and why.
@@ -138,6 +142,7 @@ pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
     unseen.extend(ignore::take_out(&mut causes, ignored));
     let peers: Vec<PeerVerdict> =
         cases.iter().flat_map(|case| peers::verdicts(case, &causes)).collect();
+    let drop_causes = drops::causes_of(&cases, &causes);
     let coverage = Coverage::of(evidence, &cases, &peers);
     let unseen = unseen::lines(evidence, &cases, &causes, unseen);
     Diagnosis {
@@ -145,6 +150,7 @@ pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
         pod_cidrs: cases.iter().flat_map(|case| case.topology.own_cidrs.clone()).collect(),
         findings: causes.into_iter().map(|cause| cause.into_finding(&cases)).collect(),
         peers,
+        drop_causes,
         coverage,
         unseen,
     }

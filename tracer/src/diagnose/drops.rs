@@ -1,0 +1,152 @@
+//! Which finding explains a drop: the tables of the same moment decide, not the kernel's word for it.
+
+use super::{case::Case, merge::Cause, rule::Effect};
+use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
+
+/// What a drop is called that no finding explains.
+const UNEXPLAINED: &str = "unexplained";
+
+/// The code of the finding that explains each drop of the evidence, in their order.
+pub(super) fn causes_of(cases: &[Case<'_>], causes: &[Cause]) -> Vec<&'static str> {
+    let drops = cases.first().and_then(|case| case.evidence.drops.as_ref());
+    let entries = drops.map_or(&[][..], |drops| &drops.entries);
+    entries.iter().map(|drop| cause_of(cases, causes, drop)).collect()
+}
+
+fn cause_of(cases: &[Case<'_>], causes: &[Cause], drop: &Drop) -> &'static str {
+    let effects: Vec<Effect> = cases.iter().flat_map(|case| effects(case, drop)).collect();
+    let explains = |cause: &&Cause| effects.iter().any(|it| cause.judged.explains.contains(it));
+    causes.iter().find(explains).map_or(UNEXPLAINED, |cause| cause.judged.finding.code)
+}
+
+/// What the drop may be part of: packets between this node and a peer, lost where they were dropped.
+fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
+    let Some(flow) = drop.flow.filter(|_| drop.place == DropPlace::Node) else { return Vec::new() };
+    let DropFlow { source, destination, .. } = flow;
+    let topology = &case.topology;
+    let outward = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
+    let inward = || topology.peer_of(source).map(|peer| (peer.cidr, pairs_inward(case, drop)));
+    let found = outward.or_else(inward);
+    let losses = |(cidr, pairs): (_, Vec<StagePair>)| {
+        pairs.into_iter().map(move |pair| Effect::Loss(cidr, pair))
+    };
+    found.into_iter().flat_map(losses).collect()
+}
+
+/// Between which stages a packet for a peer was lost. The overlay device stands for two pairs: a
+/// packet waits there for its neighbour before it is sent, and is encapsulated there afterwards.
+fn pairs_outward(case: &Case<'_>, drop: &Drop) -> Vec<StagePair> {
+    if drop.outer.is_some() || is_vxlan(drop) {
+        return vec![StagePair::OverlayToWire, StagePair::WireToPeer];
+    }
+    match drop.interface.as_deref() {
+        Some(name) if is(case.topology.overlay, name) => {
+            vec![StagePair::PodToOverlay, StagePair::OverlayToWire]
+        }
+        _ => vec![StagePair::PodToOverlay],
+    }
+}
+
+/// Between which stages a packet from a peer was lost.
+fn pairs_inward(case: &Case<'_>, drop: &Drop) -> Vec<StagePair> {
+    if drop.outer.is_some() || is_vxlan(drop) {
+        return vec![StagePair::WireToOverlay];
+    }
+    match drop.interface.as_deref() {
+        Some(name) if is(case.topology.overlay, name) || is(case.topology.bridge, name) => {
+            vec![StagePair::OverlayToPod]
+        }
+        _ => vec![StagePair::WireToOverlay, StagePair::OverlayToPod],
+    }
+}
+
+/// Whether the VXLAN driver dropped it, in its sending half or in its receiving one.
+fn is_vxlan(drop: &Drop) -> bool {
+    drop.symbol.as_deref().is_some_and(|symbol| symbol.starts_with("vxlan_"))
+}
+
+fn is(link: Option<&Link>, name: &str) -> bool {
+    link.is_some_and(|link| link.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::{
+        diagnose,
+        testing::{Pass, Plan},
+    };
+    use crate::{
+        diagnose::Diagnosis,
+        evidence::{Drop, DropFlow, DropPlace, Drops, Evidence},
+        topology::nth_address,
+    };
+
+    const OVERLAY: &str = "flannel.1";
+
+    fn drop(source: IpAddr, destination: IpAddr, interface: &str, symbol: &str) -> Drop {
+        Drop {
+            reason: None,
+            symbol: Some(symbol.to_owned()),
+            interface: Some(interface.to_owned()),
+            place: DropPlace::Node,
+            ethertype: 0x0800,
+            packets: 10,
+            early: 5,
+            flow: Some(DropFlow {
+                source,
+                destination,
+                protocol: 17,
+                source_port: 40_000,
+                destination_port: 53,
+            }),
+            outer: None,
+        }
+    }
+
+    fn judged(evidence: &mut Evidence, entries: Vec<Drop>) -> Diagnosis {
+        evidence.drops = Some(Drops { entries, headers_read: true, ..Drops::default() });
+        diagnose(evidence)
+    }
+
+    #[test]
+    fn a_drop_belongs_to_the_finding_about_its_peer_and_to_no_other() {
+        let plan = Plan::of(3, Pass::Tables);
+        let mut evidence = plan.evidence();
+        let hit = plan.hit_cidr();
+        let other = plan.cidr(plan.peers().next().unwrap());
+        let tables = evidence.tables.as_mut().unwrap();
+        let gateway = hit.network();
+        let entry = tables.neighbours.iter().find(|it| it.address == gateway).unwrap();
+        let mac = entry.mac.unwrap();
+        tables.fdb.retain(|it| it.mac != mac);
+        let pod = nth_address(plan.own_cidr(), 9);
+        let to = |cidr| nth_address(cidr, 5);
+        let diagnosis = judged(
+            &mut evidence,
+            vec![
+                drop(pod, to(hit), OVERLAY, "vxlan_xmit"),
+                drop(pod, to(other), OVERLAY, "vxlan_xmit"),
+                drop(pod, "192.0.2.1".parse().unwrap(), "cni0", "nft_do_chain"),
+            ],
+        );
+        let codes: Vec<&str> = diagnosis.findings.iter().map(|it| it.code).collect();
+        assert_eq!(codes, ["fdb-entry-missing"]);
+        let expected = ["fdb-entry-missing", "unexplained", "unexplained"];
+        assert_eq!(diagnosis.drop_causes, expected);
+    }
+
+    #[test]
+    fn a_drop_in_a_pod_is_not_the_tunnel_s() {
+        let plan = Plan::of(2, Pass::Tables);
+        let mut evidence = plan.evidence();
+        evidence.tables.as_mut().unwrap().fdb.clear();
+        let pod = nth_address(plan.own_cidr(), 9);
+        let mut in_pod = drop(nth_address(plan.hit_cidr(), 5), pod, "eth0", "nft_do_chain");
+        in_pod.place = DropPlace::Pod;
+        let diagnosis = judged(&mut evidence, vec![in_pod]);
+        assert!(!diagnosis.findings.is_empty());
+        assert_eq!(diagnosis.drop_causes, ["unexplained"]);
+    }
+}
