@@ -3,8 +3,8 @@
 //!
 //! The loop itself is in the command; what can be decided without it is here.
 
+pub mod drops;
 pub mod event;
-pub mod flow_drops;
 pub mod http;
 pub mod life;
 pub mod memory;

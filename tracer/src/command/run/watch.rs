@@ -248,6 +248,7 @@ impl<'a> Watch<'a> {
             capabilities: kernel::capabilities(Ok(self.session.hooks())),
             hooks: self.session.hooks().to_vec(),
             table_changes: self.live.changes().clone(),
+            drops: None,
             netlink_overruns: self.live.overruns(),
             events_lost: self.teller.as_ref().map_or(0, Teller::lost),
             flows: self.flows as u64,

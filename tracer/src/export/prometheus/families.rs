@@ -1,5 +1,6 @@
 //! Names, labels and values of the contract.
 
+mod drops;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -14,7 +15,7 @@ use tracer_common::{
 
 use super::{Family, Sample, Value};
 use crate::{
-    daemon::totals::Sums,
+    daemon::{drops::DropTotals, totals::Sums},
     diagnose::{Finding, PeerVerdict},
     evidence::{
         Capability, CapabilityState, Flannel, FlannelProcess, Hook, HookDirection, Node, Stage,
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub capabilities: Vec<Capability>,
     /// Where programs are to be attached.
     pub hooks: Vec<Hook>,
+    /// What was dropped; `None` when drops are not observed.
+    pub drops: Option<DropTotals>,
     /// Changes of the kernel's tables.
     pub table_changes: BTreeMap<(Table, Action), u64>,
     /// How often the kernel had more to tell of its tables than there was room for.
@@ -83,6 +86,7 @@ pub struct Interface {
 pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     let mut all = Vec::from(stages(&snapshot.sums));
     all.extend(peers(snapshot));
+    all.extend(snapshot.drops.iter().flat_map(drops::families));
     all.extend(node(snapshot));
     all.extend(findings(&snapshot.findings));
     all.extend(flannel(&snapshot.flannel));

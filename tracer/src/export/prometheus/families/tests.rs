@@ -6,6 +6,7 @@ use crate::{
         diagnose,
         testing::{Pass, Plan},
     },
+    evidence::{Drop, DropFlow, DropPlace, Drops},
     export::prometheus::{Exposition, render},
 };
 
@@ -36,6 +37,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
         capabilities: evidence.capabilities,
         hooks: evidence.hooks,
         table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
+        drops: Some(drops()),
         netlink_overruns: 1,
         events_lost: 0,
         flows: 12,
@@ -45,6 +47,32 @@ pub(in super::super) fn snapshot() -> Snapshot {
         version: "0.1.0",
         commit: "abc",
     }
+}
+
+/// Two flows of which one has a series, and one drop of which no flow is known.
+fn drops() -> DropTotals {
+    let drop = |port: u16, packets| Drop {
+        reason: Some("NETFILTER_DROP".to_owned()),
+        symbol: Some("nft_do_chain".to_owned()),
+        interface: Some("cni0".to_owned()),
+        place: DropPlace::Node,
+        ethertype: 0x0800,
+        packets,
+        early: 0,
+        flow: Some(DropFlow {
+            source: "10.244.1.9".parse().unwrap(),
+            destination: "10.244.2.5".parse().unwrap(),
+            protocol: 17,
+            source_port: 40_000,
+            destination_port: port,
+        }),
+        outer: None,
+    };
+    let entries = vec![drop(53, 10), drop(80, 5)];
+    let mut totals = DropTotals::new(1);
+    let drops = Drops { entries, packets: 16, ..Drops::default() };
+    totals.add(1.0, &drops, &["fdb-entry-missing"], &["cni0"]);
+    totals
 }
 
 fn text() -> String {
@@ -101,4 +129,21 @@ fn a_hundred_peers_stay_below_the_contracts_number_of_series() {
     let text = render(&many, Exposition::Text).unwrap();
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
     assert!(series < 2_500, "{series} series leave too little room for flows, VIPs and DNS");
+}
+
+#[test]
+fn drops_add_up_by_cause_and_by_flow() {
+    let text = text();
+    let sum = |name: &str| -> u64 {
+        let lines =
+            text.lines().filter(|line| line.starts_with(&format!("flannel_tracer_{name}{{")));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    assert_eq!((sum("drops_total"), sum("flow_drops_total")), (16, 16), "{text}");
+    let cause = r#"flannel_tracer_drops_total{cause="fdb-entry-missing",reason="NETFILTER_DROP",interface="cni0"}"#;
+    assert_eq!(value(&text, cause), 10);
+    let flow = r#"flannel_tracer_flow_drops_total{source="10.244.1.9",destination="10.244.2.5",protocol="udp",destination_port="53",cause="fdb-entry-missing",source_pod="",destination_pod=""}"#;
+    assert_eq!(value(&text, flow), 10);
+    let other = r#"flannel_tracer_flow_drops_total{source="other",destination="other",protocol="other",destination_port="other",cause="other",source_pod="",destination_pod=""}"#;
+    assert_eq!(value(&text, other), 6);
 }

@@ -1,4 +1,4 @@
-//! `flow_drops_total`: a series for each of few flows, and one for all others. Pure.
+//! A series for each of few flows, and one for all others. Pure.
 //!
 //! The first flows that lose packets get the series and keep them: a list of the greatest would
 //! change its members, and a counter that comes and goes cannot be read as a rate. What finds no
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Series for flows of type `K`.
 #[derive(Debug, Clone)]
-pub struct FlowDrops<K> {
+pub struct Sticky<K> {
     most: usize,
     idle: f64,
     series: BTreeMap<K, Series>,
@@ -23,9 +23,9 @@ struct Series {
     last: f64,
 }
 
-// === impl FlowDrops ===
+// === impl Sticky ===
 
-impl<K: Ord + Clone> FlowDrops<K> {
+impl<K: Ord + Clone> Sticky<K> {
     /// At most `most` flows have a series, and each until it has lost nothing for `idle` seconds.
     #[must_use]
     pub const fn new(most: usize, idle: f64) -> Self {
@@ -91,13 +91,13 @@ mod tests {
 
     const HOUR: f64 = 3600.0;
 
-    fn sum(drops: &FlowDrops<u32>) -> u64 {
+    fn sum(drops: &Sticky<u32>) -> u64 {
         drops.series().map(|(_, packets)| packets).sum::<u64>() + drops.other()
     }
 
     #[test]
     fn the_first_flows_keep_their_series_and_later_ones_are_other() {
-        let mut drops = FlowDrops::new(2, HOUR);
+        let mut drops = Sticky::new(2, HOUR);
         drops.add(0.0, [(1, 5), (2, 1)], 0);
         drops.add(1.0, [(3, 1000), (2, 1)], 0);
         assert_eq!(drops.series().collect::<Vec<_>>(), [(&1, 5), (&2, 2)]);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_idle_flow_gives_its_series_to_another_and_its_count_to_other() {
-        let mut drops = FlowDrops::new(1, HOUR);
+        let mut drops = Sticky::new(1, HOUR);
         drops.add(0.0, [(1, 5)], 0);
         drops.add(HOUR - 1.0, [(1, 1)], 0);
         drops.add(HOUR, [(2, 1)], 0);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_flows_have_a_hundred_series() {
-        let mut drops = FlowDrops::new(100, HOUR);
+        let mut drops = Sticky::new(100, HOUR);
         for turn in 0..10_u32 {
             let flows = (0..10_000).map(|flow| (turn * 10_000 + flow, 1));
             drops.add(f64::from(turn), flows, 0);
@@ -134,7 +134,7 @@ mod tests {
         fn nothing_is_lost_and_other_never_falls(
             turns in vec((0.0..4000.0_f64, vec((0..20_u32, 0..9_u64), 0..30), 0..5_u64), 0..30),
         ) {
-            let mut drops = FlowDrops::new(5, HOUR);
+            let mut drops = Sticky::new(5, HOUR);
             let (mut now, mut all, mut other) = (0.0, 0, 0);
             for (passed, flows, unknown) in turns {
                 now += passed;

@@ -1,0 +1,172 @@
+//! What was dropped since the daemon began: exact totals by cause, and few flows. Pure.
+
+mod sticky;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+pub use self::sticky::Sticky;
+use crate::evidence::{Drop, DropPlace, Drops};
+
+/// How long a flow that loses nothing keeps its series, in seconds.
+const IDLE: f64 = 3600.0;
+/// What has no reason, because the kernel gives none.
+const NO_REASON: &str = "none";
+/// What is known by its number alone.
+const OTHER: &str = "other";
+/// The cause of what no finding explains.
+const UNEXPLAINED: &str = "unexplained";
+
+/// Packets dropped since the daemon began.
+#[derive(Debug, Clone)]
+pub struct DropTotals {
+    by_place: BTreeMap<Place, u64>,
+    flows: Sticky<DroppedFlow>,
+}
+
+/// The labels of `drops_total`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The code of a finding, or `unexplained`.
+    pub cause: &'static str,
+    /// The kernel's reason; `none` where it gives none.
+    pub reason: String,
+    /// A device with a role, `pod` or `other`.
+    pub interface: String,
+}
+
+/// The labels of `flow_drops_total`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct DroppedFlow {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub destination_port: u16,
+    /// The code of a finding, or `unexplained`.
+    pub cause: &'static str,
+}
+
+// === impl DropTotals ===
+
+impl DropTotals {
+    /// Nothing yet; at most `flows` flows will have a series.
+    #[must_use]
+    pub const fn new(flows: usize) -> Self {
+        Self { by_place: BTreeMap::new(), flows: Sticky::new(flows, IDLE) }
+    }
+
+    /// Adds the drops of a window that ended at `now`, in seconds of a clock that never goes back.
+    /// `causes` are those of the entries, in their order; a window that was not judged has none.
+    /// `devices` are the names of the devices that have a role.
+    pub fn add(&mut self, now: f64, drops: &Drops, causes: &[&'static str], devices: &[&str]) {
+        let mut flows = Vec::new();
+        let mut listed = 0;
+        let causes = causes.iter().copied().chain(std::iter::repeat(UNEXPLAINED));
+        for (drop, cause) in drops.entries.iter().zip(causes) {
+            self.count(place(drop, cause, devices), drop.packets);
+            listed += drop.packets;
+            flows.extend(flow(drop, cause).map(|flow| (flow, drop.packets)));
+        }
+        let unlisted = drops.packets.saturating_sub(listed);
+        let (reason, interface) = (OTHER.to_owned(), OTHER.to_owned());
+        self.count(Place { cause: UNEXPLAINED, reason, interface }, unlisted);
+        let in_flows: u64 = flows.iter().map(|(_, packets)| packets).sum();
+        self.flows.add(now, flows, listed + unlisted - in_flows);
+    }
+
+    /// Packets by cause, reason and device: exact.
+    pub fn by_place(&self) -> impl Iterator<Item = (&Place, u64)> {
+        self.by_place.iter().map(|(place, packets)| (place, *packets))
+    }
+
+    /// The same packets by flow, see [`Sticky`].
+    #[must_use]
+    pub const fn flows(&self) -> &Sticky<DroppedFlow> {
+        &self.flows
+    }
+
+    fn count(&mut self, place: Place, packets: u64) {
+        if packets > 0 {
+            *self.by_place.entry(place).or_insert(0) += packets;
+        }
+    }
+}
+
+fn place(drop: &Drop, cause: &'static str, devices: &[&str]) -> Place {
+    let role = || drop.interface.as_deref().filter(|name| devices.contains(name));
+    let interface = match drop.place {
+        DropPlace::Pod => "pod",
+        DropPlace::Node => role().unwrap_or(OTHER),
+    };
+    let reason = drop.reason.as_deref().unwrap_or(NO_REASON);
+    Place { cause, reason: reason.to_owned(), interface: interface.to_owned() }
+}
+
+fn flow(drop: &Drop, cause: &'static str) -> Option<DroppedFlow> {
+    let flow = drop.flow?;
+    // The ports of other protocols say nothing about a destination.
+    let has_ports = matches!(flow.protocol, 6 | 17 | 132);
+    Some(DroppedFlow {
+        source: flow.source,
+        destination: flow.destination,
+        protocol: flow.protocol,
+        destination_port: if has_ports { flow.destination_port } else { 0 },
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::DropFlow;
+
+    fn drop(interface: &str, place: DropPlace, port: u16, packets: u64) -> Drop {
+        Drop {
+            reason: Some("NETFILTER_DROP".to_owned()),
+            symbol: Some("nft_do_chain".to_owned()),
+            interface: Some(interface.to_owned()),
+            place,
+            ethertype: 0x0800,
+            packets,
+            early: 0,
+            flow: (port > 0).then(|| DropFlow {
+                source: "10.244.1.9".parse().unwrap(),
+                destination: "10.244.2.5".parse().unwrap(),
+                protocol: 17,
+                source_port: 40_000,
+                destination_port: port,
+            }),
+            outer: None,
+        }
+    }
+
+    fn sums(totals: &DropTotals) -> (u64, u64) {
+        let flows: u64 = totals.flows().series().map(|(_, packets)| packets).sum();
+        (totals.by_place().map(|it| it.1).sum(), flows + totals.flows().other())
+    }
+
+    #[test]
+    fn both_counters_add_up_to_the_exact_total() {
+        let mut totals = DropTotals::new(1);
+        let entries = vec![
+            drop("cni0", DropPlace::Node, 53, 10),
+            drop("cni0", DropPlace::Node, 80, 5),
+            drop("cni0", DropPlace::Node, 0, 2),
+            drop("eth0", DropPlace::Pod, 53, 1),
+        ];
+        let drops = Drops { entries, packets: 20, ..Drops::default() };
+        let causes = ["ip-forward-off", "ip-forward-off"];
+        totals.add(1.0, &drops, &causes, &["cni0", "flannel.1"]);
+        totals.add(2.0, &drops, &[], &["cni0", "flannel.1"]);
+        assert_eq!(sums(&totals), (40, 40));
+        assert_eq!(totals.flows().series().count(), 1);
+        let of = |cause: &str, interface: &str| {
+            let is_it = |it: &(&Place, u64)| (it.0.cause, &*it.0.interface) == (cause, interface);
+            totals.by_place().filter(is_it).map(|it| it.1).sum::<u64>()
+        };
+        assert_eq!(of("ip-forward-off", "cni0"), 15);
+        assert_eq!((of("unexplained", "cni0"), of("unexplained", "pod")), (2 + 17, 2));
+        assert_eq!(of("unexplained", "other"), 4, "what is not listed");
+    }
+}
