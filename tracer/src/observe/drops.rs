@@ -225,7 +225,7 @@ mod tests {
         let middle = reading(110, &[flow(1, 54, 7)]);
         let end = reading(140, &[flow(1, 60, 7), flow(2, 20, 8)]);
         let drops = judged(&start, &middle, &end);
-        assert_eq!(counts(&drops), [(Some(2), 20, 0), (None, 10, 6), (Some(1), 10, 4)]);
+        assert_eq!(counts(&drops), [(Some(2), 20, 0), (Some(1), 10, 4), (None, 10, 6)]);
         assert_eq!((drops.packets, drops.other, drops.noise), (40, 10, 0));
     }
 
