@@ -22,7 +22,7 @@ fn lab(seed: u64) -> Lab {
 
 /// The contract. A text is a type, or words of which the value is one; `a|null` may be null. In
 /// a list every entry is like the first, except where the list is empty. Keys of an empty object
-/// are free, their values are counts.
+/// are free, their values are counts. An object with a key `null` may be null itself.
 fn contract() -> Value {
     let count = json!({"packets": "count", "bytes": "count"});
     json!({
@@ -51,10 +51,11 @@ fn contract() -> Value {
                 "overlay_in": "count"},
             "last_seen": "time|null",
             "state": "ok|broken|one-way-out|one-way-in|silent|unverified", "alive": "bool|null"}],
-        "drops": [{"cause": "text", "reason": "text", "symbol": "text", "interface": "text",
-            "where": "node|pod", "packets": "count",
-            "flow": {"source": "ip", "destination": "ip", "protocol": "text",
-                "source_port": "count", "destination_port": "count"}}],
+        "drops": [{"cause": "text", "reason": "text|null", "symbol": "text|null",
+            "interface": "text|null", "where": "node|pod", "packets": "count",
+            "flow": {"null": true, "source": "ip", "destination": "ip", "protocol": "text",
+                "source_port": "count", "destination_port": "count"},
+            "outer": {"null": true, "source": "ip", "destination": "ip"}}],
         "dns": [{"server": "ip", "endpoint": "ip|null", "transport": "udp|tcp",
             "queries": "count", "answers": "count", "pending": "count", "timeouts": "count",
             "retries": "count", "tcp_fallbacks": "count", "lost_after_stage": "text|null",
@@ -87,8 +88,10 @@ fn contract() -> Value {
 fn breaches(path: &str, value: &Value, contract: &Value) -> Vec<String> {
     match contract {
         Value::Object(keys) if keys.is_empty() => counts(path, value),
+        Value::Object(keys) if keys.contains_key("null") && value.is_null() => Vec::new(),
         Value::Object(keys) => keys
             .iter()
+            .filter(|(key, _)| *key != "null")
             .flat_map(|(key, of_key)| match value.get(key) {
                 Some(value) => breaches(&format!("{path}.{key}"), value, of_key),
                 None => vec![format!("{path} has no key {key}")],
@@ -177,6 +180,10 @@ fn a_breach_of_the_contract_is_seen() {
         [".b[].c is no x|null: \"y\""]
     );
     assert_eq!(breaches(json!({"a": 1, "b": [], "d": {"k": "v"}})), [".d.k is no count: \"v\""]);
+    let contract = json!({"e": {"null": true, "f": "count"}});
+    let breaches = |value: Value| self::breaches("", &value, &contract);
+    assert!(breaches(json!({"e": null})).is_empty());
+    assert_eq!(breaches(json!({"e": {}})), [".e has no key f"]);
 }
 
 /// The text of one check of a node, and its exit status.

@@ -1,40 +1,14 @@
 //! Drops: what the kernel says when it frees a packet unsent or undelivered, and what the drop
 //! programs must be told of the running kernel to read it.
 
-/// Places that are counted one by one; further ones are counted together.
-pub const DROPS: u32 = 4096;
-/// Kinds of packets at places that are counted one by one.
-pub const DROP_KINDS: u32 = 8192;
+mod count;
 
-/// Where and why the kernel drops.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DropKey {
-    location: u64,
-    reason: u32,
-    ifindex: u32,
-}
+pub use self::count::{DropFlowKey, DropFlowValue, DropKey, DropSlot, PROBES};
 
-/// What kind of packet is dropped at a place.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DropKindKey {
-    place: DropKey,
-    ethertype: [u8; 2],
-    protocol: u8,
-    inner_version: u8,
-    inner_protocol: u8,
-    is_read: u8,
-    _pad: [u8; 2],
-}
-
-/// What one CPU has counted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DropValue {
-    packets: u64,
-    bytes: u64,
-}
+/// Places that are counted one by one on each CPU, a power of two; further ones are counted together.
+pub const PLACES: u32 = 512;
+/// Flows that are kept of what is dropped, of one IP version alone.
+pub const DROP_FLOWS: u32 = 2048;
 
 /// What the programs are told before they are loaded: where the running kernel keeps each
 /// [`Field`], and whose drops count.
@@ -44,15 +18,10 @@ pub struct Layout {
     offsets: [u32; FIELDS],
     arguments: u32,
     namespace: u32,
-    vxlan_port: u32,
+    places: u32,
 }
 
 const _: () = {
-    assert!(size_of::<DropKey>() == 16);
-    assert!(align_of::<DropKey>() == 8);
-    assert!(size_of::<DropKindKey>() == 24);
-    assert!(core::mem::offset_of!(DropKindKey, ethertype) == 16);
-    assert!(size_of::<DropValue>() == 16);
     assert!(size_of::<Layout>() == 4 * (FIELDS + 3));
 };
 
@@ -88,29 +57,39 @@ pub enum Field {
     SharedSegmentSize = 12,
     /// `skb_shared_info.gso_segs`.
     SharedSegments = 13,
+    /// `sk_buff.tail`, the offset in the buffer where its bytes end.
+    SkbTail = 14,
+    /// `sk_buff.data`, the address of the header that is being worked on.
+    SkbData = 15,
+    /// `sk_buff.skb_iif`, the index of the device that received the packet; 0 when it is sent.
+    SkbReceivedBy = 16,
+    /// `sk_buff._skb_refdst`, the address of the packet's route, with flags in its lowest bits.
+    SkbRoute = 17,
+    /// `rtable.rt_flags`; 0 where the kernel's types do not tell.
+    RouteFlags4 = 18,
+    /// `rt6_info.rt6i_flags`; 0 where the kernel's types do not tell.
+    RouteFlags6 = 19,
 }
 
 /// Fields of [`Field`].
-pub const FIELDS: usize = 14;
+pub const FIELDS: usize = 20;
 
 /// Index into [`crate::names::DROP_TOTALS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DropTotal {
-    /// Packets whose place found no entry.
+    /// Packets whose place found no slot.
     Other = 0,
-    /// Bytes of these.
-    OtherBytes = 1,
-    /// Packets whose kind found no entry; their place has counted them.
-    OtherKind = 2,
-    /// Packets of another network namespace.
-    Elsewhere = 3,
+    /// Packets of another network namespace that are no pod's of this node.
+    Elsewhere = 1,
     /// Packets that name neither a device nor a socket, and so no namespace.
-    Unplaced = 4,
+    Unplaced = 2,
+    /// Entries made in the tables of flows: those that are no longer there were evicted.
+    FlowInserts = 3,
 }
 
 /// Totals of [`DropTotal`].
-pub const DROP_TOTALS: u32 = 5;
+pub const DROP_TOTALS: u32 = 4;
 
 // === impl Field ===
 
@@ -131,27 +110,34 @@ impl Field {
         Self::NamespaceInode,
         Self::SharedSegmentSize,
         Self::SharedSegments,
+        Self::SkbTail,
+        Self::SkbData,
+        Self::SkbReceivedBy,
+        Self::SkbRoute,
+        Self::RouteFlags4,
+        Self::RouteFlags6,
     ];
+
+    /// Whether the drops can be counted without it.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::RouteFlags4 | Self::RouteFlags6)
+    }
 }
 
 // === impl Layout ===
 
 impl Layout {
     /// Nothing known: what the programs hold before the loader overwrites it.
-    pub const UNKNOWN: Self = Self::new([0; FIELDS], 2, 0, 0);
+    pub const UNKNOWN: Self = Self::new([0; FIELDS], 2, 0, PLACES);
 
     /// `offsets` has for each [`Field`] its offset in bytes from the start of its structure.
     /// `arguments` is the number of arguments of the tracepoint `kfree_skb`: 2 without a reason,
     /// more with one (Linux 5.17). `namespace` is the inode number of the network namespace whose
-    /// drops count. `vxlan_port` is the UDP port that carries VXLAN; 0: look into no packet.
+    /// drops count. `places` is the number of slots for places, a power of two.
     #[must_use]
-    pub const fn new(
-        offsets: [u32; FIELDS],
-        arguments: u32,
-        namespace: u32,
-        vxlan_port: u16,
-    ) -> Self {
-        Self { offsets, arguments, namespace, vxlan_port: vxlan_port as u32 }
+    pub const fn new(offsets: [u32; FIELDS], arguments: u32, namespace: u32, places: u32) -> Self {
+        Self { offsets, arguments, namespace, places }
     }
 
     /// Where a field lies, in bytes from the start of its structure.
@@ -175,133 +161,11 @@ impl Layout {
         load(&self.namespace)
     }
 
-    /// The UDP port that carries VXLAN; 0 when none is known.
+    /// Slots for places.
     #[inline(always)]
     #[must_use]
-    pub fn vxlan_port(&self) -> u16 {
-        load(&self.vxlan_port) as u16
-    }
-}
-
-// === impl DropKey ===
-
-impl DropKey {
-    /// A place: the address that called for the drop, the kernel's number for its reason (0
-    /// without one), and the device's index (0 when the packet had none).
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(location: u64, reason: u32, ifindex: u32) -> Self {
-        Self { location, reason, ifindex }
-    }
-
-    /// The kernel address that the call to drop returns to.
-    #[must_use]
-    pub const fn location(&self) -> u64 {
-        self.location
-    }
-
-    /// The running kernel's number of the reason; numbers differ between kernels.
-    #[must_use]
-    pub const fn reason(&self) -> u32 {
-        self.reason
-    }
-
-    /// Index of the device; 0 when the packet had none.
-    #[must_use]
-    pub const fn ifindex(&self) -> u32 {
-        self.ifindex
-    }
-}
-
-// === impl DropKindKey ===
-
-impl DropKindKey {
-    /// A packet of which only the EtherType is known, as it lies in memory.
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(place: DropKey, ethertype: u16) -> Self {
-        Self {
-            place,
-            ethertype: ethertype.to_ne_bytes(),
-            protocol: 0,
-            inner_version: 0,
-            inner_protocol: 0,
-            is_read: 0,
-            _pad: [0; 2],
-        }
-    }
-
-    /// Adds the IP protocol that the packet's own header names.
-    #[inline(always)]
-    pub const fn set_protocol(&mut self, protocol: u8) {
-        self.protocol = protocol;
-        self.is_read = 1;
-    }
-
-    /// Adds what the packet carries through VXLAN: IP version and protocol; both 0 when it is no IP.
-    #[inline(always)]
-    pub const fn set_inner(&mut self, version: u8, protocol: u8) {
-        self.inner_version = version;
-        self.inner_protocol = protocol;
-    }
-
-    /// Where such packets are dropped.
-    #[must_use]
-    pub const fn place(&self) -> DropKey {
-        self.place
-    }
-
-    /// EtherType of the packet, of the outer one when it is encapsulated already.
-    #[must_use]
-    pub const fn ethertype(&self) -> u16 {
-        u16::from_be_bytes(self.ethertype)
-    }
-
-    /// IP protocol of the packet; `None` when its header was not read or is no IP header.
-    #[must_use]
-    pub const fn protocol(&self) -> Option<u8> {
-        if self.is_read == 0 { None } else { Some(self.protocol) }
-    }
-
-    /// IP version and protocol of the packet inside VXLAN; `None` when there is none.
-    #[must_use]
-    pub const fn inner(&self) -> Option<(u8, u8)> {
-        match self.inner_version {
-            0 => None,
-            version => Some((version, self.inner_protocol)),
-        }
-    }
-}
-
-// === impl DropValue ===
-
-impl DropValue {
-    /// A value of nothing yet.
-    pub const ZERO: Self = Self::new(0, 0);
-
-    /// Packets in segments, and their bytes.
-    #[must_use]
-    pub const fn new(packets: u64, bytes: u64) -> Self {
-        Self { packets, bytes }
-    }
-
-    /// Segments; packets as the kernel held them where segments cannot be read.
-    #[must_use]
-    pub const fn packets(&self) -> u64 {
-        self.packets
-    }
-
-    /// Bytes as the kernel held them, from the header that it worked on.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Adds packets and their bytes.
-    #[inline(always)]
-    pub const fn count(&mut self, packets: u64, bytes: u64) {
-        self.packets = self.packets.wrapping_add(packets);
-        self.bytes = self.bytes.wrapping_add(bytes);
+    pub fn places(&self) -> u32 {
+        load(&self.places)
     }
 }
 
@@ -329,15 +193,5 @@ mod tests {
         for arguments in [3, 4] {
             assert!(Layout::new([0; FIELDS], arguments, 7, 0).has_reason());
         }
-    }
-
-    #[test]
-    fn a_kind_says_what_was_read_of_it() {
-        let mut kind = DropKindKey::new(DropKey::new(1, 2, 3), 0x0800_u16.to_be());
-        assert_eq!((kind.ethertype(), kind.protocol(), kind.inner()), (0x0800, None, None));
-        kind.set_protocol(0);
-        assert_eq!(kind.protocol(), Some(0));
-        kind.set_inner(4, 17);
-        assert_eq!(kind.inner(), Some((4, 17)));
     }
 }

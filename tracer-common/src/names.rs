@@ -40,10 +40,12 @@ pub const PROGRAMS: [&str; 8] =
 
 /// Read-only global of the drops' object: [`crate::drop::Layout`].
 pub const DROP_LAYOUT: &str = "LAYOUT";
-/// Per-CPU hash: [`crate::drop::DropKey`] → [`crate::drop::DropValue`].
-pub const DROPS: &str = "DROPS";
-/// Per-CPU hash: [`crate::drop::DropKindKey`] → [`crate::drop::DropValue`].
-pub const DROP_KINDS: &str = "DROP_KINDS";
+/// Per-CPU array of [`crate::drop::DropSlot`]: every CPU fills its own.
+pub const DROP_PLACES_TABLE: &str = "PLACES";
+/// Per-CPU LRU hash of IPv4 flows: [`crate::drop::DropFlowKey`] → [`crate::drop::DropFlowValue`].
+pub const DROP_FLOWS4: &str = "DROP_FLOWS4";
+/// The same of IPv6 flows.
+pub const DROP_FLOWS6: &str = "DROP_FLOWS6";
 /// Per-CPU array by [`crate::drop::DropTotal`] index: `u64`.
 pub const DROP_TOTALS: &str = "DROP_TOTALS";
 /// Counts drops by typed loads alone.

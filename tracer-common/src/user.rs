@@ -4,7 +4,7 @@ use aya::Pod;
 
 use crate::{
     config::Config,
-    drop::{DropKey, DropKindKey, DropValue, Layout},
+    drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
 };
@@ -23,10 +23,12 @@ unsafe impl Pod for FlowValue<[u32; 4]> {}
 // SAFETY: as above.
 unsafe impl Pod for PeerValue {}
 // SAFETY: as above.
-unsafe impl Pod for DropKey {}
+unsafe impl Pod for DropFlowKey<u32> {}
 // SAFETY: as above.
-unsafe impl Pod for DropKindKey {}
+unsafe impl Pod for DropFlowKey<[u32; 4]> {}
 // SAFETY: as above.
-unsafe impl Pod for DropValue {}
+unsafe impl Pod for DropFlowValue {}
+// SAFETY: as above.
+unsafe impl Pod for DropSlot {}
 // SAFETY: as above.
 unsafe impl Pod for Layout {}

@@ -14,7 +14,7 @@ use tracer_common::counter::ParseError;
 
 pub use self::{
     ethernet::{IPV4, IPV6, ethernet},
-    inner::{Inner, inner},
+    inner::{Inner, flow, inner},
     ip::{Ip, Version},
     wire::{Vxlan, Wire, wire},
 };

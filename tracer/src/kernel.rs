@@ -22,8 +22,8 @@ pub use self::{
     attach::AttachMode,
     changes::{Changes, ChangesError},
     drops::{
-        DropCount, DropError, DropKind, DropOptions, DropReading, DropSession, DropVariant,
-        drop_capabilities,
+        DropEntries, DropError, DropFlowReading, DropOptions, DropReading, DropSession,
+        DropVariant, PlaceReading, drop_capabilities,
     },
     ladder::{capabilities, probe},
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},

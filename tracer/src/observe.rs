@@ -5,8 +5,10 @@
 //! ([`Moment`]): a loss counts the upstream stage from late at the start to early at the end, and
 //! the downstream stage from early at the start to late at the end. What remains died.
 
+mod drops;
 mod flows;
 mod losses;
+mod noise;
 mod unanswered;
 
 use ipnet::IpNet;
@@ -24,6 +26,7 @@ use crate::{
     kernel::{FlowReading, Reading, SlotReading},
 };
 
+pub use self::drops::{DropObservation, drops};
 use self::flows::{Flows, summarise};
 
 /// Two readings of one moment, a little apart.

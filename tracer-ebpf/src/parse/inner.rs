@@ -27,14 +27,14 @@ pub fn inner<A: Version, P: Packet>(packet: &P, at: usize) -> Result<Option<Inne
     if !A::is_unicast(ip.destination) {
         return Ok(None);
     }
-    let key = key(packet, &ip).ok_or(ParseError::TruncatedTransport)?;
+    let key = flow(packet, &ip).ok_or(ParseError::TruncatedTransport)?;
     Ok(Some(Inner { key, ip, network_at: at }))
 }
 
-/// The flow of a packet; `None` when it ends inside the part of the transport header that a flow
-/// is named by.
+/// The flow of a packet, whoever it is for; `None` when it ends inside the part of the transport
+/// header that a flow is named by.
 #[inline(always)]
-pub(super) fn key<A: Version, P: Packet>(packet: &P, ip: &Ip<A>) -> Option<FlowKey<A>> {
+pub fn flow<A: Version, P: Packet>(packet: &P, ip: &Ip<A>) -> Option<FlowKey<A>> {
     let ports = match ip.protocol {
         _ if ip.later_fragment => 0,
         TCP | UDP | SCTP => packet.words::<1>(ip.payload_at)?[0],

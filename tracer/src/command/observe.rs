@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracer::{
     evidence::Evidence,
-    kernel::{self, AttachMode, Plan, Session, StartError},
+    kernel::{self, AttachMode, DropReading, Plan, Session, StartError},
     netlink,
     observe::{Moment, Observation, traffic},
 };
+
+use super::drops::{Dropping, overlays_of};
 
 /// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
 /// delays on a busy node included.
@@ -20,18 +22,22 @@ pub(super) const APART: Duration = Duration::from_millis(100);
 /// evidence, whose tables are judged all the same. SIGINT, SIGTERM and SIGHUP end the window early.
 pub(super) fn observe(evidence: &mut Evidence, plan: &Plan, duration: Duration, mode: AttachMode) {
     evidence.unseen.extend(plan.unseen.iter().cloned());
+    let mut dropping = Dropping::not_started("the packets are not observed");
     let seen = kernel::require_kernel(&evidence.node.kernel)
         .map_err(|error| StartError::Other(error.into()))
-        .and_then(|()| watch(evidence, plan, duration, mode));
+        .and_then(|()| watch(evidence, plan, &mut dropping, duration, mode));
+    let hooks = seen.as_ref().map(|()| evidence.hooks.as_slice());
+    evidence.capabilities = kernel::capabilities(hooks, dropping.capabilities());
     if let Err(error) = seen {
-        evidence.capabilities = kernel::capabilities(Err(&error));
         evidence.unseen.push(format!("packets: {error}"));
     }
+    dropping.tell_unseen(&mut evidence.unseen);
 }
 
 fn watch(
     evidence: &mut Evidence,
     plan: &Plan,
+    dropping: &mut Dropping,
     duration: Duration,
     mode: AttachMode,
 ) -> Result<(), StartError> {
@@ -44,12 +50,15 @@ fn watch(
     remove_leftovers(&mut evidence.unseen);
     let session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
-    evidence.capabilities = kernel::capabilities(Ok(session.hooks()));
+    *dropping = Dropping::start(plan);
     evidence.window.start = Timestamp::now();
     let started = Instant::now();
-    let observation = runtime.block_on(window(session, stop, plan, duration));
+    let seen = runtime.block_on(window(session, dropping, stop, plan, duration));
     evidence.window.seconds = started.elapsed().as_secs_f64();
-    evidence.traffic = Some(traffic(&observation.context("reading the programs' counters")?));
+    let (observation, dropped) = seen.context("reading the programs' counters")?;
+    evidence.traffic = Some(traffic(&observation));
+    let overlays = overlays_of(evidence);
+    evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
     Ok(())
 }
 
@@ -64,21 +73,33 @@ pub(super) fn remove_leftovers(unseen: &mut Vec<String>) {
 
 async fn window(
     mut session: Session,
+    dropping: &mut Dropping,
     mut stop: Stop,
     plan: &Plan,
     duration: Duration,
-) -> anyhow::Result<Observation> {
+) -> anyhow::Result<(Observation, Option<[DropReading; 3]>)> {
+    let dropped_start = dropping.read();
     let start = moment(&mut session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
     let middle = moment(&mut session).await?;
     let flows_middle = session.read_flows()?;
+    let dropped_middle = dropping.read();
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
     let end = moment(&mut session).await?;
     let flows_end = session.read_flows()?;
+    let dropped = [dropped_start, dropped_middle, dropping.read()];
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
-    Ok(Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end })
+    let observation =
+        Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
+    Ok((observation, all(dropped)))
+}
+
+/// All readings, if none is missing.
+pub(super) fn all<T>(readings: [Option<T>; 3]) -> Option<[T; 3]> {
+    let [start, middle, end] = readings;
+    Some([start?, middle?, end?])
 }
 
 /// Two readings, [`APART`].

@@ -27,14 +27,22 @@ pub(super) fn lines(
     if cases.iter().any(|case| !case.topology.peers.is_empty()) {
         lines.push("the peers' own tables: run check there".to_owned());
     }
+    lines.extend(of_drops(evidence));
     lines.push(
-        "drop reasons, DNS, VIPs, translated service addresses, flannel's memory and the history of \
+        "DNS, VIPs, translated service addresses, flannel's memory and the history of \
          a daemon: not read by this version"
             .to_owned(),
     );
     let mut seen = std::collections::HashSet::new();
     lines.retain(|line| seen.insert(line.clone()));
     lines
+}
+
+/// Where the collectors have not said why, as in evidence of before drops were read.
+fn of_drops(evidence: &Evidence) -> Option<String> {
+    let is_told = evidence.unseen.iter().any(|line| line.starts_with("drops:"));
+    let is_unseen = evidence.drops.is_none() && !is_told;
+    is_unseen.then(|| "drops: not observed".to_owned())
 }
 
 fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<String> {

@@ -17,12 +17,18 @@ pub struct Drops {
     pub packets: u64,
     /// Packets among these that no entry names a flow of.
     pub other: u64,
+    /// Packets that a healthy node drops too, counted nowhere else.
+    #[serde(default)]
+    pub noise: u64,
     /// Packets of other network namespaces that are none of this node's pods.
     pub elsewhere: u64,
     /// Packets that named neither a device nor a socket, and so no namespace.
     pub unplaced: u64,
     /// Calls that the kernel did not hand over, see `recursion_misses` of bpf(2).
     pub missed: u64,
+    /// Flows that lost their entry in the programs' tables to newer ones.
+    #[serde(default)]
+    pub flow_evictions: u64,
     /// Whether the packets' own headers could be read (`bpf_probe_read_kernel`).
     pub headers_read: bool,
     /// Whether this kernel gives reasons (Linux 5.17 and newer).
@@ -37,7 +43,7 @@ pub struct Drop {
     pub reason: Option<String>,
     /// The function that dropped, without compiler suffixes; `None` where addresses are hidden.
     pub symbol: Option<String>,
-    /// Name of the device that the packet was at; `None` when it had none.
+    /// Name of the device that the packet was at; `None` when it had none, and in pods.
     pub interface: Option<String>,
     /// In whose network namespace.
     pub place: DropPlace,

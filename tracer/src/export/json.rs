@@ -1,5 +1,6 @@
 //! The JSON of `check`, `flannel-tracer/check/v1`: keys are only ever added.
 
+mod drop;
 mod flow;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
@@ -8,7 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::flow::FlowJson;
+use self::{drop::DropJson, flow::FlowJson};
 use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
@@ -34,7 +35,7 @@ pub struct Check<'a> {
     stages: StagesJson,
     flows: Vec<FlowJson>,
     peers: Vec<PeerJson<'a>>,
-    drops: [Unbuilt; 0],
+    drops: Vec<DropJson<'a>>,
     dns: [Unbuilt; 0],
     vips: [Unbuilt; 0],
     flannel: FlannelJson,
@@ -137,6 +138,12 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
     let left_out =
         traffic.map_or(0, |it| it.flows_left_out + (it.flows.len() - flows.len()) as u64);
     truncated.insert("flows", left_out);
+    let drops = drop::drops(evidence);
+    let dropped = evidence.drops.as_ref();
+    let left_out = dropped.map_or(0, |it| it.left_out + (it.entries.len() - drops.len()) as u64);
+    if left_out > 0 {
+        truncated.insert("drops", left_out);
+    }
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
@@ -148,11 +155,11 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
         window: evidence.window,
         interfaces: interfaces(evidence),
         capabilities: &evidence.capabilities,
-        coverage: coverage(&diagnosis.coverage),
+        coverage: coverage(&diagnosis.coverage, evidence),
         stages: stages(traffic.map(|it| &it.stages)),
         flows,
         peers: peers.into_iter().map(peer).collect(),
-        drops: [],
+        drops,
         dns: [],
         vips: [],
         flannel: flannel(evidence),
@@ -218,11 +225,11 @@ fn is_attached(evidence: &Evidence, index: u32) -> bool {
     hooks.peek().is_some() && hooks.all(|hook| hook.attached)
 }
 
-const fn coverage(coverage: &Coverage) -> CoverageJson {
+fn coverage(coverage: &Coverage, evidence: &Evidence) -> CoverageJson {
     CoverageJson {
         tables: coverage.tables,
         stages: coverage.stages,
-        drops: "off",
+        drops: drop::coverage(evidence),
         peers_total: coverage.peers_total,
         peers_verified: coverage.peers_verified,
         peers_unverified: coverage.peers_unverified,

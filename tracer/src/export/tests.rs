@@ -1,15 +1,18 @@
 //! What the exporters print, on evidence built by hand.
 
 use anstream::adapter::strip_str;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{json, text};
+use super::{json as json_format, text};
 use crate::{
     diagnose::{
         Severity, diagnose, exit_status,
         testing::{Pass, Plan, UPLINK, judge, mac, peer_traffic, tables},
     },
-    evidence::{Evidence, Flow, Platform, StageCounts},
+    evidence::{
+        Capability, CapabilityState, Drop, DropFlow, DropPlace, Drops, Evidence, Flow, Platform,
+        StageCounts,
+    },
     topology::nth_address,
 };
 
@@ -41,7 +44,7 @@ fn text_of(evidence: &Evidence) -> String {
 }
 
 fn json_of(evidence: &Evidence) -> Value {
-    serde_json::from_str(&json::render(&diagnose(evidence), evidence).unwrap()).unwrap()
+    serde_json::from_str(&json_format::render(&diagnose(evidence), evidence).unwrap()).unwrap()
 }
 
 #[test]
@@ -268,4 +271,49 @@ fn exit_status_follows_what_was_found_and_seen() {
     assert_eq!(status(&lossy, Severity::Critical), 0);
     let (_, broken) = broken(Platform::Kubeadm);
     assert_eq!(status(&broken, Severity::Critical), 1);
+}
+
+#[test]
+fn drops_are_listed_to_the_hundredth_and_their_coverage_is_told() {
+    let mut evidence = Plan::of(2, Pass::Tables).evidence();
+    assert_eq!(json_of(&evidence)["coverage"]["drops"], "off");
+    assert!(json_of(&evidence)["unseen"].to_string().contains("drops: not observed"));
+    let flow = DropFlow {
+        source: "10.244.1.9".parse().unwrap(),
+        destination: "10.244.2.5".parse().unwrap(),
+        protocol: 17,
+        source_port: 4000,
+        destination_port: 53,
+    };
+    let drop = Drop {
+        reason: Some("NO_TX_TARGET".to_owned()),
+        symbol: None,
+        interface: Some("flannel.1".to_owned()),
+        place: DropPlace::Node,
+        ethertype: 0x0800,
+        packets: 7,
+        early: 3,
+        flow: Some(flow),
+        outer: None,
+    };
+    let entries = vec![drop; 130];
+    evidence.drops = Some(Drops { entries, left_out: 5, headers_read: true, ..Drops::default() });
+    let json = json_of(&evidence);
+    assert_eq!(json["drops"].as_array().unwrap().len(), 100);
+    assert_eq!(json["truncated"]["drops"], 35);
+    assert_eq!(
+        json["drops"][0],
+        json!({"cause": "unexplained", "reason": "NO_TX_TARGET", "symbol": null,
+            "interface": "flannel.1", "where": "node", "packets": 7, "outer": null,
+            "flow": {"source": "10.244.1.9", "destination": "10.244.2.5", "protocol": "udp",
+                "source_port": 4000, "destination_port": 53}})
+    );
+    assert_eq!(json["coverage"]["drops"], "on");
+    assert!(!json["unseen"].to_string().contains("drops: "));
+    evidence.capabilities.push(Capability {
+        feature: "drop-flows".to_owned(),
+        state: CapabilityState::Degraded,
+        because: "lockdown".to_owned(),
+    });
+    assert_eq!(json_of(&evidence)["coverage"]["drops"], "degraded");
 }

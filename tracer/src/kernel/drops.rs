@@ -4,6 +4,7 @@
 //! other one counts the same drops by typed loads alone, and the session says so.
 
 mod capability;
+mod entries;
 mod reading;
 mod types;
 
@@ -18,7 +19,8 @@ use aya::{
     programs::{BtfTracePoint, ProgramError},
 };
 use tracer_common::{
-    drop::{DROP_KINDS, DROPS, Layout},
+    config::Config,
+    drop::{Layout, PLACES},
     names,
 };
 
@@ -26,9 +28,13 @@ pub(super) use self::capability::probe_drops;
 use self::types::KernelTypes;
 pub use self::{
     capability::drop_capabilities,
-    reading::{DropCount, DropKind, DropReading},
+    entries::DropEntries,
+    reading::{DropFlowReading, DropReading, PlaceReading},
 };
-use super::{btf::BtfError, memlock, privileges::Privilege, refusal::Refusal, symbols::Symbols};
+use super::{
+    btf::BtfError, memlock, privileges::Privilege, refusal::Refusal, session::possible_cpus,
+    symbols::Symbols,
+};
 
 /// What it takes to load and attach either program.
 const NEEDED: [Privilege; 2] = [Privilege::Bpf, Privilege::Perfmon];
@@ -46,11 +52,15 @@ pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flannel-tracer-drops"));
 
 /// A counting program, until dropped. It counts what the network namespace of the thread that
-/// started it drops, also from before that thread goes elsewhere.
+/// started it drops, also when that thread goes elsewhere, and what this node's pods drop in theirs.
 pub struct DropSession {
     ebpf: Ebpf,
     types: KernelTypes,
     symbols: Symbols,
+    /// Who hides the kernel's addresses, if they were hidden at the start.
+    hidden: Option<String>,
+    config: Config,
+    entries: DropEntries,
     variant: DropVariant,
     because: Option<String>,
 }
@@ -70,10 +80,10 @@ pub enum DropVariant {
 pub struct DropOptions {
     /// The richest program to try.
     pub variant: DropVariant,
-    /// The UDP port that carries VXLAN; without it no packet is looked into.
-    pub vxlan_port: Option<u16>,
-    /// Places that are counted one by one, and kinds of packets: what comes later is `other`.
-    pub entries: (u32, u32),
+    /// What the other programs are told too: the tunnel's UDP port, and which pods are this node's.
+    pub config: Config,
+    /// How much is counted one by one.
+    pub entries: DropEntries,
 }
 
 /// Why drops cannot be observed.
@@ -125,12 +135,24 @@ impl DropSession {
         self.because.as_deref()
     }
 
+    /// Whether this kernel gives reasons (Linux 5.17 and newer).
+    #[must_use]
+    pub fn has_reasons(&self) -> bool {
+        self.types.reasons().is_some()
+    }
+
+    /// What the program was told of the node.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What has been counted since the start.
     ///
     /// # Errors
     /// When a map or the kernel's list of symbols cannot be read.
     pub fn read(&mut self) -> anyhow::Result<DropReading> {
-        let mut reading = reading::read(&self.ebpf, &self.types, &mut self.symbols)?;
+        let mut reading = reading::read(&self.ebpf, self.entries, &self.types, &mut self.symbols)?;
         reading.missed = self.missed()?;
         Ok(reading)
     }
@@ -139,16 +161,22 @@ impl DropSession {
     fn open(options: &DropOptions) -> Result<Self, DropError> {
         memlock::raise();
         let types = KernelTypes::read()?;
-        let layout = types.layout(own_namespace()?, options.vxlan_port.unwrap_or_default());
-        let (places, kinds) = options.entries;
+        let DropEntries { places, flows4, flows6 } = options.entries;
+        let layout = types.layout(own_namespace()?, places);
         let ebpf = EbpfLoader::new()
             .override_global(names::DROP_LAYOUT, &layout, true)
-            .map_max_entries(names::DROPS, places)
-            .map_max_entries(names::DROP_KINDS, kinds)
+            .override_global(names::CONFIG, &options.config, true)
+            .map_max_entries(names::DROP_PLACES_TABLE, places)
+            .map_max_entries(names::DROP_FLOWS4, flows4)
+            .map_max_entries(names::DROP_FLOWS6, flows6)
             .load(OBJECT)
             .map_err(load_error)?;
         let variant = DropVariant::Places;
-        Ok(Self { ebpf, types, symbols: Symbols::default(), variant, because: None })
+        let (config, entries) = (options.config, options.entries);
+        let symbols = Symbols::open();
+        let is_hidden = !Symbols::are_visible().unwrap_or(false);
+        let hidden = is_hidden.then(Symbols::hidden_by);
+        Ok(Self { ebpf, types, symbols, hidden, config, entries, variant, because: None })
     }
 
     fn attach(&mut self, variant: DropVariant, btf: &Btf) -> Result<(), DropError> {
@@ -183,10 +211,18 @@ impl DropVariant {
 
 // === impl DropOptions ===
 
+impl DropOptions {
+    /// The richest program, on a node of this configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let entries = DropEntries::fitting(config, possible_cpus());
+        Self { variant: DropVariant::Packets, config: *config, entries }
+    }
+}
+
 impl Default for DropOptions {
     fn default() -> Self {
-        let entries = (DROPS, DROP_KINDS);
-        Self { variant: DropVariant::Packets, vxlan_port: None, entries }
+        Self::of(&Config::NONE)
     }
 }
 
@@ -225,10 +261,10 @@ fn lockdown() -> Option<String> {
     fs::read_to_string(LOCKDOWN).ok()
 }
 
-/// What the programs are told on this kernel, for some namespace and flannel's default port; `None`
-/// when the kernel's types cannot be read.
+/// What the programs are told of this kernel, for some namespace; `None` when the kernel's types
+/// cannot be read.
 pub(super) fn any_layout() -> Option<Layout> {
-    Some(KernelTypes::read().ok()?.layout(1, 8472))
+    Some(KernelTypes::read().ok()?.layout(1, PLACES))
 }
 
 /// The kernel's types once more, as aya wants them to find the tracepoint.

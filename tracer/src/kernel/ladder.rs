@@ -27,18 +27,17 @@ pub fn probe(plan: &Plan) -> Vec<Capability> {
 }
 
 /// What a session that was started, or could not be, says of the tracer's features, and what
-/// can be told without loading anything more.
+/// can be told without loading anything more. `drops` are the lines of the drop program
+/// ([`super::drop_capabilities`]).
 #[must_use]
-pub fn capabilities(session: Result<&[Hook], &StartError>) -> Vec<Capability> {
-    vec![
-        stages::of_session(session),
-        memory::rung(),
-        btf::rung(),
-        drops::of_session(),
-        symbols::rung(),
-        processes::rung(),
-        privileges::rung(),
-    ]
+pub fn capabilities(
+    session: Result<&[Hook], &StartError>,
+    drops: Vec<Capability>,
+) -> Vec<Capability> {
+    let mut rungs = vec![stages::of_session(session), memory::rung(), btf::rung()];
+    rungs.extend(drops);
+    rungs.extend([symbols::rung(), processes::rung(), privileges::rung()]);
+    rungs
 }
 
 /// A feature that works.

@@ -41,6 +41,7 @@ pub fn objects() -> Vec<Object> {
         globals: drops::any_layout()
             .map(|layout| (names::DROP_LAYOUT, bytes_of(&layout)))
             .into_iter()
+            .chain([(names::CONFIG, bytes_of(&fullest_config()))])
             .collect(),
         hook: Some(names::KFREE_SKB),
     };

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Seek as _},
 };
 
 use super::privileges::{Privilege, Privileges};
@@ -17,14 +17,23 @@ const LONGEST_FUNCTION: u64 = 1 << 20;
 
 /// Names found so far. The kernel's list is read again only for an address that was not asked for
 /// before, and never kept: it has hundreds of thousands of lines.
+///
+/// It stays open, because the kernel judges who may see addresses when it is opened
+/// (`kallsyms_open`, kernel/kallsyms.c, 5.10): a daemon gives up CAP_SYSLOG after its start.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
+    list: Option<File>,
     known: BTreeMap<u64, Option<String>>,
 }
 
 // === impl Symbols ===
 
 impl Symbols {
+    /// Opens the list; without one nothing has a name.
+    pub(super) fn open() -> Self {
+        Self { list: File::open(PATH).ok(), known: BTreeMap::new() }
+    }
+
     /// Whether the kernel shows addresses to this process: it writes zeros to who may not see them.
     ///
     /// # Errors
@@ -48,8 +57,9 @@ impl Symbols {
     pub(super) fn find(&mut self, addresses: impl Iterator<Item = u64>) -> io::Result<()> {
         let wanted: BTreeSet<u64> =
             addresses.filter(|address| !self.known.contains_key(address)).collect();
-        if !wanted.is_empty() {
-            self.known.extend(search(BufReader::new(File::open(PATH)?), &wanted)?);
+        if let Some(mut list) = self.list.as_ref().filter(|_| !wanted.is_empty()) {
+            list.rewind()?;
+            self.known.extend(search(BufReader::new(list), &wanted)?);
         }
         Ok(())
     }

@@ -8,10 +8,12 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
 mod capped;
-mod kinds;
+mod flows;
+mod many;
 #[expect(dead_code, reason = "shared with the suite of the netlink collectors")]
 #[path = "../netlink/namespace.rs"]
 mod namespace;
 mod node;
 mod places;
+mod pods;
 mod variant;

@@ -2,7 +2,7 @@
 
 use std::{fs, net::UdpSocket, time::Duration};
 
-use tracer::kernel::{DropCount, DropOptions, DropReading, DropSession, DropVariant};
+use tracer::kernel::{DropOptions, DropReading, DropSession, DropVariant, PlaceReading};
 
 use crate::namespace::{Namespace, poll_until};
 
@@ -106,13 +106,18 @@ pub(crate) fn send_refused(
 }
 
 /// The only place of a reading.
-pub(crate) fn only(reading: &DropReading) -> &DropCount {
+pub(crate) fn only(reading: &DropReading) -> &PlaceReading {
     assert_eq!((reading.places.len(), reading.other), (1, 0), "{reading:#?}");
     &reading.places[0]
 }
 
 /// Asserts the function that dropped, and its reason where the kernel has that one since `since`.
-pub(crate) fn assert_named(count: &DropCount, symbols: &[&str], reason: &str, since: (u32, u32)) {
+pub(crate) fn assert_named(
+    count: &PlaceReading,
+    symbols: &[&str],
+    reason: &str,
+    since: (u32, u32),
+) {
     let symbol = count.symbol.as_deref().unwrap();
     assert!(symbols.contains(&symbol), "{symbol} is none of {symbols:?}");
     let kernel = kernel();
@@ -136,6 +141,19 @@ pub(crate) fn kernel() -> (u32, u32) {
 pub(crate) fn is_confidential() -> bool {
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown");
     lockdown.is_ok_and(|text| text.contains("[confidentiality]"))
+}
+
+/// This program, on a node without pods.
+pub(crate) fn options(variant: DropVariant) -> DropOptions {
+    DropOptions { variant, ..DropOptions::default() }
+}
+
+/// This program, on a node whose tunnels of both IP versions have this UDP port.
+pub(crate) fn tunnel(variant: DropVariant, port: u16) -> DropOptions {
+    let mut config = DropOptions::default().config;
+    config.v4.set_tunnel(1, port, 1450);
+    config.v6.set_tunnel(1, port, 1430);
+    DropOptions { variant, ..DropOptions::of(&config) }
 }
 
 /// The programs that this kernel allows.

@@ -2,12 +2,11 @@
 
 use std::{io::ErrorKind, net::UdpSocket, time::Duration};
 
-use tracer::kernel::{DropOptions, DropVariant};
-
 use crate::{
     namespace::{Namespace, poll_until},
     node::{
-        CLOSED, DEADLINE, Node, UDP_RECEIVE, allowed, assert_named, only, quiet, send, send_refused,
+        CLOSED, DEADLINE, Node, UDP_RECEIVE, allowed, assert_named, only, options, quiet, send,
+        send_refused,
     },
 };
 
@@ -26,10 +25,6 @@ const SENDER: &str = "
     ip link set s0 up
     ip route add default via 10.99.1.1";
 
-fn options(variant: DropVariant) -> DropOptions {
-    DropOptions { variant, ..DropOptions::default() }
-}
-
 #[test]
 fn datagrams_to_a_closed_port_are_dropped_where_they_are_received() {
     for variant in allowed() {
@@ -38,9 +33,8 @@ fn datagrams_to_a_closed_port_are_dropped_where_they_are_received() {
         let reading = node.read_when(37);
         let count = only(&reading);
         assert_named(count, &UDP_RECEIVE, "NO_SOCKET", (5, 17));
-        assert_eq!((count.ifindex, count.device.as_deref()), (Some(1), Some("lo")));
-        // The UDP header is part of what was received.
-        assert_eq!((count.packets, count.bytes), (37, 37 * 20));
+        assert_eq!((count.at.ifindex(), count.device.as_deref()), (Some(1), Some("lo")));
+        assert_eq!((count.packets, count.ethertype), (37, 0x0800));
     }
 }
 
@@ -70,7 +64,7 @@ fn a_packet_without_a_device_belongs_to_the_namespace_of_its_socket() {
         let reading = node.read_when(21);
         let count = only(&reading);
         assert_named(count, &["nf_hook_slow", "nft_do_chain"], "NETFILTER_DROP", (5, 18));
-        assert_eq!((count.ifindex, count.device.as_deref()), (None, None));
+        assert_eq!((count.at.ifindex(), count.device.as_deref()), (None, None));
         assert_eq!(count.packets, 21);
     }
 }

@@ -23,7 +23,7 @@ use tracer::{
         parts::Parts,
         totals::Totals,
     },
-    evidence::{Hook, Roles},
+    evidence::{Capability, Hook, Roles},
     export::prometheus::{Snapshot as Metrics, render},
     kernel::{self, Session},
     netlink::Change,
@@ -32,7 +32,7 @@ use tracer::{
 
 use self::{judge::Judged, node::Known};
 use super::{
-    super::{Failure, collect, not_started, observe, unobserved, usage},
+    super::{Failure, collect, drops::Dropping, not_started, observe, unobserved, usage},
     live::{Live, News},
     start_failure,
     tell::Teller,
@@ -49,6 +49,7 @@ pub(super) struct Watch<'a> {
     known: Known,
     live: Live,
     session: Session,
+    dropping: Dropping,
     /// When the programs were loaded anew.
     reloaded: Option<Instant>,
     window: Option<Window>,
@@ -83,11 +84,13 @@ impl<'a> Watch<'a> {
         parts.take_over(&topologies);
         let plan = kernel::plan(&topologies, &tables);
         let session = session::start(&plan, args.attach).map_err(start_failure)?;
+        let dropping = session::start_dropping(&plan);
         let mut watch = Self {
             args,
             known,
             live,
             session,
+            dropping,
             reloaded: None,
             window: None,
             replan_due: None,
@@ -187,7 +190,7 @@ impl<'a> Watch<'a> {
 
     /// Reads the maps, and takes over the totals.
     async fn read(&mut self) -> anyhow::Result<Snapshot> {
-        let snapshot = Snapshot::take(&mut self.session).await?;
+        let snapshot = Snapshot::take(&mut self.session, &mut self.dropping).await?;
         self.totals.read(self.session.peers(), &snapshot.moment.late);
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);
@@ -234,6 +237,10 @@ impl<'a> Watch<'a> {
         }
     }
 
+    fn capabilities(&self) -> Vec<Capability> {
+        kernel::capabilities(Ok(self.session.hooks()), self.dropping.capabilities())
+    }
+
     fn metrics(&self) -> Metrics {
         Metrics {
             node: self.known.node.clone(),
@@ -245,7 +252,7 @@ impl<'a> Watch<'a> {
             findings: self.lives.open().cloned().collect(),
             interfaces: self.judged.interfaces.clone(),
             flannel: self.known.flannel.clone(),
-            capabilities: kernel::capabilities(Ok(self.session.hooks())),
+            capabilities: self.capabilities(),
             hooks: self.session.hooks().to_vec(),
             table_changes: self.live.changes().clone(),
             drops: None,

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracer::{
     evidence::{Roles, Tables, Traffic},
-    kernel::{FlowReading, Session},
+    kernel::{DropReading, FlowReading, Session},
     observe::{Moment, Observation, traffic},
 };
 
-use super::super::observe::{APART, moment};
+use super::super::{
+    drops::Dropping,
+    observe::{APART, all, moment},
+};
 
 /// How long a window is while reading it costs next to nothing.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -41,16 +44,30 @@ pub(super) struct Window {
 pub(super) struct Snapshot {
     pub(super) moment: Moment,
     pub(super) flows: Vec<FlowReading>,
+    /// What was dropped; `None` when that is not known.
+    pub(super) dropped: Option<DropReading>,
     took: Duration,
+}
+
+/// What was seen between the readings of a window.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) traffic: Option<Traffic>,
+    pub(super) dropped: Option<[DropReading; 3]>,
 }
 
 impl Snapshot {
     /// Reads everything. It takes a little longer than two readings are apart.
-    pub(super) async fn take(session: &mut Session) -> anyhow::Result<Self> {
+    pub(super) async fn take(
+        session: &mut Session,
+        dropping: &mut Dropping,
+    ) -> anyhow::Result<Self> {
         let moment = moment(session).await?;
         let begin = Instant::now();
         let flows = session.read_flows()?;
-        Ok(Self { moment, flows, took: begin.elapsed() })
+        // Without the drops: their tables are small, and names of functions are sought once.
+        let took = begin.elapsed();
+        Ok(Self { moment, flows, dropped: dropping.read(), took })
     }
 }
 
@@ -96,19 +113,15 @@ impl Window {
         self.is_past_middle = true;
     }
 
-    /// What the stages counted, and the tables at its start. Without all three readings, or in a
-    /// broken window, nothing is said of packets.
-    pub(super) fn end(
-        self,
-        session: &Session,
-        own: &[ipnet::IpNet],
-        end: &Snapshot,
-    ) -> Option<Traffic> {
-        if self.is_broken {
-            return None;
-        }
-        let (opening, middle) = self.opening.zip(self.middle)?;
-        Some(traffic(&Observation {
+    /// What the stages counted, and what was dropped. Without all three readings, or in a broken
+    /// window, nothing is said of packets.
+    pub(super) fn end(self, session: &Session, own: &[ipnet::IpNet], end: &Snapshot) -> Seen {
+        let (Some(opening), Some(middle), false) = (self.opening, self.middle, self.is_broken)
+        else {
+            return Seen::default();
+        };
+        let dropped = all([opening.dropped, middle.dropped, end.dropped.clone()]);
+        let traffic = Some(traffic(&Observation {
             peers: session.peers().to_vec(),
             own: own.to_vec(),
             start: opening.moment,
@@ -117,6 +130,7 @@ impl Window {
             flows_start: opening.flows,
             flows_middle: middle.flows,
             flows_end: end.flows.clone(),
-        }))
+        }));
+        Seen { traffic, dropped }
     }
 }

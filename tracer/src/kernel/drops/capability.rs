@@ -1,10 +1,7 @@
 //! What drops this kernel shows, with these privileges.
 
 use super::{DropError, DropOptions, DropSession, DropVariant, kernel_types, lockdown};
-use crate::{
-    evidence::{Capability, CapabilityState},
-    kernel::symbols::Symbols,
-};
+use crate::evidence::{Capability, CapabilityState};
 
 const PLACES: &str = "drops";
 const PACKETS: &str = "drop-flows";
@@ -29,9 +26,7 @@ pub(in crate::kernel) fn probe_drops() -> Vec<Capability> {
 pub fn drop_capabilities(session: Result<&DropSession, &DropError>) -> Vec<Capability> {
     match session {
         Ok(session) => {
-            let is_hidden = !Symbols::are_visible().unwrap_or(false);
-            let hidden = is_hidden.then(Symbols::hidden_by);
-            let places = places(session.types.reasons(), hidden.as_deref());
+            let places = places(session.types.reasons(), session.hidden.as_deref());
             vec![places, packets(session.because())]
         }
         Err(error) => {
@@ -41,7 +36,7 @@ pub fn drop_capabilities(session: Result<&DropSession, &DropError>) -> Vec<Capab
             };
             vec![
                 off(PLACES, "reason and symbol of a drop"),
-                off(PACKETS, "protocol and inner packet of a drop"),
+                off(PACKETS, "flow of a drop, and drops in pods"),
             ]
         }
     }
@@ -66,7 +61,7 @@ fn packets(because: Option<&str>) -> Capability {
             capability(PACKETS, CapabilityState::On, because)
         }
         Some(because) => {
-            let lost = "protocol, segments and inner packet of a drop";
+            let lost = "flow and segments of a drop, and drops in pods";
             let because = format!("{because}; lost: {lost}");
             capability(PACKETS, CapabilityState::Degraded, because)
         }

@@ -34,7 +34,11 @@ impl KernelTypes {
         let mut offsets = [0; FIELDS];
         for field in Field::ALL {
             let (structure, path) = place(field);
-            offsets[field as usize] = btf.offset(structure, path).ok_or_else(|| {
+            let offset = btf.offset(structure, path);
+            if offset.is_none() && field.is_optional() {
+                continue;
+            }
+            offsets[field as usize] = offset.ok_or_else(|| {
                 missing(&format!("struct {structure} without {}", path.join(".")))
             })?;
         }
@@ -49,8 +53,8 @@ impl KernelTypes {
     }
 
     /// What the programs are told.
-    pub(super) fn layout(&self, namespace: u32, vxlan_port: u16) -> Layout {
-        Layout::new(self.offsets, self.arguments, namespace, vxlan_port)
+    pub(super) fn layout(&self, namespace: u32, places: u32) -> Layout {
+        Layout::new(self.offsets, self.arguments, namespace, places)
     }
 
     /// How many reasons the kernel has names for; `None` when it gives no reasons.
@@ -91,6 +95,12 @@ fn place(field: Field) -> (&'static str, &'static [&'static str]) {
         Field::NamespaceInode => ("net", &["ns", "inum"]),
         Field::SharedSegmentSize => ("skb_shared_info", &["gso_size"]),
         Field::SharedSegments => ("skb_shared_info", &["gso_segs"]),
+        Field::SkbTail => ("sk_buff", &["tail"]),
+        Field::SkbData => ("sk_buff", &["data"]),
+        Field::SkbReceivedBy => ("sk_buff", &["skb_iif"]),
+        Field::SkbRoute => ("sk_buff", &["_skb_refdst"]),
+        Field::RouteFlags4 => ("rtable", &["rt_flags"]),
+        Field::RouteFlags6 => ("rt6_info", &["rt6i_flags"]),
     }
 }
 
@@ -115,8 +125,9 @@ mod tests {
         // A kernel without type information has nothing to find.
         let Ok(btf) = Btf::of_kernel() else { return };
         let types = KernelTypes::of(&btf).unwrap_or_else(|error| panic!("{error}"));
-        let layout = types.layout(1, 8472);
+        let layout = types.layout(1, 512);
         assert_eq!(layout.has_reason(), types.reasons().is_some());
         assert!(layout.offset(Field::SkbHead) < 256);
+        assert_ne!(layout.offset(Field::RouteFlags4), 0);
     }
 }

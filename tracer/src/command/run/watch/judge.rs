@@ -14,8 +14,8 @@ use tracer::{
 };
 
 use super::{
-    super::super::{Failure, collect},
-    Roles, Snapshot, Timestamp, Topologies, Watch, Window, kernel,
+    super::super::{Failure, collect, drops::overlays},
+    Roles, Snapshot, Timestamp, Topologies, Watch, Window,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -75,14 +75,18 @@ impl Watch<'_> {
         let roles = window.roles.clone();
         let start = window.start;
         let topologies = Topologies::from_parts(Some(&tables), &self.known.intent, &roles, None);
-        let mut traffic = window.end(&self.session, &topologies.own_cidrs(), end);
-        if let Some(traffic) = &mut traffic {
+        let mut seen = window.end(&self.session, &topologies.own_cidrs(), end);
+        if let Some(traffic) = &mut seen.traffic {
             // A former peer keeps its slot, and is none while nothing is sent to it.
             traffic.peers.retain(|it| {
                 let is_silent = it.packets == StageCounts::default() && it.leaked == 0;
                 !is_silent || topologies.peer(it.cidr).is_some()
             });
         }
+        let overlays = overlays(Some(&tables), &roles);
+        let drops = seen.dropped.and_then(|it| self.dropping.between(&it, &overlays));
+        let mut unseen = self.known.unseen.clone();
+        self.dropping.tell_unseen(&mut unseen);
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),
@@ -92,13 +96,13 @@ impl Watch<'_> {
             roles,
             tables: Some(tables),
             tables_after: None,
-            traffic,
-            drops: None,
+            traffic: seen.traffic,
+            drops,
             statistics: None,
             hooks: self.session.hooks().to_vec(),
-            capabilities: kernel::capabilities(Ok(self.session.hooks())),
+            capabilities: self.capabilities(),
             flannel: self.known.flannel.clone(),
-            unseen: self.known.unseen.clone(),
+            unseen,
         };
         collect::ask_for_strangers(&mut evidence)?;
         collect::second_reading(&mut evidence, self.live.tables())?;

@@ -9,7 +9,7 @@ use tracer::{
     topology::Topologies,
 };
 
-use super::{Roles, Watch, collect};
+use super::{Dropping, Roles, Watch, collect};
 
 /// Peers that may join before the programs have to be loaded anew.
 const ROOM: u32 = 256;
@@ -21,6 +21,18 @@ pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError
     let session = Session::start_with_room(plan, mode, ROOM);
     memory::give_back();
     session
+}
+
+/// Begins to count drops, or says why that cannot be.
+pub(super) fn start_dropping(plan: &Plan) -> Dropping {
+    let dropping = Dropping::start(plan);
+    let mut unseen = Vec::new();
+    dropping.tell_unseen(&mut unseen);
+    for line in unseen {
+        tracing::warn!("not seen: {line}");
+    }
+    memory::give_back();
+    dropping
 }
 
 /// Ready is who sees packets at every device that is there.
@@ -67,6 +79,9 @@ impl Watch<'_> {
         }
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
         let next = start(&plan, self.args.attach)?;
+        if !self.dropping.fits(&plan) {
+            self.dropping = start_dropping(&plan);
+        }
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
         self.totals.read(&peers, &last.finish()?);

@@ -1,0 +1,75 @@
+//! The `drops` of the JSON of `check`, and how far they were seen.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::super::words::{self, MOST_ENTRIES};
+use crate::evidence::{CapabilityState, Drop, DropFlow, DropOuter, DropPlace, Evidence};
+
+/// What no finding explains.
+const UNEXPLAINED: &str = "unexplained";
+
+/// Packets that the kernel dropped at one place, of one flow where that is known.
+#[derive(Debug, Serialize)]
+pub(super) struct DropJson<'a> {
+    cause: &'static str,
+    reason: Option<&'a str>,
+    symbol: Option<&'a str>,
+    interface: Option<&'a str>,
+    #[serde(rename = "where")]
+    place: DropPlace,
+    packets: u64,
+    flow: Option<DropFlowJson>,
+    outer: Option<DropOuter>,
+}
+
+#[derive(Debug, Serialize)]
+struct DropFlowJson {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: String,
+    source_port: u16,
+    destination_port: u16,
+}
+
+/// The drops with most packets.
+pub(super) fn drops(evidence: &Evidence) -> Vec<DropJson<'_>> {
+    let all = evidence.drops.as_ref().map_or(&[][..], |drops| &drops.entries);
+    all.iter().take(MOST_ENTRIES).map(entry).collect()
+}
+
+/// Whether drops were seen, and whether with everything that is to be known of them.
+pub(super) fn coverage(evidence: &Evidence) -> &'static str {
+    if evidence.drops.is_none() {
+        return "off";
+    }
+    let mut lines = evidence
+        .capabilities
+        .iter()
+        .filter(|it| it.feature == "drops" || it.feature == "drop-flows");
+    if lines.all(|it| it.state == CapabilityState::On) { "on" } else { "degraded" }
+}
+
+fn entry(drop: &Drop) -> DropJson<'_> {
+    DropJson {
+        cause: UNEXPLAINED,
+        reason: drop.reason.as_deref(),
+        symbol: drop.symbol.as_deref(),
+        interface: drop.interface.as_deref(),
+        place: drop.place,
+        packets: drop.packets,
+        flow: drop.flow.map(flow),
+        outer: drop.outer,
+    }
+}
+
+fn flow(flow: DropFlow) -> DropFlowJson {
+    DropFlowJson {
+        source: flow.source,
+        destination: flow.destination,
+        protocol: words::protocol(flow.protocol),
+        source_port: flow.source_port,
+        destination_port: flow.destination_port,
+    }
+}
