@@ -162,7 +162,6 @@ fn what_is_not_built_or_not_known_says_so() {
         ("--sample", "10"),
         ("--config", "/etc/flannel-tracer.toml"),
         ("--listen", "127.0.0.1:9"),
-        ("--top-flows", "5"),
     ] {
         assert_refused(option, &check(node, &[option, value]), 3, &[option, "not built"]);
     }
@@ -177,6 +176,7 @@ fn what_is_not_built_or_not_known_says_so() {
         ["check", "--no-such-option"].as_slice(),
         &["check", "--duration", "soon"],
         &["check", "--attach", "xdp"],
+        &["check", "--top-flows", "5"],
         &["check", "--fail-on", "info"],
         &["check", "--platform", "nomad"],
         &["check", "--cluster-cidr", "10.0.0.0/33"],

@@ -108,6 +108,9 @@ pub(crate) struct RunArgs {
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach: AttachMode,
+    /// How many flows that lose packets have a series of their own, at most.
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub(crate) top_flows: usize,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     #[command(flatten)]
@@ -169,8 +172,6 @@ pub(crate) struct LaterArgs {
     sample: Option<String>,
     #[arg(long, value_name = "FILE", hide = true)]
     config: Option<PathBuf>,
-    #[arg(long, value_name = "K", hide = true)]
-    top_flows: Option<String>,
 }
 
 /// Form of an answer.
@@ -205,7 +206,6 @@ impl LaterArgs {
             (self.dns_timeout.is_some(), "--dns-timeout"),
             (self.sample.is_some(), "--sample"),
             (self.config.is_some(), "--config"),
-            (self.top_flows.is_some(), "--top-flows"),
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))

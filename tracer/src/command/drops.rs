@@ -25,6 +25,11 @@ impl Dropping {
         Self { session: Err(DropError::Other(anyhow::anyhow!(because.to_owned()))) }
     }
 
+    /// Whether drops are counted.
+    pub(super) const fn is_on(&self) -> bool {
+        self.session.is_ok()
+    }
+
     /// Whether the program was told what this plan says of the node.
     pub(super) fn fits(&self, plan: &Plan) -> bool {
         self.session.as_ref().is_ok_and(|session| *session.config() == plan.config)

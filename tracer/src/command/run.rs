@@ -1,6 +1,7 @@
 //! `run`: the daemon. It judges one window after the other as `check` judges its only one, follows
 //! the devices as they come and go, tells what changes on stdout, and answers scrapers.
 
+mod dropped;
 mod live;
 mod tell;
 mod watch;

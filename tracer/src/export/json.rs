@@ -138,7 +138,7 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
     let left_out =
         traffic.map_or(0, |it| it.flows_left_out + (it.flows.len() - flows.len()) as u64);
     truncated.insert("flows", left_out);
-    let drops = drop::drops(evidence);
+    let drops = drop::drops(diagnosis, evidence);
     let dropped = evidence.drops.as_ref();
     let left_out = dropped.map_or(0, |it| it.left_out + (it.entries.len() - drops.len()) as u64);
     if left_out > 0 {

@@ -33,6 +33,7 @@ use tracer::{
 use self::{judge::Judged, node::Known};
 use super::{
     super::{Failure, collect, drops::Dropping, not_started, observe, unobserved, usage},
+    dropped::Dropped,
     live::{Live, News},
     start_failure,
     tell::Teller,
@@ -50,6 +51,7 @@ pub(super) struct Watch<'a> {
     live: Live,
     session: Session,
     dropping: Dropping,
+    dropped: Dropped,
     /// When the programs were loaded anew.
     reloaded: Option<Instant>,
     window: Option<Window>,
@@ -91,6 +93,7 @@ impl<'a> Watch<'a> {
             live,
             session,
             dropping,
+            dropped: Dropped::new(args.top_flows),
             reloaded: None,
             window: None,
             replan_due: None,
@@ -255,7 +258,7 @@ impl<'a> Watch<'a> {
             capabilities: self.capabilities(),
             hooks: self.session.hooks().to_vec(),
             table_changes: self.live.changes().clone(),
-            drops: None,
+            drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
             netlink_overruns: self.live.overruns(),
             events_lost: self.teller.as_ref().map_or(0, Teller::lost),
             flows: self.flows as u64,

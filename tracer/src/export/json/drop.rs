@@ -5,10 +5,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::super::words::{self, MOST_ENTRIES};
+use crate::diagnose::Diagnosis;
 use crate::evidence::{CapabilityState, Drop, DropFlow, DropOuter, DropPlace, Evidence};
-
-/// What no finding explains.
-const UNEXPLAINED: &str = "unexplained";
 
 /// Packets that the kernel dropped at one place, of one flow where that is known.
 #[derive(Debug, Serialize)]
@@ -34,9 +32,10 @@ struct DropFlowJson {
 }
 
 /// The drops with most packets.
-pub(super) fn drops(evidence: &Evidence) -> Vec<DropJson<'_>> {
+pub(super) fn drops<'a>(diagnosis: &Diagnosis, evidence: &'a Evidence) -> Vec<DropJson<'a>> {
     let all = evidence.drops.as_ref().map_or(&[][..], |drops| &drops.entries);
-    all.iter().take(MOST_ENTRIES).map(entry).collect()
+    let causes = diagnosis.drop_causes.iter().copied();
+    all.iter().zip(causes).take(MOST_ENTRIES).map(|(drop, cause)| entry(drop, cause)).collect()
 }
 
 /// Whether drops were seen, and whether with everything that is to be known of them.
@@ -51,9 +50,9 @@ pub(super) fn coverage(evidence: &Evidence) -> &'static str {
     if lines.all(|it| it.state == CapabilityState::On) { "on" } else { "degraded" }
 }
 
-fn entry(drop: &Drop) -> DropJson<'_> {
+fn entry<'a>(drop: &'a Drop, cause: &'static str) -> DropJson<'a> {
     DropJson {
-        cause: UNEXPLAINED,
+        cause,
         reason: drop.reason.as_deref(),
         symbol: drop.symbol.as_deref(),
         interface: drop.interface.as_deref(),

@@ -35,13 +35,32 @@ impl Watch<'_> {
         let is_whole = !window.is_broken && self.live.is_in_step();
         let (start, length) = (window.start, window.seconds());
         // Tables that are out of step would be judged as if flannel had written them.
+        let mut judged = None;
         if self.live.is_in_step() {
             match self.evidence(window, &end, length) {
-                Ok(evidence) => self.judge(&evidence, is_whole, start),
+                Ok(evidence) => {
+                    let causes = self.judge(&evidence, is_whole, start);
+                    judged = Some((evidence, causes));
+                }
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
             }
         }
+        self.count_drops(&end, judged.as_ref());
         self.begin_window(Some(end)).await
+    }
+
+    /// Adds to the totals what was dropped until the end of a window.
+    fn count_drops(&mut self, end: &Snapshot, judged: Option<&(Evidence, Vec<&'static str>)>) {
+        let Some(reading) = &end.dropped else { return };
+        let entries = judged.into_iter().flat_map(|(evidence, causes)| {
+            let drops = evidence.drops.iter().flat_map(|drops| &drops.entries);
+            drops.zip(causes.iter().copied())
+        });
+        let interfaces = &self.judged.interfaces;
+        let devices: Vec<&str> = interfaces.iter().map(|it| it.name.as_str()).collect();
+        let overlays = interfaces.iter().filter(|it| it.role == "overlay");
+        let overlays: Vec<String> = overlays.map(|it| it.name.clone()).collect();
+        self.dropped.count(&self.dropping, reading, entries, &devices, &overlays);
     }
 
     /// Begins a window with the tables as they are, where `opening` was taken if counts of then
@@ -109,7 +128,13 @@ impl Watch<'_> {
         Ok(evidence)
     }
 
-    fn judge(&mut self, evidence: &Evidence, complete: bool, start: Timestamp) {
+    /// Judges, and says the cause of each drop.
+    fn judge(
+        &mut self,
+        evidence: &Evidence,
+        complete: bool,
+        start: Timestamp,
+    ) -> Vec<&'static str> {
         let diagnosis = diagnose_but(evidence, &self.args.ignore);
         self.judged.take_over(&diagnosis, evidence);
         let end = Timestamp::now();
@@ -131,6 +156,7 @@ impl Watch<'_> {
                 teller.tell(event, Some(evidence));
             }
         }
+        diagnosis.drop_causes
     }
 }
 

@@ -81,6 +81,7 @@ impl Watch<'_> {
         let next = start(&plan, self.args.attach)?;
         if !self.dropping.fits(&plan) {
             self.dropping = start_dropping(&plan);
+            self.dropped.begin_anew();
         }
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
