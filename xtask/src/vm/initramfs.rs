@@ -22,9 +22,12 @@ use tracer_tests::size::SMALL_VARIABLE;
 const FOLDER: &str = "/vm";
 /// The suites that are short enough for every kernel every time.
 const SHORT: [&str; 2] = [SMOKE, "verifier"];
-/// The suites that no guest runs: the time of translated instructions says nothing of a processor,
-/// and what Prometheus says of a scrape is the same on all kernels.
-const NEVER: [&str; 2] = ["budget", "promtool"];
+/// The suites that no guest runs unless they are named: the time of translated instructions says
+/// nothing of a processor, what Prometheus says of a scrape is the same on all kernels, and the
+/// faults and look-alikes of the last four are those that [`SMOKE`] plays, in many more labs: hours
+/// for each kernel where it is interpreted.
+const NEVER: [&str; 6] =
+    ["budget", "promtool", "faults", "look_alikes", "tracer_faults", "tracer_healthy"];
 /// The suite that says a cell for each of its cases.
 const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.
@@ -208,11 +211,12 @@ mod tests {
         let has = |all: bool, suites: &[&str]| {
             let suites = suites.iter().map(|it| (*it).to_owned()).collect();
             let selection = Selection { all, suites, seed: None, filter: Vec::new() };
-            ["verifier", "lab", "budget"].map(|suite| selection.has(suite))
+            ["verifier", "lab", "budget", "tracer_faults"].map(|suite| selection.has(suite))
         };
-        assert_eq!(has(false, &[]), [true, false, false]);
-        assert_eq!(has(true, &[]), [true, true, false]);
-        assert_eq!(has(false, &["lab"]), [false, true, false]);
+        assert_eq!(has(false, &[]), [true, false, false, false]);
+        assert_eq!(has(true, &[]), [true, true, false, false]);
+        assert_eq!(has(false, &["lab"]), [false, true, false, false]);
+        assert_eq!(has(true, &["tracer_faults"]), [false, false, false, true]);
     }
 
     #[test]
