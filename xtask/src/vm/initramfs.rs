@@ -103,7 +103,7 @@ impl Payload {
         let expected = expected(&names, selection);
         let agent = build::target_folder().join("debug/lab-agent");
         Ok(Self {
-            init: build::static_release("tracer-tests", "vm-init")?,
+            init: init()?,
             tracer: built.binary.clone(),
             agent: stripped(&agent, "lab-agent")?,
             suites,
@@ -118,30 +118,23 @@ impl Payload {
         self.environment.push(format!("{SMALL_VARIABLE}=1"));
     }
 
+    /// The first process of a guest.
+    pub(super) fn init(&self) -> &Path {
+        &self.init
+    }
+
     /// What a guest has to say.
     pub(super) fn expected(&self) -> &Expected {
         &self.expected
     }
 
-    /// Writes the image for a kernel; without one, an image that boots and has nothing to run.
-    pub(super) fn write(&self, kernel: Option<&Kernel>, image: &Path) -> Result<()> {
-        let file =
-            File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
-        let mut archive = Archive::new(BufWriter::new(file));
-        archive.merge()?;
-        for directory in DIRECTORIES {
-            archive.directory(directory)?;
-        }
-        programs::add(&mut archive, &self.init, "/init")?;
-        if let Some(kernel) = kernel {
-            self.suites_into(&mut archive)?;
-            programs::add_all(&mut archive)?;
-            modules_into(&mut archive, kernel)?;
-        } else {
-            archive.file(&format!("{FOLDER}/suites"), b"")?;
-            archive.file(&format!("{FOLDER}/environment"), b"")?;
-        }
-        archive.finish().with_context(|| format!("cannot write {}", image.display()))
+    /// Writes the image for a kernel.
+    pub(super) fn write(&self, kernel: &Kernel, image: &Path) -> Result<()> {
+        write(&self.init, image, |archive| {
+            self.suites_into(archive)?;
+            programs::add_all(archive)?;
+            modules_into(archive, kernel)
+        })
     }
 
     fn suites_into(&self, archive: &mut Archive<impl Write>) -> Result<()> {
@@ -162,6 +155,35 @@ impl Payload {
         archive.file("/etc/passwd", USERS.as_bytes())?;
         Ok(archive.file("/etc/group", GROUPS.as_bytes())?)
     }
+}
+
+/// Builds the first process of a guest.
+pub(super) fn init() -> Result<PathBuf> {
+    build::static_release("tracer-tests", "vm-init")
+}
+
+/// Writes an image that boots any kernel and has nothing to run.
+pub(super) fn write_bare(init: &Path, image: &Path) -> Result<()> {
+    write(init, image, |archive| {
+        archive.file(&format!("{FOLDER}/suites"), b"")?;
+        Ok(archive.file(&format!("{FOLDER}/environment"), b"")?)
+    })
+}
+
+fn write(
+    init: &Path,
+    image: &Path,
+    rest: impl FnOnce(&mut Archive<BufWriter<File>>) -> Result<()>,
+) -> Result<()> {
+    let cannot = || format!("cannot write {}", image.display());
+    let mut archive = Archive::new(BufWriter::new(File::create(image).with_context(cannot)?));
+    archive.merge()?;
+    for directory in DIRECTORIES {
+        archive.directory(directory)?;
+    }
+    programs::add(&mut archive, init, "/init")?;
+    rest(&mut archive)?;
+    archive.finish().with_context(cannot)
 }
 
 /// Every suite is a case; a filter leaves open which other cases are shown.
