@@ -383,22 +383,31 @@ fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
 }
 
-/// The others have forgotten the victim's MAC on the LAN, and ask for it anew.
-fn forgotten(plan: &Plan, site: Site) -> Vec<Script> {
-    on_others(plan, site, lan::forget)
+/// The others have asked for the victim's MAC on the LAN in vain, in these families, and ask again.
+/// Without Ethernet nobody asks.
+fn given_up(plan: &Plan, site: Site, families: &[Family]) -> Vec<Script> {
+    match plan.lan.uplink {
+        UplinkKind::Ethernet => on_others(plan, site, families, lan::give_up),
+        UplinkKind::Tun => Vec::new(),
+    }
 }
 
 /// The others have just heard of the victim, and ask for its MAC on the LAN only after a while.
 fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
-    on_others(plan, site, lan::remember)
+    on_others(plan, site, plan.families(), lan::remember)
 }
 
-fn on_others(plan: &Plan, site: Site, line: fn(&Node, &Node, Family) -> String) -> Vec<Script> {
+fn on_others(
+    plan: &Plan,
+    site: Site,
+    families: &[Family],
+    line: fn(&Node, &Node, Family) -> String,
+) -> Vec<Script> {
     let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
     let victim = &plan.nodes[site.victim];
     let lines = |node: &Node| {
         let line = |family: &Family| line(node, victim, *family);
-        plan.families().iter().map(line).collect::<Vec<_>>()
+        families.iter().map(line).collect::<Vec<_>>()
     };
     others.map(|node| Script::ip(&node.namespace, lines(node))).collect()
 }

@@ -151,11 +151,13 @@ pub fn host(plan: &Plan, last: u8) -> Addresses {
     }
 }
 
-/// Has a node forget the MAC of another on the LAN, as it does when it has not heard of it for a
-/// while. It need not know one.
+/// Has a node know of another on the LAN that it did not answer who asked for its MAC, as it does a
+/// few seconds after that one fell silent. With the next packet it asks again. An entry that is
+/// deleted would be there again with the next packet only, and tables that are read before it show
+/// nothing.
 #[must_use]
-pub fn forget(node: &Node, other: &Node, family: Family) -> String {
-    format!("neigh flush to {} dev {}", other.ip.of(family), node.uplink)
+pub fn give_up(node: &Node, other: &Node, family: Family) -> String {
+    format!("neigh replace {} dev {} nud failed", other.ip.of(family), node.uplink)
 }
 
 /// Has a node know the MAC of another on the LAN for a while, as after a packet of that one.

@@ -1,11 +1,12 @@
 //! Programs that are started with less than root has: fewer Linux capabilities, less memory to
-//! lock, an older kernel's name. Each takes effect between fork and exec, so that it needs no program
+//! lock, an older kernel's name, no type information. Each takes effect between fork and exec, so that it needs no program
 //! of its own.
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
 use nix::{
     errno::Errno,
+    mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{
         personality::{self, Persona},
@@ -26,6 +27,8 @@ pub enum Capability {
     Bpf = 39,
 }
 
+/// Where a kernel shows its type information, if it was built with CONFIG_DEBUG_INFO_BTF.
+const TYPES: &str = "/sys/kernel/btf";
 /// More than any kernel has; the kernel says which is the first that it does not know.
 const NUMBERS: std::ops::Range<u8> = 0..64;
 
@@ -70,6 +73,19 @@ pub fn kernel(command: &mut Command) -> &mut Command {
     before_exec(command, || {
         let persona = personality::get()? | Persona::UNAME26;
         personality::set(persona).map(|_| ()).map_err(io::Error::from)
+    })
+}
+
+/// Hides the kernel's type information from a program: in mounts of its own, an empty file system lies
+/// over it.
+pub fn types(command: &mut Command) -> &mut Command {
+    let none = None::<&str>;
+    before_exec(command, move || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        // Else it would be hidden from everybody.
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), TYPES, Some("tmpfs"), MsFlags::MS_RDONLY, none)?;
+        Ok(())
     })
 }
 

@@ -22,6 +22,7 @@ mod modules;
 mod programs;
 mod row;
 mod table;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -41,6 +42,7 @@ use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
 use self::row::{Row, rows};
 use self::table::Done;
+use self::trial::{Trial, Tried};
 use crate::page::writable;
 use crate::test::Tally;
 use crate::{build, packages, setup};
@@ -92,6 +94,9 @@ pub(crate) struct VmArgs {
     /// Write the tables to a file too, as Markdown with the date
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Guests that panic, hang and never boot, to see whether that is seen: a minute
+    #[arg(long, conflicts_with_all = ["all", "suites", "seed", "append", "write", "filter"])]
+    trials: bool,
     /// Only tests whose names hold one of these
     #[arg(last = true)]
     filter: Vec<String>,
@@ -112,6 +117,12 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     // Before the guests have run for an hour.
     let file = args.write.as_deref().map(writable).transpose()?;
     setup::run()?;
+    if args.trials {
+        let tried = args.try_deaths()?;
+        tried.iter().for_each(|it| println!("vm: {it}"));
+        let good = tried.iter().all(|it| it.result.is_ok());
+        return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let (cases, all) = args.run()?;
     let text = format!("{}\n{}", table::rows(&all), table::cases(&cases, &all));
     report(&all);
@@ -124,8 +135,8 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tier `vm` of `cargo xtask test`: the matrix, a check a cell, with the cases that are drawn from
-/// a seed or with all suites.
+/// The tier `vm` of `cargo xtask test`: whether a guest that dies is seen, and then the matrix, a check
+/// a cell, with the cases that are drawn from a seed or with all suites.
 pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
     if let Err(error) = x86_64() {
         let mut tally = Tally::default();
@@ -134,10 +145,17 @@ pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
     }
     let all = seed.is_none();
     let args = VmArgs { all, seed, jobs: JOBS, patience: PATIENCE, ..VmArgs::default() };
+    let mut tally = Tally::default();
+    for tried in args.try_deaths()? {
+        println!("vm: {tried}");
+        match tried.result {
+            Ok(()) => tally.pass(),
+            Err(_) => tally.fail(&tried.to_string()),
+        }
+    }
     let (cases, all) = args.run()?;
     report(&all);
     println!("\n{}\n{}", table::rows(&all), table::cases(&cases, &all));
-    let mut tally = Tally::default();
     for done in &all {
         let wrong = |case: &str| done.verdict().is_none_or(|it| it.is_wrong(case));
         let (wrong, right): (Vec<&String>, Vec<&String>) = cases.iter().partition(|it| wrong(it));
@@ -168,7 +186,7 @@ impl VmArgs {
         let rows = rows(&self.kernels, &self.append);
         let kernels: BTreeMap<String, Result<Kernel>> =
             rows.iter().map(|row| (row.kernel.clone(), Kernel::get(&row.kernel))).collect();
-        let accelerator = accelerator::choose(kernels.values(), &payload, &folder)?;
+        let accelerator = accelerator::choose(kernels.values(), payload.init(), &folder)?;
         if accelerator == Accelerator::Tcg {
             payload.make_small();
         }
@@ -177,6 +195,22 @@ impl VmArgs {
         let run = Run { kernels, payload, accelerator, limits, folder };
         let guests = in_parallel(&rows, self.jobs, |row| Ok(run.guest(row)));
         Ok((cases, guests.into_iter().collect::<Result<_>>()?))
+    }
+
+    /// Has a guest die in each way, all at the same time: most of it is waiting.
+    fn try_deaths(&self) -> Result<Vec<Tried>> {
+        packages::install(&packages::missing(&PROGRAMS))?;
+        let folder = folder()?;
+        let _alone = alone(&folder)?;
+        let rows = rows(&self.kernels, "");
+        let name = rows[0].kernel.as_str();
+        let kernel = Kernel::get(name);
+        let init = initramfs::init()?;
+        let accelerator = accelerator::choose([&kernel].into_iter(), &init, &folder)?;
+        let (kernel, image) = (kernel?, folder.join("trial.cpio"));
+        initramfs::write_bare(&init, &image)?;
+        let play = |trial: &Trial| Ok(trial.play((name, &kernel), accelerator, &image));
+        in_parallel(&Trial::ALL, Trial::ALL.len(), play).into_iter().collect()
     }
 
     /// The options that narrow a run, as they would be given.
@@ -222,7 +256,7 @@ impl Run {
 
     fn boot(&self, kernel: &Kernel, row: &Row, log: &Path) -> Result<Ran> {
         let image = log.with_extension("cpio");
-        self.payload.write(Some(kernel), &image)?;
+        self.payload.write(kernel, &image)?;
         let (accelerator, append) = (self.accelerator, row.append.as_str());
         let expected = self.payload.expected();
         let guest = Guest { kernel, image: &image, accelerator, append, log, expected };

@@ -18,7 +18,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         let (victim, peer) = pair(plan, site);
         let mut scripts = isolate(plan, site, "on");
         for (node, other) in [(victim, peer), (peer, victim)] {
-            let lines = plan.families().iter().map(|family| lan::forget(node, other, *family));
+            let lines = plan.families().iter().map(|family| lan::give_up(node, other, *family));
             scripts.push(Script::ip(&node.namespace, lines));
         }
         scripts

@@ -40,7 +40,7 @@ fn assert_breaks_the_victim(fault: &Fault, plan: &Plan, site: Site) {
     let at_victim = |script: &Script| {
         let namespace = script.namespace.as_ref().unwrap();
         let is_of_lan =
-            |line: &String| line.starts_with("neigh flush ") || line.ends_with(" nud reachable");
+            |line: &String| line.ends_with(" nud failed") || line.ends_with(" nud reachable");
         *namespace == victim.namespace
             || its.contains(&namespace)
             || namespace == netns::SWITCH
@@ -58,7 +58,7 @@ fn a_fault_of_one_family_leaves_the_other_alone() {
         let alone = |fault: &&Fault| fault.strikes == Strikes::OneFamily && fault.suits(site);
         for fault in all().iter().filter(alone) {
             let scripts = [(fault.breaks)(&plan, site), (fault.heals)(&plan, site)].concat();
-            // Neighbours on the LAN are forgotten and remembered in both.
+            // Neighbours on the LAN are given up and remembered in both.
             let lines =
                 scripts.iter().filter(|it| it.namespace == Some(plan.victim().namespace.clone()));
             let overlay = plan.overlay(other);

@@ -1,7 +1,7 @@
 //! The uplink is down or has no carrier, while the overlay device stays up with all its entries.
 //! Without carrier it keeps its addresses; set down it loses those of IPv6.
 
-use super::{Fault, PLAIN, Reach, Strikes, Subject, forgotten};
+use super::{Fault, PLAIN, Reach, Strikes, Subject, given_up};
 use crate::{
     lan::up,
     netns, node,
@@ -20,7 +20,8 @@ const MODEL: Fault = Fault {
     breaks: |plan, site| {
         let victim = &plan.nodes[site.victim];
         let line = format!("link set {} down", victim.uplink);
-        [vec![Script::ip(&victim.namespace, [line])], forgotten(plan, site)].concat()
+        [vec![Script::ip(&victim.namespace, [line])], given_up(plan, site, plan.families())]
+            .concat()
     },
     heals: |plan, site| {
         let victim = &plan.nodes[site.victim];
@@ -39,7 +40,9 @@ pub(super) const FAULTS: [Fault; 2] = [
     Fault {
         name: "uplink-down-no-carrier",
         summary: "the switch port of the node is down, or its VPN: its uplink has no carrier",
-        breaks: |plan, site| [vec![carrier(plan, site, false)], forgotten(plan, site)].concat(),
+        breaks: |plan, site| {
+            [vec![carrier(plan, site, false)], given_up(plan, site, plan.families())].concat()
+        },
         heals: |plan, site| vec![carrier(plan, site, true)],
         ..MODEL
     },

@@ -1,6 +1,6 @@
 //! The address that the overlay device sends from is gone: nothing leaves, and nobody finds the node.
 
-use super::{Fault, PLAIN, Reach, Subject, forgotten, remembered};
+use super::{Fault, PLAIN, Reach, Subject, given_up, remembered};
 use crate::{
     lan::{self, add_address, on_uplink},
     node,
@@ -41,7 +41,8 @@ pub(super) const FAULTS: [Fault; 2] = [
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let lines = replaced(plan, victim, [&victim.ip, &other(plan)], site.family);
-            [vec![Script::ip(&victim.namespace, lines)], forgotten(plan, site)].concat()
+            [vec![Script::ip(&victim.namespace, lines)], given_up(plan, site, &[site.family])]
+                .concat()
         },
         heals: |plan, site| {
             let victim = &plan.nodes[site.victim];

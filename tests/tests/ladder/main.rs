@@ -4,6 +4,7 @@
 
 mod dropped;
 mod old;
+mod types;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -16,13 +17,16 @@ use tracer::{evidence::Origin, kernel::Changes, netlink, topology::Question};
 use tracer_tests::{
     capabilities::{FEATURES, Kernel},
     less,
-    tracer::binary,
+    plan::Node,
+    process,
+    tracer::{CheckOutput, Intent, binary, tracer_command},
 };
 
 /// Where a kernel that has kprobes says so.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// The columns that the text may take.
 const WIDTH: usize = 100;
+
 /// What `capabilities` said.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
@@ -76,6 +80,16 @@ fn tracer(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("panicked"), "{stderr}");
     output
+}
+
+/// Runs `check` on a node of a lab, `prepare`d to have less.
+fn check(node: &Node, duration: &str, prepare: impl Fn(&mut Command)) -> CheckOutput {
+    let mut command = tracer_command(node).unwrap();
+    command.args(["check", "--format", "json", "--duration", duration]);
+    command.args(Intent::SubnetEnv.options(node));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    prepare(&mut command);
+    CheckOutput::of(&process::run(&node.namespace, &mut command).unwrap()).unwrap()
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! A kernel below the minimum: one clear message and exit status 2. The kernel itself says that it is
 //! a 2.6 (UNAME26), so that the binary is the real one.
 
-use std::process::Stdio;
+use std::process::Command;
 
 use serde_json::Value;
 use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     less,
-    plan::{Node, Plan},
-    process,
+    plan::Plan,
     seed::Shape,
-    tracer::{CheckOutput, Intent, tracer_command},
 };
 
-use super::tracer;
+use super::{check, tracer};
 
 const PARTS: [&str; 2] = ["this is Linux 2.6", "needs 5.10 or newer"];
 
@@ -40,7 +38,10 @@ fn on_an_old_kernel_the_tables_are_judged_and_the_packets_are_not() {
     let shape = Shape { nodes: Some(2), ..Shape::default() };
     let lab = Lab::up(Plan::draw(131, &shape), LOCK_WAIT).unwrap();
     let node = &lab.plan().nodes[0];
-    let packets = check(node, "1s");
+    let old = |command: &mut Command| {
+        less::kernel(command);
+    };
+    let packets = check(node, "1s", old);
     assert_eq!((packets.status, packets.findings()), (2, vec![]), "{}", packets.stderr);
     assert_eq!(packets.json["coverage"]["tables"], true);
     assert_eq!(packets.json["coverage"]["stages"], false);
@@ -50,15 +51,6 @@ fn on_an_old_kernel_the_tables_are_judged_and_the_packets_are_not() {
         line.starts_with("packets: ") && PARTS.iter().all(|part| line.contains(part))
     };
     assert_eq!(unseen.iter().filter(says).count(), 1, "{unseen:#?}");
-    let tables = check(node, "0");
+    let tables = check(node, "0", old);
     assert_eq!((tables.status, tables.findings()), (0, vec![]), "{}", tables.stderr);
-}
-
-fn check(node: &Node, duration: &str) -> CheckOutput {
-    let mut command = tracer_command(node).unwrap();
-    command.args(["check", "--format", "json", "--duration", duration]);
-    command.args(Intent::SubnetEnv.options(node));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    less::kernel(&mut command);
-    CheckOutput::of(&process::run(&node.namespace, &mut command).unwrap()).unwrap()
 }

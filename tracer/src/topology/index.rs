@@ -2,7 +2,7 @@
 //! entries in each table.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Index<'a> {
     unicast_routes: HashMap<IpNet, Vec<&'a Route>>,
     neighbours: HashMap<IpAddr, &'a Neighbour>,
     fdb: HashMap<MacAddress, &'a FdbEntry>,
+    /// The MACs of the peers, as their neighbour entries and the intent have them.
+    macs: HashSet<MacAddress>,
     of_pods: Answers<'a>,
     of_node: Answers<'a>,
 }
@@ -36,6 +38,8 @@ impl<'a> Index<'a> {
         for peer in &topology.intent.peers {
             index.intents.entry(peer.pod_cidr.trunc()).or_insert(peer);
         }
+        index.macs.extend(topology.intended().filter_map(|peer| peer.vtep_mac));
+        index.macs.extend(topology.overlay_neighbours().filter_map(|entry| entry.mac));
         for traffic in topology.traffic.iter().flat_map(|traffic| &traffic.peers) {
             index.traffic.entry(traffic.cidr).or_insert(traffic);
         }
@@ -94,6 +98,11 @@ impl<'a> Index<'a> {
 
     pub(super) fn fdb(&self, mac: MacAddress) -> Option<&'a FdbEntry> {
         self.fdb.get(&mac).copied()
+    }
+
+    /// Whether an entry or the intent gives this MAC to a peer.
+    pub(super) fn is_given(&self, mac: MacAddress) -> bool {
+        self.macs.contains(&mac)
     }
 
     /// What the kernel answered for an address of this CIDR.

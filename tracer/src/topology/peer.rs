@@ -21,7 +21,8 @@ pub struct Peer<'a> {
     /// Its node address, where anything tells it; never one of this node's own.
     pub node_ip: Option<IpAddr>,
     /// The MAC of its overlay device: the intended one, else that of its neighbour entry when the
-    /// FDB knows it, else that of its packets.
+    /// FDB knows it, else that of its packets. A node that hands on what this peer sends puts its
+    /// own MAC there: what is another peer's is not taken.
     pub vtep_mac: Option<MacAddress>,
     /// Its node name.
     pub name: Option<&'a str>,
@@ -153,7 +154,8 @@ fn build<'a>(topology: &Topology<'a>, index: &Index<'a>, cidr: IpNet, all: &[IpN
     let intended_mac = intent.and_then(|peer| peer.vtep_mac);
     let fdb = mac.or(intended_mac).and_then(|mac| index.fdb(mac));
     let traffic = index.traffic(cidr);
-    let seen_mac = traffic.and_then(|traffic| traffic.inner_source_mac);
+    let is_no_others = |seen: &MacAddress| Some(*seen) == mac || !index.is_given(*seen);
+    let seen_mac = traffic.and_then(|traffic| traffic.inner_source_mac).filter(is_no_others);
     let stranger = stranger(topology, cidr);
     let written_ip = fdb.and_then(|entry| entry.destination);
     let is_own = |ip: &IpAddr| topology.tables.is_some_and(|tables| tables.is_local(*ip));

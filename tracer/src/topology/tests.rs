@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::{LifeSign, RoleProblem, Topologies, detect_roles, nth_address};
 use crate::{
     diagnose::testing::{
-        BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, fdb, link, mac, neighbour, tables,
-        told, topology, via,
+        BRIDGE, OVERLAY, Pass, Plan, UPLINK, VETH, address, fdb, judge, link, mac, neighbour,
+        peer_traffic, tables, told, topology, via,
     },
     evidence::{Evidence, Intent, Origin, Stranger, SubnetEnv, Tables, Vxlan},
 };
@@ -140,7 +140,7 @@ fn a_named_overlay_that_does_not_exist_is_a_slip_beside_flannels_and_else_missin
     );
     tables(&mut evidence).links.iter_mut().find(|it| it.name == "flannel.1").unwrap().name =
         "vxlan0".to_owned();
-    let diagnosis = crate::diagnose::testing::judge(&mut evidence);
+    let diagnosis = judge(&mut evidence);
     assert_eq!(told(&diagnosis), ["flannel-link-missing flannel.7"]);
 }
 
@@ -243,6 +243,28 @@ fn a_peer_holds_what_the_tables_say_of_it() {
     assert_eq!(peer.gateway, plan.hit_cidr().network());
     assert_eq!(peer.life, [LifeSign::Neighbour, LifeSign::Fdb, LifeSign::Vxlan]);
     assert_eq!(peer.label(), "10.244.0.0/24 (192.168.77.10)");
+}
+
+/// A node may hand on what a peer sends: by its entries for this node, or for answers by this
+/// node's entries for it. What arrives has the MAC of the node between.
+#[test]
+fn the_mac_of_a_node_that_hands_packets_on_is_not_taken_for_that_of_their_sender() {
+    for pass in [Pass::Tables, Pass::SubnetEnv] {
+        let plan = Plan::of(3, pass);
+        let mut evidence = plan.evidence();
+        let between = plan.peers().find(|node| *node != plan.hit()).unwrap();
+        let gateway = plan.hit_cidr().network();
+        tables(&mut evidence).neighbours.retain(|entry| entry.address != gateway);
+        let named =
+            |evidence: &Evidence| topology(evidence).peer(plan.hit_cidr()).unwrap().vtep_mac;
+        assert_eq!(named(&evidence), Some(mac(plan.hit())), "its own packets tell it");
+        peer_traffic(&mut evidence, plan.hit_cidr()).unwrap().inner_source_mac = Some(mac(between));
+        assert_eq!(named(&evidence), None);
+        let hit = format!("neigh-entry-missing {}", plan.hit_cidr());
+        let diagnosis = judge(&mut evidence);
+        assert_eq!(told(&diagnosis), [hit]);
+        assert_eq!(diagnosis.findings[0].subject.vtep_mac, None);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::console::{Expected, Outcome};
 use super::guest::{Guest, Limits};
-use super::initramfs::Payload;
+use super::initramfs;
 use super::kernel::Kernel;
 
 /// A guest without suites boots in two seconds under KVM. Where KVM is there but does not work
@@ -48,10 +48,10 @@ impl Accelerator {
     }
 }
 
-/// KVM when a guest without suites boots under it.
+/// KVM when a guest without suites, of the first process `init`, boots under it.
 pub(super) fn choose<'a>(
     mut kernels: impl Iterator<Item = &'a Result<Kernel>>,
-    payload: &Payload,
+    init: &Path,
     folder: &Path,
 ) -> Result<Accelerator> {
     let may_use_kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
@@ -61,7 +61,7 @@ pub(super) fn choose<'a>(
         return Ok(Accelerator::Tcg);
     };
     let (image, log) = (folder.join("probe.cpio"), folder.join("probe.log"));
-    payload.write(None, &image)?;
+    initramfs::write_bare(init, &image)?;
     let accelerator = Accelerator::Kvm;
     let expected = &Expected::default();
     let probe = Guest { kernel, image: &image, accelerator, append: "", log: &log, expected };

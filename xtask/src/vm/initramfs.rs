@@ -22,9 +22,12 @@ use tracer_tests::size::SMALL_VARIABLE;
 const FOLDER: &str = "/vm";
 /// The suites that are short enough for every kernel every time.
 const SHORT: [&str; 2] = [SMOKE, "verifier"];
-/// The suites that no guest runs: the time of translated instructions says nothing of a processor,
-/// and what Prometheus says of a scrape is the same on all kernels.
-const NEVER: [&str; 2] = ["budget", "promtool"];
+/// The suites that no guest runs unless they are named: the time of translated instructions says
+/// nothing of a processor, what Prometheus says of a scrape is the same on all kernels, and the
+/// faults and look-alikes of the last four are those that [`SMOKE`] plays, in many more labs: hours
+/// for each kernel where it is interpreted.
+const NEVER: [&str; 6] =
+    ["budget", "promtool", "faults", "look_alikes", "tracer_faults", "tracer_healthy"];
 /// The suite that says a cell for each of its cases.
 const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.
@@ -100,7 +103,7 @@ impl Payload {
         let expected = expected(&names, selection);
         let agent = build::target_folder().join("debug/lab-agent");
         Ok(Self {
-            init: build::static_release("tracer-tests", "vm-init")?,
+            init: init()?,
             tracer: built.binary.clone(),
             agent: stripped(&agent, "lab-agent")?,
             suites,
@@ -115,30 +118,23 @@ impl Payload {
         self.environment.push(format!("{SMALL_VARIABLE}=1"));
     }
 
+    /// The first process of a guest.
+    pub(super) fn init(&self) -> &Path {
+        &self.init
+    }
+
     /// What a guest has to say.
     pub(super) fn expected(&self) -> &Expected {
         &self.expected
     }
 
-    /// Writes the image for a kernel; without one, an image that boots and has nothing to run.
-    pub(super) fn write(&self, kernel: Option<&Kernel>, image: &Path) -> Result<()> {
-        let file =
-            File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
-        let mut archive = Archive::new(BufWriter::new(file));
-        archive.merge()?;
-        for directory in DIRECTORIES {
-            archive.directory(directory)?;
-        }
-        programs::add(&mut archive, &self.init, "/init")?;
-        if let Some(kernel) = kernel {
-            self.suites_into(&mut archive)?;
-            programs::add_all(&mut archive)?;
-            modules_into(&mut archive, kernel)?;
-        } else {
-            archive.file(&format!("{FOLDER}/suites"), b"")?;
-            archive.file(&format!("{FOLDER}/environment"), b"")?;
-        }
-        archive.finish().with_context(|| format!("cannot write {}", image.display()))
+    /// Writes the image for a kernel.
+    pub(super) fn write(&self, kernel: &Kernel, image: &Path) -> Result<()> {
+        write(&self.init, image, |archive| {
+            self.suites_into(archive)?;
+            programs::add_all(archive)?;
+            modules_into(archive, kernel)
+        })
     }
 
     fn suites_into(&self, archive: &mut Archive<impl Write>) -> Result<()> {
@@ -159,6 +155,35 @@ impl Payload {
         archive.file("/etc/passwd", USERS.as_bytes())?;
         Ok(archive.file("/etc/group", GROUPS.as_bytes())?)
     }
+}
+
+/// Builds the first process of a guest.
+pub(super) fn init() -> Result<PathBuf> {
+    build::static_release("tracer-tests", "vm-init")
+}
+
+/// Writes an image that boots any kernel and has nothing to run.
+pub(super) fn write_bare(init: &Path, image: &Path) -> Result<()> {
+    write(init, image, |archive| {
+        archive.file(&format!("{FOLDER}/suites"), b"")?;
+        Ok(archive.file(&format!("{FOLDER}/environment"), b"")?)
+    })
+}
+
+fn write(
+    init: &Path,
+    image: &Path,
+    rest: impl FnOnce(&mut Archive<BufWriter<File>>) -> Result<()>,
+) -> Result<()> {
+    let cannot = || format!("cannot write {}", image.display());
+    let mut archive = Archive::new(BufWriter::new(File::create(image).with_context(cannot)?));
+    archive.merge()?;
+    for directory in DIRECTORIES {
+        archive.directory(directory)?;
+    }
+    programs::add(&mut archive, init, "/init")?;
+    rest(&mut archive)?;
+    archive.finish().with_context(cannot)
 }
 
 /// Every suite is a case; a filter leaves open which other cases are shown.
@@ -208,11 +233,12 @@ mod tests {
         let has = |all: bool, suites: &[&str]| {
             let suites = suites.iter().map(|it| (*it).to_owned()).collect();
             let selection = Selection { all, suites, seed: None, filter: Vec::new() };
-            ["verifier", "lab", "budget"].map(|suite| selection.has(suite))
+            ["verifier", "lab", "budget", "tracer_faults"].map(|suite| selection.has(suite))
         };
-        assert_eq!(has(false, &[]), [true, false, false]);
-        assert_eq!(has(true, &[]), [true, true, false]);
-        assert_eq!(has(false, &["lab"]), [false, true, false]);
+        assert_eq!(has(false, &[]), [true, false, false, false]);
+        assert_eq!(has(true, &[]), [true, true, false, false]);
+        assert_eq!(has(false, &["lab"]), [false, true, false, false]);
+        assert_eq!(has(true, &["tracer_faults"]), [false, false, false, true]);
     }
 
     #[test]

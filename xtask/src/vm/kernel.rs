@@ -1,12 +1,18 @@
 //! Kernels to boot: Debian's, fetched by apt into the cache, or a directory of the user's.
+//!
+//! What the cache has is never fetched again. What is gone from Debian's mirrors comes from their
+//! snapshots ([`place`]).
+
+mod place;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
+use self::place::{Archive, Place, first, places};
 use crate::shell;
 
 /// A kernel line, the release of Debian that has it, and the archives of that release.
@@ -16,14 +22,11 @@ const LINES: [(&str, &str, &[Archive]); 4] = [
     ("6.12", "trixie", &[MAIN, SECURITY]),
     ("7.2", "trixie-backports", &[MAIN]),
 ];
-const MAIN: Archive = ("http://deb.debian.org/debian", "");
-const SECURITY: Archive = ("http://deb.debian.org/debian-security", "-security");
+const MAIN: Archive = ("debian", "");
+const SECURITY: Archive = ("debian-security", "-security");
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// How many versions are tried: the index names some that are gone from the archive.
+/// How many versions are tried in a place: its index names some that are gone.
 const TRIES: usize = 4;
-
-/// Where it is, and what follows the release's name.
-type Archive = (&'static str, &'static str);
 
 /// A kernel with its modules.
 pub(super) struct Kernel {
@@ -93,30 +96,29 @@ fn cache() -> Result<PathBuf> {
     Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("flannel-tracer/kernels"))
 }
 
-/// Fetches the newest package of a line that the archive still has, and lays it out as
-/// `vmlinuz` and `lib/modules/VERSION`.
+/// Fetches the newest package of a line that is still to be had, and lays it out as `vmlinuz` and
+/// `lib/modules/VERSION`.
 fn fetch(line: &str, release: &str, archives: &[Archive], folder: &Path) -> Result<()> {
     can_fetch(Path::new(KEYS), shell::find("apt-get").as_deref())?;
-    eprintln!("vm: fetching Linux {line} from Debian {release}");
-    // A fetch that was broken off is begun again.
-    let _ = fs::remove_dir_all(folder);
-    let apt = Apt::new(release, archives, folder.join("apt"))?;
-    let mut last = None;
-    for version in apt.versions(line)?.into_iter().take(TRIES) {
-        match apt.unpack(&version, &folder.join("unpacked")) {
-            Ok(()) => return lay_out(folder),
-            Err(error) => last = Some(error),
-        }
-    }
-    let error = last.with_context(|| gone(line, release))?;
-    Err(error).with_context(|| format!("cannot fetch Linux {line} from Debian {release}"))
+    let today = jiff::Zoned::now().date();
+    first(&places(today), |place| {
+        eprintln!("vm: fetching Linux {line} from Debian {release}, {place}");
+        // A fetch that was broken off is begun again.
+        let _ = fs::remove_dir_all(folder);
+        let apt = Apt::new(*place, release, archives, folder.join("apt"))?;
+        let versions = newest(&apt.search(line)?);
+        ensure!(!versions.is_empty(), "no package");
+        first(&versions, |version| apt.unpack(version, &folder.join("unpacked")))
+    })
+    .with_context(|| gone(line, release))?;
+    lay_out(folder)
 }
 
 /// What is said of a line that is not, or no more, in its release.
 fn gone(line: &str, release: &str) -> String {
     format!(
-        "Debian {release} has no Linux {line}: name a kernel of your own with `--kernel DIR`, or \
-         correct the table LINES in {}",
+        "no Linux {line} of Debian {release} can be fetched: name a kernel of your own with \
+         `--kernel DIR`, or correct the table LINES in {}",
         file!()
     )
 }
@@ -165,14 +167,12 @@ struct Apt {
 // === impl Apt ===
 
 impl Apt {
-    fn new(release: &str, archives: &[Archive], folder: PathBuf) -> Result<Self> {
+    fn new(place: Place, release: &str, archives: &[Archive], folder: PathBuf) -> Result<Self> {
         for part in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part)).context("the cache")?;
         }
-        let sources: String = archives
-            .iter()
-            .map(|(url, suffix)| format!("deb [signed-by={KEYS}] {url} {release}{suffix} main\n"))
-            .collect();
+        let sources: String =
+            archives.iter().map(|archive| place.source(*archive, release, KEYS)).collect();
         fs::write(folder.join("sources.list"), sources).context("the cache")?;
         fs::write(folder.join("state/status"), "").context("the cache")?;
         let at = |path: &str| folder.join(path).display().to_string();
@@ -200,16 +200,10 @@ impl Apt {
         command
     }
 
-    /// Names of a line's cloud kernels without `linux-image-`, newest first.
-    fn versions(&self, line: &str) -> Result<Vec<String>> {
+    /// A line's cloud kernels, as apt-cache(8) lists them.
+    fn search(&self, line: &str) -> Result<String> {
         let pattern = format!("^linux-image-{}\\..*-cloud-amd64$", line.replace('.', "\\."));
-        let found =
-            shell::output(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
-        let names =
-            found.lines().filter_map(|it| it.split(' ').next()?.strip_prefix("linux-image-"));
-        let mut versions: Vec<String> = names.map(str::to_owned).collect();
-        versions.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
-        Ok(versions)
+        shell::output(self.command("apt-cache").args(["search", "--names-only", &pattern]))
     }
 
     /// Newer packages are split: the image's has nothing in it but its needs.
@@ -221,16 +215,27 @@ impl Apt {
         };
         let whole = [format!("linux-image-{version}")];
         let packages: &[String] = if split.iter().all(known) { &split } else { &whole };
-        shell::run(self.command("apt-get").args(["--quiet=2", "download"]).args(packages))?;
-        for entry in fs::read_dir(&self.folder).context("the cache")? {
+        // Each version in a folder of its own: of one that is gone a half may have come.
+        let packed = self.folder.join(version);
+        fs::create_dir_all(&packed).context("the cache")?;
+        let mut download = self.command("apt-get");
+        download.current_dir(&packed);
+        shell::run(download.args(["--quiet=2", "download"]).args(packages))?;
+        for entry in fs::read_dir(&packed).context("the cache")? {
             let path = entry.context("the cache")?.path();
-            if path.extension().is_some_and(|it| it == "deb") {
-                shell::run(shell::command("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
-                fs::remove_file(&path).context("the cache")?;
-            }
+            shell::run(shell::command("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
         }
         Ok(())
     }
+}
+
+/// The versions, the newest first, of packages that apt-cache(8) lists.
+fn newest(listed: &str) -> Vec<String> {
+    let names = listed.lines().filter_map(|it| it.split(' ').next()?.strip_prefix("linux-image-"));
+    let mut versions: Vec<String> = names.map(str::to_owned).collect();
+    versions.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
+    versions.truncate(TRIES);
+    versions
 }
 
 /// The numbers in a version, for the order of versions.
@@ -246,6 +251,15 @@ mod tests {
     fn versions_are_ordered_by_their_numbers() {
         assert!(numbers("5.10.0-46-cloud-amd64") > numbers("5.10.0-9-cloud-amd64"));
         assert!(numbers("6.12.117+deb13-cloud-amd64") > numbers("6.12.96+deb13-cloud-amd64"));
+    }
+
+    #[test]
+    fn the_newest_versions_of_a_list_are_tried() {
+        let listed = (1..=9).map(|it| format!("linux-image-6.1.0-{it}-cloud-amd64 - Linux 6.1\n"));
+        let listed: String = listed.collect();
+        let expected = [9, 8, 7, 6].map(|it| format!("6.1.0-{it}-cloud-amd64"));
+        assert_eq!(newest(&listed), expected);
+        assert!(newest("").is_empty());
     }
 
     #[test]
