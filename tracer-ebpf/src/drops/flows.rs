@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tracer_common::drop::{DROP_FLOWS, DropFlowKey, DropFlowValue, DropTotal};
 
-use crate::{pods::Routed, totals};
+use crate::{header::Addressed, totals};
 
 type Table<A> = LruPerCpuHashMap<DropFlowKey<A>, DropFlowValue>;
 
@@ -17,7 +17,7 @@ static DROP_FLOWS4: Table<u32> = LruPerCpuHashMap::with_max_entries(DROP_FLOWS, 
 static DROP_FLOWS6: Table<[u32; 4]> = LruPerCpuHashMap::with_max_entries(DROP_FLOWS, 0);
 
 /// An IP version whose flows are counted.
-pub(crate) trait Counted: Routed {
+pub(crate) trait Counted: Addressed {
     fn flows() -> &'static Table<Self>;
 }
 

@@ -5,11 +5,12 @@ use core::num::{NonZeroU16, NonZeroU64};
 use tracer_common::{
     counter::ParseError,
     drop::{DropFlowKey, Field},
+    flow::FlowKey,
 };
 use tracer_ebpf::parse::{Packet, Stop, Wire, flow, wire};
 
 use crate::{
-    memory::{Headers, read},
+    memory::{Copied, read},
     pods::Routed,
     structure::{Structure, layout},
 };
@@ -32,37 +33,54 @@ pub(crate) fn segments(skb: Structure) -> u64 {
     }
 }
 
+/// An IP version, whose addresses stand where they do whatever follows them.
+pub(crate) trait Addressed: Routed {
+    /// Source, destination and the number of what comes next; a flow without ports.
+    fn addresses(packet: &Copied) -> Option<FlowKey<Self>>;
+}
+
+impl Addressed for u32 {
+    #[inline(always)]
+    fn addresses(packet: &Copied) -> Option<FlowKey<Self>> {
+        let [source, destination] = packet.words::<2>(12)?;
+        Some(FlowKey::new(source, destination, packet.byte(9)?, 0))
+    }
+}
+
+impl Addressed for [u32; 4] {
+    #[inline(always)]
+    fn addresses(packet: &Copied) -> Option<FlowKey<Self>> {
+        let (source, destination) = (packet.words::<4>(8)?, packet.words::<4>(24)?);
+        Some(FlowKey::new(source, destination, packet.byte(6)?, 0))
+    }
+}
+
 /// Names the flow of a packet of this IP version; with the carrier's addresses that of the packet
-/// inside VXLAN, where it is of the same version and goes to one host. False when it has none that
-/// could be read.
+/// inside VXLAN, where it is of the same version and goes to one host. Of a packet with IP options
+/// or extension headers only the addresses are told: they are those of multicast groups' reports,
+/// and of next to nothing else. False when it has no flow that could be read.
 ///
 /// It writes into a key that is whole already, instead of returning one: what is carried past a
 /// decision is tested for twice by the compiler, and old verifiers follow the path on which the
 /// two tests disagree.
 #[inline(always)]
-pub(crate) fn describe<A: Routed>(skb: Structure, key: &mut DropFlowKey<A>) -> bool {
-    let Some(headers) = Headers::of(skb) else { return false };
-    if let Some(copied) = headers.copied() {
-        match parse(&copied, key) {
-            Err(Stop::Layout) => {}
-            read => return read.is_ok(),
-        }
+pub(crate) fn describe<A: Addressed>(skb: Structure, key: &mut DropFlowKey<A>) -> bool {
+    let Some(packet) = Copied::of(skb) else { return false };
+    match parse(&packet, key) {
+        Err(Stop::Layout) => {}
+        read => return read.is_ok(),
     }
-    parse_anywhere(&headers, key)
-}
-
-/// A call of its own: it is rare and long.
-#[inline(never)]
-fn parse_anywhere<A: Routed>(headers: &Headers, key: &mut DropFlowKey<A>) -> bool {
-    parse(headers, key).is_ok()
+    let Some(flow) = A::addresses(&packet) else { return false };
+    key.set_flow(flow);
+    true
 }
 
 #[inline(always)]
-fn parse<A: Routed, P: Packet>(packet: &P, key: &mut DropFlowKey<A>) -> Result<(), Stop> {
-    let outer = match wire::<A, P>(packet, 0, A::config().vxlan_port())? {
+fn parse<A: Addressed>(packet: &Copied, key: &mut DropFlowKey<A>) -> Result<(), Stop> {
+    let outer = match wire::<A, _>(packet, 0, A::config().vxlan_port())? {
         Wire::Plain(ip) => ip,
         Wire::Vxlan(vxlan) => {
-            if let Some(inner) = vxlan.inner(packet)? {
+            if let Ok(Some(inner)) = vxlan.inner(packet) {
                 key.set_flow(inner.key);
                 key.set_outer(vxlan.outer.source, vxlan.outer.destination);
                 return Ok(());

@@ -21,21 +21,15 @@ const USUAL: usize = 40 + 8 + 8 + 14 + 40 + 8 + 2;
 #[map]
 static COPY: PerCpuArray<[u8; USUAL]> = PerCpuArray::with_max_entries(1, 0);
 
-/// What lies behind the network header in the packet's linear part, each read a copy of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct Headers {
-    start: u64,
-    length: usize,
-}
-
-/// A copy of the first of these bytes.
+/// A copy of the first bytes behind the network header of the packet's linear part. It may hold
+/// what lies behind the packet, which is never looked at.
 pub(crate) struct Copied {
     start: *const u8,
     length: usize,
 }
 
-impl Headers {
-    /// The headers of a packet; `None` when no network header was ever found.
+impl Copied {
+    /// Copies the headers of a packet; `None` when no network header was ever found.
     #[inline(always)]
     pub(crate) fn of(skb: Structure) -> Option<Self> {
         let offset = skb.load::<u16>(Field::SkbNetworkHeader);
@@ -46,31 +40,14 @@ impl Headers {
             return None;
         }
         let start = skb.load::<u64>(Field::SkbHead).wrapping_add(u64::from(offset));
-        Some(Self { start, length: length as usize })
-    }
-
-    /// Copies what the parser reads of most packets. The copy may hold what lies behind the packet,
-    /// which is never looked at.
-    #[inline(always)]
-    pub(crate) fn copied(&self) -> Option<Copied> {
         let copy = COPY.get_ptr_mut(0)?;
         // SAFETY: this CPU's value of an array; the program cannot be moved to another CPU.
         let bytes = unsafe { &mut *copy };
         // SAFETY: the helper takes any address.
-        unsafe { bpf_probe_read_kernel_buf(self.start as *const u8, bytes) }.ok()?;
-        Some(Copied { start: bytes.as_ptr(), length: self.length })
+        unsafe { bpf_probe_read_kernel_buf(start as *const u8, bytes) }.ok()?;
+        Some(Self { start: bytes.as_ptr(), length: length as usize })
     }
 
-    #[inline(always)]
-    fn read<T: Copy>(&self, at: usize) -> Option<T> {
-        if at + size_of::<T>() > self.length {
-            return None;
-        }
-        read(self.start.wrapping_add(at as u64))
-    }
-}
-
-impl Copied {
     #[inline(always)]
     fn read<T: Copy>(&self, at: usize) -> Option<T> {
         let end = at + size_of::<T>();
@@ -84,32 +61,24 @@ impl Copied {
     }
 }
 
-/// Both kinds of bytes are read by words.
-macro_rules! packet_by_words {
-    ($kind:ty, $any_layout:literal) => {
-        impl Packet for $kind {
-            const ANY_LAYOUT: bool = $any_layout;
+impl Packet for Copied {
+    const ANY_LAYOUT: bool = false;
 
-            #[inline(always)]
-            fn byte(&self, at: usize) -> Option<u8> {
-                self.read(at)
-            }
+    #[inline(always)]
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.read(at)
+    }
 
-            #[inline(always)]
-            fn half(&self, at: usize) -> Option<u16> {
-                self.read(at)
-            }
+    #[inline(always)]
+    fn half(&self, at: usize) -> Option<u16> {
+        self.read(at)
+    }
 
-            #[inline(always)]
-            fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
-                self.read(at)
-            }
-        }
-    };
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
+        self.read(at)
+    }
 }
-
-packet_by_words!(Headers, true);
-packet_by_words!(Copied, false);
 
 /// A copy of what lies at an address of the kernel; `None` when nothing does.
 #[inline(always)]

@@ -22,8 +22,9 @@ const REASONS: [&str; 6] = [
     "NOT_DROPPED_YET",
     "SKB_CONSUMED",
 ];
-/// The same where the kernel gives no reason: functions that do nothing else.
-const SYMBOLS: [&str; 7] = [
+/// The same where the kernel gives no reason: functions that do nothing else. The last are multicast
+/// that nobody here has joined, and packets that never were on any network.
+const SYMBOLS: [&str; 9] = [
     "ping_rcv",
     "packet_rcv",
     "packet_rcv_spkt",
@@ -31,6 +32,8 @@ const SYMBOLS: [&str; 7] = [
     "skb_queue_purge",
     "skb_queue_purge_reason",
     "skb_release_data",
+    "ip6_mc_input",
+    "bpf_prog_test_run_skb",
 ];
 
 /// Whether a healthy node drops this too, so that it says nothing. `overlays` are the names of
@@ -161,6 +164,8 @@ mod tests {
             dropped(Some("OTHERHOST"), "ip_rcv_core", udp),
             dropped(None, "ip_rcv_core", udp),
             dropped(Some("PACKET_SOCK_ERROR"), "packet_rcv", udp),
+            dropped(Some("NOT_SPECIFIED"), "ip6_mc_input", None),
+            dropped(Some("NOT_SPECIFIED"), "bpf_prog_test_run_skb", udp),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("ff02::2", 58, 133))),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("fe80::1", 58, 136))),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("255.255.255.255", 17, 67))),

@@ -12,8 +12,10 @@ const FLOW_MEMORY: u32 = 256 << 10;
 const FEW: u32 = 4;
 /// Bytes of an entry beside its key and values, as of the stages' flows.
 const ENTRY_OVERHEAD: u32 = 72;
-/// The least that a table can have; the kernel rounds it up to some for each CPU.
-const UNUSED: u32 = 1;
+/// Of so many parts of the memory, [`LESSER`] are for the IP version that no pod has: the node's own
+/// packets of it are dropped too, and only their addresses tell a healthy node's from others.
+const PARTS: u32 = 8;
+const LESSER: u32 = 3;
 
 /// Entries of the drop programs' maps. What comes later is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +31,20 @@ pub struct DropEntries {
 // === impl DropEntries ===
 
 impl DropEntries {
-    /// For the IP versions that the node's pods have, on so many CPUs. A node without any has the
-    /// drops of IPv4.
+    /// For the IP versions that the node's pods have, on so many CPUs.
     pub(super) fn fitting(config: &Config, cpus: u32) -> Self {
         let memory = FLOW_MEMORY * cpus.clamp(FEW, 4 * FEW) / FEW;
-        let v4 = |share: u32| (memory / share / entry_bytes::<u32>(cpus)).min(DROP_FLOWS);
-        let v6 = |share: u32| (memory / share / entry_bytes::<[u32; 4]>(cpus)).min(DROP_FLOWS);
-        let (flows4, flows6) = match (config.v4.is_used(), config.v6.is_used()) {
-            (true, true) => (v4(2), v6(2)),
-            (false, true) => (UNUSED, v6(1)),
-            (_, false) => (v4(1), UNUSED),
+        let entries = |parts: u32, bytes: u32| (memory / PARTS * parts / bytes).min(DROP_FLOWS);
+        let parts4 = match (config.v4.is_used(), config.v6.is_used()) {
+            (false, true) => LESSER,
+            (true, true) => PARTS / 2,
+            (_, false) => PARTS - LESSER,
         };
-        Self { places: PLACES, flows4, flows6 }
+        Self {
+            places: PLACES,
+            flows4: entries(parts4, entry_bytes::<u32>(cpus)),
+            flows6: entries(PARTS - parts4, entry_bytes::<[u32; 4]>(cpus)),
+        }
     }
 }
 
@@ -69,7 +73,7 @@ mod tests {
                     + entries.flows6 * entry_bytes::<[u32; 4]>(cpus);
                 let limit = if cpus <= 4 { FLOW_MEMORY } else { 4 * FLOW_MEMORY };
                 assert!(bytes <= limit + 4096, "{cpus} CPUs: {entries:?}");
-                assert!(entries.flows4 + entries.flows6 > 400, "{cpus} CPUs: {entries:?}");
+                assert!(entries.flows4.min(entries.flows6) > 170, "{cpus} CPUs: {entries:?}");
             }
         }
     }
