@@ -1,6 +1,7 @@
 //! The JSON of `check`, `flannel-tracer/check/v1`: keys are only ever added.
 
 mod flow;
+mod joined;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
@@ -8,7 +9,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::flow::FlowJson;
+pub use self::joined::render_joined;
+use self::{flow::FlowJson, joined::PartJson};
 use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
@@ -27,6 +29,9 @@ pub const SCHEMA: &str = "flannel-tracer/check/v1";
 pub struct Check<'a> {
     schema: &'static str,
     node: NodeJson<'a>,
+    /// All of them, where several were judged together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<PartJson<'a>>,
     window: Window,
     interfaces: Vec<InterfaceJson<'a>>,
     capabilities: &'a [Capability],
@@ -38,7 +43,7 @@ pub struct Check<'a> {
     dns: [Unbuilt; 0],
     vips: [Unbuilt; 0],
     flannel: FlannelJson,
-    findings: Vec<&'a Finding>,
+    findings: Vec<FindingJson<'a>>,
     unseen: &'a [String],
     #[serde(rename = "self")]
     own: SelfCounters,
@@ -106,6 +111,18 @@ struct PeerJson<'a> {
     last_seen: Option<Timestamp>,
     state: PeerState,
     alive: Option<bool>,
+    /// Key of the node that says it, where several were judged together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_from: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingJson<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    /// Key of the node where it was found, where several were judged together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,11 +157,14 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
-    let mut findings: Vec<&Finding> = diagnosis.findings.iter().collect();
+    let findings = diagnosis.findings.iter();
+    let mut findings: Vec<FindingJson<'_>> =
+        findings.map(|finding| FindingJson { finding, node: None }).collect();
     cut(&mut findings, "findings", &mut truncated);
     Check {
         schema: SCHEMA,
         node: node(diagnosis, evidence),
+        nodes: Vec::new(),
         window: evidence.window,
         interfaces: interfaces(evidence),
         capabilities: &evidence.capabilities,
@@ -261,6 +281,7 @@ fn peer(peer: &PeerVerdict) -> PeerJson<'_> {
         last_seen: None,
         state: peer.state,
         alive: None,
+        seen_from: None,
     }
 }
 
