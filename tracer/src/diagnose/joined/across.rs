@@ -6,14 +6,13 @@ use ipnet::IpNet;
 use super::{
     member::{Member, owner_of},
     return_route_missing, underlay_drops_vxlan,
-    way::Side,
+    way::{Side, heard},
 };
 use crate::{
     diagnose::{
         finding::Finding,
         judgement::Judgement,
         merge::{self, Cause},
-        peer_node_unreachable,
         rule::{Effect, Judged, Rank},
     },
     evidence::{Family, StagePair},
@@ -27,6 +26,10 @@ const SAME: [(&str, &str); 3] = [
     ("flannel-link-recreated-empty", "peer-vtep-mac-changed"),
     ("vtep-source-address-lost", "node-ip-changed-peers-stale"),
 ];
+
+/// What both of two nodes tell of each other, though it is one fault.
+const MUTUAL: [&str; 3] =
+    ["peer-node-unreachable-l2", "peer-vtep-mac-changed", "duplicate-vtep-mac"];
 
 /// A cause of one node, with what other nodes feel of it.
 pub(super) struct Told {
@@ -113,16 +116,20 @@ impl Merger<'_, '_> {
         let Some((cidr, other)) = self.felt(place).filter(|_| self.is_open(place)) else { return };
         let (node, _) = &self.causes[place];
         let Some(back) = self.own_cidr(*node, Family::of_net(cidr)) else { return };
-        let side =
-            |node: usize, cidr| Side::of(&self.members[node], &self.judgements[node].cases, cidr);
-        let Some((own, far)) = side(*node, cidr).zip(side(other, back)) else { return };
+        let (members, judgements) = (self.members, self.judgements);
+        let side = |node: usize, cidr| Side::of(&members[node], &judgements[node].cases, cidr);
+        let node = *node;
+        let Some((own, far)) = side(node, cidr).zip(side(other, back)) else { return };
         match underlay_drops_vxlan::finding(self.at(place).finding, &own, &far) {
             Ok(finding) => {
-                let node = *node;
                 self.by[place] = By::Both(Box::new(finding));
                 self.explain_pair((node, cidr), (other, back), place);
             }
-            Err(reason) => self.unseen.extend(reason),
+            Err(reason) => {
+                self.unseen.extend(reason);
+                let finding = &mut self.causes[place].1.judged.finding;
+                finding.evidence.extend(heard(&far));
+            }
         }
     }
 
@@ -153,7 +160,8 @@ impl Merger<'_, '_> {
         let is_same = SAME.contains(&(by.finding.code, one.finding.code));
         // Of two that tell the same of each other the first is told.
         let is_told_before = other < node && is_mutual(by, one, own);
-        let explains = is_told_before || is_same || (is_stronger && stops(by, one, own));
+        let is_felt = is_stronger && rests_on(one).is_some_and(|cidr| stops(by, one, own, cidr));
+        let explains = is_told_before || is_same || is_felt;
         explains.then_some(by.rank)
     }
 
@@ -218,41 +226,43 @@ impl Merger<'_, '_> {
     }
 }
 
-/// The pod CIDR of another node, for what rests on nothing but that it does not answer.
+/// The pod CIDR of another node, for what that node may tell too.
 fn felt_cidr(judged: &Judged) -> Option<IpNet> {
-    if SAME.iter().any(|(_, code)| *code == judged.finding.code) {
-        return judged.finding.subject.cidr;
-    }
-    let is_felt = |effect: &Effect| {
-        matches!(
-            effect,
-            Effect::Silence(_) | Effect::NoAnswer(_) | Effect::Loss(_, StagePair::WireToPeer)
-        )
-    };
+    let code = judged.finding.code;
+    let is_told_there = SAME.iter().any(|(_, same)| *same == code) || MUTUAL.contains(&code);
+    rests_on(judged).or_else(|| judged.finding.subject.cidr.filter(|_| is_told_there))
+}
+
+/// The pod CIDR of another node, for what rests on nothing but that it does not answer.
+fn rests_on(judged: &Judged) -> Option<IpNet> {
     let cidr = judged.supports.first()?.cidr()?;
-    let is_all = judged.supports.iter().all(|it| is_felt(it) && it.cidr() == Some(cidr));
+    let is_all = judged.supports.iter().all(|it| is_silence(it) && it.cidr() == Some(cidr));
     is_all.then_some(cidr)
 }
 
-/// Whether a fault of the other keeps it from hearing this node or from answering it.
-fn stops(by: &Judged, one: &Judged, own: &Member) -> bool {
-    let is_own = |cidr: IpNet| {
-        let family = felt_cidr(one).map(Family::of_net);
-        own.owns(cidr) && family == Some(Family::of_net(cidr))
-    };
+const fn is_silence(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Silence(_) | Effect::NoAnswer(_) | Effect::Loss(_, StagePair::WireToPeer)
+    )
+}
+
+/// Whether a fault of the other, whose pod CIDR is `cidr`, keeps it from hearing this node or from
+/// answering it.
+fn stops(by: &Judged, one: &Judged, own: &Member, cidr: IpNet) -> bool {
+    let family = Family::of_net(cidr);
+    let is_own = |cidr: IpNet| own.owns(cidr) && Family::of_net(cidr) == family;
     if one.supports.iter().any(|it| matches!(it, Effect::NoAnswer(_))) {
         return by.explains.iter().any(|it| matches!(it, Effect::NoAnswer(cidr) if is_own(*cidr)));
     }
-    by.explains.iter().any(|effect| match effect {
-        Effect::Silence(_) | Effect::NoAnswer(_) | Effect::Loss(_, StagePair::WireToPeer) => false,
-        Effect::NoOverlay(family) => felt_cidr(one).map(Family::of_net) == Some(*family),
+    by.explains.iter().filter(|effect| !is_silence(effect)).any(|effect| match effect {
+        Effect::NoOverlay(other) => *other == family,
         other => other.cidr().is_some_and(is_own),
     })
 }
 
-/// Two nodes of which neither finds the other on their common network: the fault lies between them.
+/// Two nodes that tell the same of each other.
 fn is_mutual(by: &Judged, one: &Judged, own: &Member) -> bool {
-    let code = peer_node_unreachable::RULE.code;
     let is_about = by.finding.subject.cidr.is_some_and(|cidr| own.owns(cidr));
-    by.finding.code == code && one.finding.code == code && is_about
+    by.finding.code == one.finding.code && MUTUAL.contains(&by.finding.code) && is_about
 }

@@ -161,6 +161,18 @@ pub(super) fn fate(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Fate {
     })
 }
 
+/// What a node says of the packets that the other misses an answer to.
+pub(super) fn heard(far: &Side<'_, '_>) -> Option<String> {
+    let (received, counts) = (far.received(), far.traffic.packets);
+    (received > 0).then(|| {
+        format!(
+            "by the evidence of {}, {received} packets of {} came in there, {} came out of the \
+             tunnel, {} went to pods, and {} left for here",
+            far.member.label, far.peer.cidr, counts.overlay_in, counts.pod_in, counts.wire_out
+        )
+    })
+}
+
 /// The address to which `from` sends, and the uplink of `to` that has it: where both agree on it, on
 /// port and VNI, and where every packet would have been counted.
 fn meeting<'a>(from: &Side<'_, '_>, to: &Side<'_, 'a>) -> Option<(IpAddr, &'a Link)> {

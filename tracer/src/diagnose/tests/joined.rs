@@ -178,6 +178,16 @@ fn a_fault_about_a_third_node_explains_nothing() {
     assert!(joined.unseen.iter().any(|it| it == absent), "{:?}", joined.unseen);
 }
 
+#[test]
+fn what_stays_open_is_told_with_what_the_other_node_counted() {
+    let joined = judge(&pair(Pass::Tables, make_one_way, healthy));
+    assert_eq!(told(&joined), ["0: tunnel-one-way 10.244.1.0/24"]);
+    let line = "by the evidence of n1 (192.168.77.11), 40 packets of 10.244.0.0/24 came in there, \
+                40 came out of the tunnel, 40 went to pods, and 40 left for here";
+    let evidence = &joined.findings[0].finding.evidence;
+    assert_eq!(evidence.last().map(String::as_str), Some(line));
+}
+
 /// Nothing of the peer comes in, by any count.
 fn hear_nothing(evidence: &mut Evidence, plan: &Plan) {
     make_one_way(evidence, plan);
