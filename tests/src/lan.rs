@@ -1,6 +1,7 @@
 //! The node network: a bridge in a namespace of its own, the gateway, and a client.
 
 pub mod layer3;
+pub mod loss;
 
 use anyhow::Result;
 use ipnet::IpNet;

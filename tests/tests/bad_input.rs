@@ -145,7 +145,12 @@ fn assert_from_is_refused(node: &Node, at: &dyn Fn(&str, &str) -> String) {
     ] {
         let ran = tracer(node, &["check", "--from", path]);
         assert_refused("--from", &ran, 3, &[path, reason]);
+        // The second of two is no better.
+        let ran = tracer(node, &["check", "--from", path, "--from", path]);
+        assert_refused("--from twice", &ran, 3, &[path, reason]);
     }
+    let save = ["check", "--from", "a", "--from", "b", "--save", &at("saved", "")];
+    assert_refused("--save of several", &tracer(node, &save), 3, &["--save", "one node"]);
 }
 
 #[test]
@@ -166,8 +171,6 @@ fn what_is_not_built_or_not_known_says_so() {
         assert_refused(option, &check(node, &[option, value]), 3, &[option, "not built"]);
     }
     assert_refused("--probe", &check(node, &["--probe"]), 3, &["--probe", "not built"]);
-    let twice = ["check", "--from", "a", "--from", "b"];
-    assert_refused("--from twice", &tracer(node, &twice), 3, &["--from", "not built"]);
     for command in ["watch", "top", "record"] {
         let ran = tracer(node, &[command, "--listen", "127.0.0.1:9"]);
         assert_refused(command, &ran, 3, &[command, "not built"]);

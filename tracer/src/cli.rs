@@ -68,7 +68,8 @@ pub(crate) struct CheckArgs {
     /// Write the evidence that was judged to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
-    /// Judge saved evidence instead of this node; needs no privileges.
+    /// Judge saved evidence instead of this node; needs no privileges. Given several times, the
+    /// evidence of several nodes is judged together.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "duration", "attach", "overlay", "bridge", "uplink", "cluster_cidr", "service_cidr",
         "subnet_env", "peers", "platform",

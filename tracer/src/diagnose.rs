@@ -22,6 +22,8 @@ mod flow;
 mod ignore;
 mod impact;
 mod ip_forward_off;
+mod joined;
+mod judgement;
 mod merge;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
@@ -57,16 +59,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use self::{
-    case::Case,
-    rule::{Rule, Ruling},
-};
+use self::{judgement::Judgement, rule::Rule};
 use crate::evidence::Evidence;
 
 pub use self::{
     finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
     flow::lost_after,
     ignore::{Ignored, UnknownCode},
+    joined::{Joined, JoinedFinding, JoinedNode, SameNode, diagnose_joined, exit_status_joined},
     peers::{PeerState, PeerVerdict},
     verdict::{Coverage, exit_status},
 };
@@ -134,35 +134,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
 /// explain is not explained then.
 #[must_use]
 pub fn diagnose_but(evidence: &Evidence, ignored: &[Ignored]) -> Diagnosis {
-    let cases = Case::all_of(evidence);
-    let Ruling { judged, mut unseen } = rule_on_all(&cases);
-    let (judged, passing) = steady::steady(judged, evidence);
-    unseen.extend(passing);
-    let mut causes = merge::merge(judged);
-    unseen.extend(ignore::take_out(&mut causes, ignored));
-    let peers: Vec<PeerVerdict> =
-        cases.iter().flat_map(|case| peers::verdicts(case, &causes)).collect();
-    let drop_causes = drops::causes_of(&cases, &causes);
-    let coverage = Coverage::of(evidence, &cases, &peers);
-    let unseen = unseen::lines(evidence, &cases, &causes, unseen);
-    Diagnosis {
-        node_ip: cases.iter().find_map(Case::node_ip),
-        pod_cidrs: cases.iter().flat_map(|case| case.topology.own_cidrs.clone()).collect(),
-        findings: causes.into_iter().map(|cause| cause.into_finding(&cases)).collect(),
-        peers,
-        drop_causes,
-        coverage,
-        unseen,
-    }
-}
-
-/// What all rules say of each IP version.
-fn rule_on_all(cases: &[Case<'_>]) -> Ruling {
-    let mut all = Ruling::default();
-    for (case, rule) in cases.iter().flat_map(|case| RULES.iter().map(move |rule| (case, rule))) {
-        let ruling = (rule.judge)(case);
-        all.judged.extend(ruling.judged);
-        all.unseen.extend(ruling.unseen);
-    }
-    all
+    let mut judgement = Judgement::of(evidence);
+    judgement.ignore(ignored);
+    judgement.conclude(&[])
 }

@@ -7,15 +7,15 @@ use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
 const UNEXPLAINED: &str = "unexplained";
 
 /// The code of the finding that explains each drop of the evidence, in their order.
-pub(super) fn causes_of(cases: &[Case<'_>], causes: &[Cause]) -> Vec<&'static str> {
+pub(super) fn causes_of(cases: &[Case<'_>], causes: &[&Cause]) -> Vec<&'static str> {
     let drops = cases.first().and_then(|case| case.evidence.drops.as_ref());
     let entries = drops.map_or(&[][..], |drops| &drops.entries);
     entries.iter().map(|drop| cause_of(cases, causes, drop)).collect()
 }
 
-fn cause_of(cases: &[Case<'_>], causes: &[Cause], drop: &Drop) -> &'static str {
+fn cause_of(cases: &[Case<'_>], causes: &[&Cause], drop: &Drop) -> &'static str {
     let effects: Vec<Effect> = cases.iter().flat_map(|case| effects(case, drop)).collect();
-    let explains = |cause: &&Cause| effects.iter().any(|it| cause.judged.explains.contains(it));
+    let explains = |cause: &&&Cause| effects.iter().any(|it| cause.judged.explains.contains(it));
     causes.iter().find(explains).map_or(UNEXPLAINED, |cause| cause.judged.finding.code)
 }
 

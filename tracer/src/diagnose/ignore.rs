@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{RULES, merge::Cause};
+use super::{RULES, joined, merge::Cause};
 
 /// A code, or a code and a subject, to leave out: `CODE[=SUBJECT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ impl FromStr for Ignored {
             Some((code, subject)) => (code, Some(subject.to_owned())),
             None => (text, None),
         };
-        if RULES.iter().all(|rule| rule.code != code) {
-            let codes: Vec<&str> = RULES.iter().map(|rule| rule.code).collect();
+        let codes: Vec<&str> = RULES.iter().chain(&joined::RULES).map(|rule| rule.code).collect();
+        if !codes.contains(&code) {
             return Err(UnknownCode(code.to_owned(), codes.join(", ")));
         }
         Ok(Self { code: code.to_owned(), subject })

@@ -36,12 +36,15 @@ pub(super) fn merge(mut judged: Vec<Judged>) -> Vec<Cause> {
         }
     }
     account(&mut causes);
-    causes.sort_by_key(|cause| {
-        let finding = &cause.judged.finding;
-        let rank = Reverse(cause.judged.rank);
-        (Reverse(finding.severity), Reverse(finding.confidence), rank, place(finding))
-    });
+    causes.sort_by_key(order);
     causes
+}
+
+/// The order in which causes are told: most severe first, then most certain.
+pub(super) fn order(cause: &Cause) -> impl Ord + use<> {
+    let finding = &cause.judged.finding;
+    let rank = Reverse(cause.judged.rank);
+    (Reverse(finding.severity), Reverse(finding.confidence), rank, place(finding))
 }
 
 /// The place among equals: by code, then by subject.

@@ -45,12 +45,12 @@ pub enum PeerState {
 }
 
 /// The verdicts, in the order of CIDRs.
-pub(super) fn verdicts(case: &Case<'_>, causes: &[Cause]) -> Vec<PeerVerdict> {
+pub(super) fn verdicts(case: &Case<'_>, causes: &[&Cause]) -> Vec<PeerVerdict> {
     let concerned = |peer: &&Peer<'_>| peer.is_known() || is_broken(peer, causes);
     case.topology.peers.iter().filter(concerned).map(|peer| verdict(case, peer, causes)).collect()
 }
 
-fn verdict(case: &Case<'_>, peer: &Peer<'_>, causes: &[Cause]) -> PeerVerdict {
+fn verdict(case: &Case<'_>, peer: &Peer<'_>, causes: &[&Cause]) -> PeerVerdict {
     let packets = peer.traffic.map(|traffic| traffic.packets).unwrap_or_default();
     let state = if is_broken(peer, causes) { PeerState::Broken } else { by_traffic(case, packets) };
     PeerVerdict {
@@ -64,7 +64,7 @@ fn verdict(case: &Case<'_>, peer: &Peer<'_>, causes: &[Cause]) -> PeerVerdict {
 }
 
 /// A critical finding, of this peer or of the whole node, explains what happens to it.
-fn is_broken(peer: &Peer<'_>, causes: &[Cause]) -> bool {
+fn is_broken(peer: &Peer<'_>, causes: &[&Cause]) -> bool {
     causes
         .iter()
         .filter(|cause| cause.judged.finding.severity == Severity::Critical)

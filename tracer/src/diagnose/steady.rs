@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{case::Case, rule::Judged, rule_on_all};
+use super::{case::Case, judgement::rule_on_all, rule::Judged};
 use crate::{evidence::Evidence, topology::detect_roles};
 
 /// The findings that the tables after the window confirm, and a line for those that they do not.

@@ -8,6 +8,7 @@ mod faults;
 mod host;
 mod injections;
 mod ipv6;
+mod joined;
 mod lookalikes;
 mod properties;
 mod routes;

@@ -5,6 +5,8 @@ use crate::evidence::Evidence;
 
 /// How many packets must leak to addresses of no known peer before it is worth a line.
 const ENOUGH: u64 = 3;
+/// What another node's evidence would show.
+pub(super) const PEERS_TABLES: &str = "the peers' own tables: run check there";
 
 /// The lines: the collectors' first, then the rules', then what no check of this version sees.
 pub(super) fn lines(
@@ -25,7 +27,7 @@ pub(super) fn lines(
         lines.push("packets: the stages were not observed".to_owned());
     }
     if cases.iter().any(|case| !case.topology.peers.is_empty()) {
-        lines.push("the peers' own tables: run check there".to_owned());
+        lines.push(PEERS_TABLES.to_owned());
     }
     lines.extend(of_drops(evidence));
     lines.push(

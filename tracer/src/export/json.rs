@@ -2,6 +2,7 @@
 
 mod drop;
 mod flow;
+mod joined;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
@@ -9,7 +10,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::{drop::DropJson, flow::FlowJson};
+pub use self::joined::render_joined;
+use self::{drop::DropJson, flow::FlowJson, joined::PartJson};
 use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
@@ -28,6 +30,9 @@ pub const SCHEMA: &str = "flannel-tracer/check/v1";
 pub struct Check<'a> {
     schema: &'static str,
     node: NodeJson<'a>,
+    /// All of them, where several were judged together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<PartJson<'a>>,
     window: Window,
     interfaces: Vec<InterfaceJson<'a>>,
     capabilities: &'a [Capability],
@@ -39,7 +44,7 @@ pub struct Check<'a> {
     dns: [Unbuilt; 0],
     vips: [Unbuilt; 0],
     flannel: FlannelJson,
-    findings: Vec<&'a Finding>,
+    findings: Vec<FindingJson<'a>>,
     unseen: &'a [String],
     #[serde(rename = "self")]
     own: SelfCounters,
@@ -107,6 +112,18 @@ struct PeerJson<'a> {
     last_seen: Option<Timestamp>,
     state: PeerState,
     alive: Option<bool>,
+    /// Key of the node that says it, where several were judged together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_from: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingJson<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    /// Key of the node where it was found, where several were judged together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,15 +164,18 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
-    let mut findings: Vec<&Finding> = diagnosis.findings.iter().collect();
+    let findings = diagnosis.findings.iter();
+    let mut findings: Vec<FindingJson<'_>> =
+        findings.map(|finding| FindingJson { finding, node: None }).collect();
     cut(&mut findings, "findings", &mut truncated);
     Check {
         schema: SCHEMA,
         node: node(diagnosis, evidence),
+        nodes: Vec::new(),
         window: evidence.window,
         interfaces: interfaces(evidence),
         capabilities: &evidence.capabilities,
-        coverage: coverage(&diagnosis.coverage, evidence),
+        coverage: coverage(&diagnosis.coverage, drop::coverage([evidence])),
         stages: stages(traffic.map(|it| &it.stages)),
         flows,
         peers: peers.into_iter().map(peer).collect(),
@@ -225,11 +245,11 @@ fn is_attached(evidence: &Evidence, index: u32) -> bool {
     hooks.peek().is_some() && hooks.all(|hook| hook.attached)
 }
 
-fn coverage(coverage: &Coverage, evidence: &Evidence) -> CoverageJson {
+const fn coverage(coverage: &Coverage, drops: &'static str) -> CoverageJson {
     CoverageJson {
         tables: coverage.tables,
         stages: coverage.stages,
-        drops: drop::coverage(evidence),
+        drops,
         peers_total: coverage.peers_total,
         peers_verified: coverage.peers_verified,
         peers_unverified: coverage.peers_unverified,
@@ -268,6 +288,7 @@ fn peer(peer: &PeerVerdict) -> PeerJson<'_> {
         last_seen: None,
         state: peer.state,
         alive: None,
+        seen_from: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The text of `check`: for a person at a terminal in the middle of an incident.
 
+mod joined;
+
 use std::{
     fmt::Write as _,
     io::{self, Write},
@@ -10,6 +12,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use textwrap::Options;
 
+pub use self::joined::{render_joined, write_joined};
 use super::words;
 use crate::{
     diagnose::{Diagnosis, Finding, PeerState, PeerVerdict, Severity, Since},
@@ -44,7 +47,7 @@ pub fn render(diagnosis: &Diagnosis, evidence: &Evidence, status: u8) -> String 
     for one in &diagnosis.findings {
         text.push_str(&finding(one, evidence));
     }
-    text.push_str(&labelled("peers", &peers(diagnosis)));
+    text.push_str(&labelled("peers", &peers(&diagnosis.peers)));
     if !diagnosis.unseen.is_empty() {
         text.push_str(&labelled("not seen", &diagnosis.unseen.join("; ")));
     }
@@ -95,12 +98,18 @@ fn overlay(evidence: &Evidence) -> String {
 /// The lines of a finding, with styles.
 #[must_use]
 pub fn finding(finding: &Finding, evidence: &Evidence) -> String {
+    finding_on(finding, evidence, None)
+}
+
+/// The lines of a finding, with the node where it was found.
+fn finding_on(finding: &Finding, evidence: &Evidence, node: Option<&str>) -> String {
     let style = severity_style(finding.severity);
     let severity = finding.severity.name().to_uppercase();
     let bold = Style::new().bold();
     let head =
         format!("{style}{severity}{style:#}  {bold}{}{bold:#}  {}", finding.code, finding.title);
     let mut text = wrap("", &head);
+    text.push_str(&node.map(|node| labelled("  on", node)).unwrap_or_default());
     text.push_str(&labelled("  since", &since(&finding.since, evidence)));
     text.push_str(&labelled("  impact", &impact(finding, evidence)));
     for (number, line) in finding.evidence.iter().enumerate() {
@@ -167,8 +176,7 @@ fn repairs(finding: &Finding) -> Vec<String> {
     lines
 }
 
-fn peers(diagnosis: &Diagnosis) -> String {
-    let peers = &diagnosis.peers;
+fn peers(peers: &[PeerVerdict]) -> String {
     if peers.is_empty() {
         return "none known".to_owned();
     }

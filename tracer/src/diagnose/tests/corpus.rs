@@ -60,6 +60,24 @@ fn corpus() -> Vec<Recorded> {
     index().into_iter().map(recorded).collect()
 }
 
+/// Of each fault whose two nodes were recorded both: its name, and the evidence of n1 and n2 with
+/// what each has to tell.
+pub(super) fn pairs() -> Vec<(String, [(Evidence, Vec<String>); 2])> {
+    let mut all: BTreeMap<String, Recorded> =
+        corpus().into_iter().map(|it| (it.file.clone(), it)).collect();
+    let names: Vec<String> =
+        all.keys().filter_map(|it| it.strip_suffix(".n1.json")).map(str::to_owned).collect();
+    let mut take = |name: &str, node: &str| {
+        let one = all.remove(&format!("{name}.{node}.json"))?;
+        Some((one.evidence, one.expected))
+    };
+    let pair = |name: String| {
+        let (one, other) = (take(&name, "n1")?, take(&name, "n2")?);
+        Some((name, [one, other]))
+    };
+    names.into_iter().filter_map(pair).collect()
+}
+
 /// The same evidence as a tracer has it that knows less: without a peers file, and without
 /// subnet.env as well.
 fn with_less_intent(evidence: &Evidence) -> [Evidence; 2] {

@@ -38,16 +38,21 @@ pub(super) fn drops<'a>(diagnosis: &Diagnosis, evidence: &'a Evidence) -> Vec<Dr
     all.iter().zip(causes).take(MOST_ENTRIES).map(|(drop, cause)| entry(drop, cause)).collect()
 }
 
-/// Whether drops were seen, and whether with everything that is to be known of them.
-pub(super) fn coverage(evidence: &Evidence) -> &'static str {
-    if evidence.drops.is_none() {
+/// Whether drops were seen, and whether with everything that is to be known of them,
+/// on all of these nodes.
+pub(super) fn coverage<'a>(nodes: impl IntoIterator<Item = &'a Evidence> + Clone) -> &'static str {
+    if nodes.clone().into_iter().all(|evidence| evidence.drops.is_none()) {
         return "off";
     }
+    if nodes.into_iter().all(sees_all) { "on" } else { "degraded" }
+}
+
+fn sees_all(evidence: &Evidence) -> bool {
     let mut lines = evidence
         .capabilities
         .iter()
         .filter(|it| it.feature == "drops" || it.feature == "drop-flows");
-    if lines.all(|it| it.state == CapabilityState::On) { "on" } else { "degraded" }
+    evidence.drops.is_some() && lines.all(|it| it.state == CapabilityState::On)
 }
 
 fn entry<'a>(drop: &'a Drop, cause: &'static str) -> DropJson<'a> {

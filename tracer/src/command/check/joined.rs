@@ -1,0 +1,48 @@
+//! `check --from A --from B`: the evidence of several nodes, judged together.
+
+use anyhow::anyhow;
+use tracer::{
+    diagnose::{Joined, diagnose_joined, exit_status_joined},
+    evidence::Evidence,
+    export::{json, text},
+};
+
+use super::{Failure, Status, ended, load, no_vxlan};
+use crate::{
+    cli::{CheckArgs, Format},
+    command::{say, usage},
+};
+
+pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
+    if args.save.is_some() {
+        return Err(usage(anyhow!("--save writes the evidence of one node: give --from once")));
+    }
+    let evidence: Vec<Evidence> =
+        args.from.iter().map(|path| load(path)).collect::<Result<_, _>>()?;
+    let mut joined = diagnose_joined(&evidence, &args.ignore).map_err(usage)?;
+    let mut status = exit_status_joined(&joined, &evidence, args.fail_on);
+    for (place, evidence) in evidence.iter().enumerate() {
+        let Some(problem) = no_vxlan(evidence) else { continue };
+        joined.unseen.insert(0, format!("{}: {problem}", joined.nodes[place].label));
+        if status == Status::Fine as u8 {
+            status = Status::Unobserved as u8;
+        }
+    }
+    print(args.format, &joined, &evidence, status)?;
+    Ok(ended(status))
+}
+
+fn print(
+    format: Format,
+    joined: &Joined,
+    evidence: &[Evidence],
+    status: u8,
+) -> Result<(), Failure> {
+    say(|out| {
+        match format {
+            Format::Json => out.write_all(json::render_joined(joined, evidence)?.as_bytes())?,
+            Format::Text => text::write_joined(out, joined, evidence, status)?,
+        }
+        Ok(())
+    })
+}
