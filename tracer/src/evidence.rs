@@ -32,8 +32,8 @@ pub use self::{
         Statistics,
     },
     tables::{
-        Address, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop, Origin, Route,
-        RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
+        Address, DontFragment, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop,
+        Origin, Route, RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,

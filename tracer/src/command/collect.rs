@@ -12,6 +12,7 @@ use tracer::{
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
     netlink, process,
+    statistics::{self, Reading},
     topology::{self, Question, RoleProblem, Topologies},
 };
 
@@ -26,24 +27,35 @@ const APART: Duration = Duration::from_millis(50);
 pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
     let mut evidence = tables_and_intent(&args.node)?;
     let problem = assign_roles(&mut evidence)?;
+    // Programs are loaded after this: what rose is of a little more than the window.
+    let counters = statistics::read();
     if args.duration.is_zero() {
         evidence.tables_only = true;
         evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
         thread::sleep(APART);
+        count(&mut evidence, &counters);
         read_again(&mut evidence)?;
         return Ok(evidence);
     }
     if let Some(problem) = problem {
         // Nothing to attach to; what the tables say is judged all the same.
         evidence.capabilities.push(stages_off(&problem.to_string()));
+        count(&mut evidence, &counters);
         return Ok(evidence);
     }
     let plan = plan(&evidence);
     observe::observe(&mut evidence, &plan, args.duration, args.attach);
+    count(&mut evidence, &counters);
     ask_for_strangers(&mut evidence)?;
     read_again(&mut evidence)?;
     Ok(evidence)
+}
+
+/// Fills in what the kernel's counters rose by since they were read first.
+pub(super) fn count(evidence: &mut Evidence, since: &Reading) {
+    let Evidence { roles, unseen, .. } = evidence;
+    evidence.statistics = Some(since.until(statistics::read(), &roles.uplinks, unseen));
 }
 
 /// Reads the tables once more: what is being changed just now is no fault.
