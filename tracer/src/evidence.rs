@@ -23,7 +23,7 @@ pub use self::{
     mac::MacAddress,
     node::{
         Capability, CapabilityState, Flannel, FlannelMemory, FlannelProcess, Hook, HookDirection,
-        Intent, ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
+        Intent, ModuleState, Node, OomKill, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
     sightings::{IcmpError, Sight, Sighting},
     stage::{Stage, StageCounts, StagePair},

@@ -11,7 +11,8 @@ use tracer::{
     },
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
-    netlink, process,
+    netlink,
+    process::{self, FlannelWatch},
     statistics::{self, Reading},
     topology::{self, Question, RoleProblem, Topologies},
 };
@@ -84,6 +85,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     let mut unseen = Vec::new();
     let intent = read_intent(args, &mut unseen)?;
     let tables = dump()?;
+    let flannel = FlannelWatch::new(&mut unseen).find(&mut unseen);
     Ok(Evidence {
         schema: SCHEMA.to_owned(),
         node: node(args),
@@ -98,7 +100,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         statistics: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),
-        flannel: process::flannel(&mut unseen),
+        flannel,
         unseen,
     })
 }

@@ -166,6 +166,7 @@ impl Plan {
                 pid: Some(812),
                 since: None,
                 memory: None,
+                last_kill: None,
             },
             unseen: Vec::new(),
             tables_after: None,
