@@ -126,7 +126,7 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         unseen.push(format!("firewall rules of flannel and of network policies: {error:#}"));
         Default::default()
     });
-    let (flannel_netfilter, policy_netfilter) = (signs.flannel, signs.policy);
+    let netlink::NetfilterSigns { flannel, policy, services } = signs;
     let intent = Intent {
         subnet_env,
         peers,
@@ -135,8 +135,9 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         overlay_option: args.overlay.clone(),
         bridge_option: args.bridge.clone(),
         uplink_options: args.uplink.clone(),
-        policy_netfilter,
-        flannel_netfilter,
+        policy_netfilter: policy,
+        service_netfilter: services,
+        flannel_netfilter: flannel,
     };
     intent::require_consistent(&intent).map_err(usage)?;
     Ok(intent)

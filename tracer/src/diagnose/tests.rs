@@ -9,6 +9,8 @@ mod host;
 mod injections;
 mod ipv6;
 mod lookalikes;
+mod process;
 mod properties;
 mod routes;
+mod statistics;
 mod underlay;

@@ -106,6 +106,9 @@ pub struct Intent {
     /// Chains that carry network policies on this node (kube-router's, Calico's).
     #[serde(default)]
     pub policy_netfilter: Vec<String>,
+    /// Chains and tables of kube-proxy on this node, e.g. `chain KUBE-SERVICES`.
+    #[serde(default)]
+    pub service_netfilter: Vec<String>,
     /// FLANNEL-* chains and flannel's nft tables on this node, e.g. `chain FLANNEL-FWD`.
     pub flannel_netfilter: Vec<String>,
 }
