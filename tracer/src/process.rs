@@ -75,8 +75,8 @@ impl FlannelWatch {
         }
         unseen.extend(doubt);
         let is_missed = found.process == FlannelProcess::None && known.pid.is_some();
-        let is_first = is_missed && !std::mem::replace(&mut self.was_missed, is_missed);
-        if is_first { known.clone() } else { self.with_memory(found) }
+        let was_missed = std::mem::replace(&mut self.was_missed, is_missed);
+        if is_missed && !was_missed { known.clone() } else { self.with_memory(found) }
     }
 
     fn with_memory(&mut self, flannel: Flannel) -> Flannel {

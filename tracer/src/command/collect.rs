@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tracer::{
     evidence::{
-        Capability, CapabilityState, Evidence, Intent, Node, Origin, Roles, RouteAnswer, SCHEMA,
-        SubnetEnv, Tables, Window,
+        Capability, CapabilityState, Evidence, FlannelProcess, Intent, Node, Origin, Roles,
+        RouteAnswer, SCHEMA, SubnetEnv, Tables, Window,
     },
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
@@ -61,6 +61,10 @@ pub(super) fn count(evidence: &mut Evidence, since: &Reading) {
 
 /// Reads the tables once more: what is being changed just now is no fault.
 fn read_again(evidence: &mut Evidence) -> Result<(), Failure> {
+    if evidence.flannel.process == FlannelProcess::None {
+        // It may just have been starting anew.
+        evidence.flannel = FlannelWatch::new(&mut Vec::new()).find(&mut Vec::new());
+    }
     let tables = dump()?;
     second_reading(evidence, tables)
 }

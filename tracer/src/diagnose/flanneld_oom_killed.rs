@@ -21,9 +21,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(case: &Case<'_>) -> Ruling {
     let flannel = &case.evidence.flannel;
-    let Some(memory) = flannel.memory.as_ref().filter(|it| it.oom_kills > 0) else {
-        return Ruling::default();
-    };
+    // Version 1 of the cgroups counts nothing of a pod's former containers; the log has them.
+    let is_killed = |it: &&FlannelMemory| it.oom_kills > 0 || it.last_oom.is_some();
+    let Some(memory) = flannel.memory.as_ref().filter(is_killed) else { return Ruling::default() };
     // The log's line is of this cgroup where `last_oom` is.
     let kill = flannel.last_kill.as_ref().filter(|_| memory.last_oom.is_some());
     // The unit of k3s or RKE2 holds other programs too: only the log tells which was killed.
@@ -33,11 +33,9 @@ fn judge(case: &Case<'_>) -> Ruling {
 
 fn judged(case: &Case<'_>, memory: &FlannelMemory, kill: Option<&OomKill>) -> Judged {
     let (name, node) = (memory::program(case), &case.evidence.node.name);
-    let times = match memory.oom_kills {
-        1 => "once".to_owned(),
-        kills => format!("{kills} times"),
-    };
-    let counted = format!("its cgroup {} counts kills for want of memory: {times}", memory.cgroup);
+    let counted = (memory.oom_kills > 0).then(|| {
+        format!("kills for want of memory in its cgroup {}: {}", memory.cgroup, memory.oom_kills)
+    });
     let logged = kill.map(|kill| {
         let whose = if kill.by_limit { "its cgroup's limit" } else { "the machine's memory" };
         format!(
@@ -46,12 +44,16 @@ fn judged(case: &Case<'_>, memory: &FlannelMemory, kill: Option<&OomKill>) -> Ju
         )
     });
     let used = memory::words(memory);
+    let title = match kill {
+        Some(_) => format!("{name} was killed for want of memory on {node}"),
+        None => format!("The cgroup of {name} lost a process for want of memory on {node}"),
+    };
     Judged {
         finding: RULE.finding(
-            format!("{name} was killed for want of memory on {node}"),
+            title,
             case.about_node(&case.overlay_name()),
             since(case, kill),
-            [counted].into_iter().chain(logged).chain([used]).collect(),
+            counted.into_iter().chain(logged).chain([used]).collect(),
             memory::raise_limit(case),
         ),
         rank: RULE.rank,

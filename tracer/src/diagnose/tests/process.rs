@@ -108,6 +108,18 @@ fn a_kill_is_dated_by_the_kernels_log() {
     assert_eq!((dated.precision, dated.time), (Precision::Exact, kill("").map(|it| it.time)));
 }
 
+/// Version 1 of the cgroups forgets the kills of a container with the container.
+#[test]
+fn the_log_tells_of_a_former_container_of_the_same_pod() {
+    let diagnosis = with(&Plan::of(3, Pass::SubnetEnv), |evidence| {
+        evidence.flannel.memory = memory(40, 0);
+        evidence.flannel.last_kill = kill("flanneld");
+        let memory = evidence.flannel.memory.as_mut().unwrap();
+        memory.last_oom = kill("flanneld").map(|it| it.time);
+    });
+    assert_eq!(told(&diagnosis), ["flanneld-oom-killed n1"]);
+}
+
 /// A unit holds other programs, and a counter does not say which of them was killed.
 #[test]
 fn in_the_unit_of_k3s_only_the_log_tells_who_was_killed() {
