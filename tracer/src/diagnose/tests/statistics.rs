@@ -3,12 +3,12 @@
 use super::super::{
     Diagnosis, PeerState, Severity, diagnose,
     testing::{
-        OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, dual, judge, judge_ipv4, link, tables, told,
-        twin, via,
+        OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, dual, judge, judge_ipv4, link, peer_traffic,
+        tables, told, twin, via,
     },
 };
 use crate::evidence::{
-    Conntrack, DontFragment, Evidence, NeighbourTable, SnmpCounters, Statistics,
+    Conntrack, DontFragment, Evidence, NeighbourTable, RpFilter, SnmpCounters, Statistics,
 };
 
 fn statistics(evidence: &mut Evidence) -> &mut Statistics {
@@ -242,4 +242,67 @@ fn the_table_of_the_other_ip_version_is_not_this_ones() {
     statistics(&mut evidence).neighbour_tables.retain(|it| it.family == 6);
     assert_eq!(told(&judge_ipv4(&mut evidence)), [""; 0]);
     assert_eq!(told(&diagnose(&twin(&evidence).unwrap())), ["neigh-table-overflow n1"]);
+}
+
+// === rp-filter-drops-outer ===
+
+const SECOND: u32 = 33;
+
+/// The hit peer's node is routed by a second card, while its packets come in by the first and get no
+/// further.
+fn cross(evidence: &mut Evidence, plan: &Plan, all: u8, first: u8, dropped: u64) {
+    tables(evidence).links.push(link(SECOND, "eth1", None));
+    tables(evidence).routes.push(via(plan.node_ip(plan.hit()).into(), None, SECOND));
+    let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
+    (traffic.packets.overlay_in, traffic.packets.pod_in) = (0, 0);
+    (traffic.lost.wire_to_overlay, traffic.lost_early.wire_to_overlay) = (40, 20);
+    let setting =
+        |interface: Option<&str>, mode| RpFilter { interface: interface.map(str::to_owned), mode };
+    let statistics = statistics(evidence);
+    statistics.rp_filter = vec![setting(None, all), setting(Some("eth0"), first)];
+    let snmp = SnmpCounters { tcp_ext_reverse_path_filter: dropped, ..SnmpCounters::default() };
+    statistics.snmp = Some(snmp);
+}
+
+fn crossed(pass: Pass, all: u8, first: u8, dropped: u64) -> Diagnosis {
+    let plan = Plan::of(3, pass);
+    let mut evidence = plan.evidence();
+    cross(&mut evidence, &plan, all, first, dropped);
+    judge_ipv4(&mut evidence)
+}
+
+#[test]
+fn a_strict_reverse_path_drops_what_comes_in_by_another_device() {
+    for pass in PASSES {
+        for (all, first) in [(0, 1), (1, 0), (1, 1)] {
+            let diagnosis = crossed(pass, all, first, 40);
+            let hit = Plan::of(3, pass).hit_cidr();
+            assert_eq!(told(&diagnosis), [format!("rp-filter-drops-outer {hit}")]);
+            let finding = &diagnosis.findings[0];
+            assert_eq!(finding.severity, Severity::Critical);
+            assert_eq!(finding.remedy[0], "sysctl -w net/ipv4/conf/eth0/rp_filter=2");
+            assert!(finding.impact.packets >= 40, "{finding:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_strict_setting_or_a_count_it_is_unexplained() {
+    for (all, first, dropped) in [(0, 0, 40), (2, 1, 40), (0, 1, 0), (0, 1, 39)] {
+        let told = told(&crossed(Pass::SubnetEnv, all, first, dropped));
+        let is_it = |it: &String| it.starts_with("rp-filter-drops-outer");
+        assert!(!told.is_empty() && !told.iter().any(is_it), "{all} {first} {dropped}: {told:?}");
+    }
+}
+
+#[test]
+fn a_second_card_without_loss_is_healthy_with_a_strict_reverse_path() {
+    for pass in PASSES {
+        let plan = Plan::of(3, pass);
+        let healthy = plan.evidence();
+        let mut evidence = plan.evidence();
+        cross(&mut evidence, &plan, 1, 1, 40);
+        evidence.traffic = healthy.traffic;
+        assert_eq!(told(&judge_ipv4(&mut evidence)), [""; 0]);
+    }
 }
