@@ -43,6 +43,7 @@ mod pod_route_wrong_device;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
+mod rp_filter_drops_outer;
 mod rule;
 mod silence;
 mod steady;
@@ -80,7 +81,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 36] = [
+const RULES: [Rule; 37] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -109,6 +110,7 @@ const RULES: [Rule; 36] = [
     flannel_wrong_interface::RULE,
     vxlan_port_taken::RULE,
     vxlan_module_missing::RULE,
+    rp_filter_drops_outer::RULE,
     bridge_nf_call_off::RULE,
     conntrack_table_full::RULE,
     neigh_table_overflow::RULE,
