@@ -3,6 +3,7 @@
 //! A fault is two lists of scripts computed from the plan: what breaks a node and what heals it.
 //! Adding one is adding a file and its line in [`all`].
 
+mod bridge_nf_call_off;
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
@@ -15,10 +16,14 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod flannel_wrong_interface;
+mod flanneld_memory_near_limit;
+mod flanneld_not_running;
+mod flanneld_oom_killed;
 mod ip_forward_off;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
+mod outer_df_set;
 mod peer_node_unreachable;
 mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
@@ -38,7 +43,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     flannel, lan,
     plan::{Family, Node, Plan, Site, Stack, UplinkKind},
-    script::{Script, run_all},
+    script::{Script, Tool, run_all},
 };
 
 /// What flannel calls its overlay devices for VNI 1.
@@ -195,6 +200,11 @@ pub fn all() -> Vec<Fault> {
         ip_forward_off::FAULTS.as_slice(),
         tunnel_fragments_outer::FAULTS.as_slice(),
         pod_mtu_larger_than_tunnel::FAULTS.as_slice(),
+        outer_df_set::FAULTS.as_slice(),
+        bridge_nf_call_off::FAULTS.as_slice(),
+        flanneld_oom_killed::FAULTS.as_slice(),
+        flanneld_memory_near_limit::FAULTS.as_slice(),
+        flanneld_not_running::FAULTS.as_slice(),
     ]
     .concat()
 }
@@ -381,6 +391,13 @@ impl Drop for Injection {
 /// Victim and peer of a site.
 fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
+}
+
+/// What becomes of the victim's flanneld; NODE stands for its name.
+fn flanneld(plan: &Plan, site: Site, lines: &[&str]) -> Vec<Script> {
+    let victim = &plan.nodes[site.victim];
+    let lines = lines.iter().map(|line| line.replace("NODE", &victim.name));
+    vec![Script::new(Tool::Flanneld, Some(&victim.namespace), lines)]
 }
 
 /// The others have asked for the victim's MAC on the LAN in vain, in these families, and ask again.

@@ -9,13 +9,12 @@ use nix::unistd::geteuid;
 
 use crate::{
     fault::{Fault, Injection},
-    flannel, lan,
+    flannel, flanneld, lan,
     lookalike::LookAlike,
     netfilter, netns, node,
     plan::{Node, Plan, Site},
     pod,
     poll::poll_until,
-    process,
     script::{Script, run_all},
     state::{self, Kept, Lock},
     teardown,
@@ -223,20 +222,12 @@ fn build_node(plan: &Plan, node: &Node) -> Result<()> {
     Script::ip(&node.namespace, device_lines.concat()).run()?;
     run_all(&flannel::all_peers(plan, node))?;
     run_all(&netfilter::scripts(plan, node))?;
-    start_flanneld(node)?;
+    flanneld::start(&node.name)?;
     for pod in &node.pods {
         run_all(&pod::scripts(plan, node, pod))?;
         pod::start_services(pod)?;
     }
     Ok(())
-}
-
-/// A process named flanneld that does nothing: what the kernel holds outlives the real one as well.
-fn start_flanneld(node: &Node) -> Result<()> {
-    let link = state::file(&format!("{}/flanneld", node.name));
-    std::os::unix::fs::symlink(process::agent()?, &link)
-        .with_context(|| link.display().to_string())?;
-    process::spawn(&node.namespace, &link, &["idle"])
 }
 
 /// The lock, on a machine where no lab was left running.

@@ -27,6 +27,7 @@ pub mod expect;
 pub mod family;
 pub mod fault;
 pub mod flannel;
+pub mod flanneld;
 pub mod healthy;
 pub mod inject;
 pub mod kernel;

@@ -107,13 +107,41 @@ pub fn start(namespace: &str, command: &mut Command) -> Result<Child> {
     Ok(child)
 }
 
+/// Ends the recorded processes of a namespace that have a name, and waits until they are gone.
+///
+/// # Errors
+/// When the records cannot be read or a process does not go.
+pub(crate) fn end_named(namespace: &str, name: &str) -> Result<()> {
+    end(&running_of(namespace, name)?)
+}
+
+/// Whether no recorded process of a namespace has this name any more.
+pub(crate) fn has_ended(namespace: &str, name: &str) -> bool {
+    running_of(namespace, name).is_ok_and(|running| {
+        running.iter().for_each(Recorded::reap);
+        running.is_empty()
+    })
+}
+
+fn running_of(namespace: &str, name: &str) -> Result<Vec<Recorded>> {
+    let namespace = netns::inode(namespace)?;
+    let is_meant = |process: &Recorded| {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+        process.namespace == namespace && comm.trim_end() == name && process.is_running()
+    };
+    Ok(recorded()?.into_iter().filter(is_meant).collect())
+}
+
 /// Ends every recorded process and waits until it is gone.
 ///
 /// # Errors
 /// When the records cannot be read or a process does not go.
 pub fn end_all() -> Result<()> {
-    let running: Vec<Recorded> = recorded()?.into_iter().filter(Recorded::is_running).collect();
-    for process in &running {
+    end(&recorded()?.into_iter().filter(Recorded::is_running).collect::<Vec<_>>())
+}
+
+fn end(running: &[Recorded]) -> Result<()> {
+    for process in running {
         // It may have gone by itself since: then there is nothing to end.
         let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
     }

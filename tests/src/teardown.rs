@@ -17,7 +17,7 @@ use signal_hook::{
 };
 
 use crate::{
-    netns, process as lab_process,
+    flanneld, netns, process as lab_process,
     script::{Script, Tool},
     state,
 };
@@ -35,6 +35,7 @@ static OWNS_A_LAB: AtomicBool = AtomicBool::new(false);
 /// When something of ours could not be removed.
 pub fn remove_everything() -> Result<()> {
     lab_process::end_all()?;
+    flanneld::remove_cgroups()?;
     let lines = netns::existing()?.into_iter().map(|name| format!("netns del {name}"));
     let script = Script::new(Tool::Ip, None, lines);
     if !script.lines.is_empty() {

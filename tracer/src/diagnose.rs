@@ -3,9 +3,11 @@
 //! Pure: no I/O, no clock, no privileges. Each rule lives in its own file, knows no other rule and
 //! speaks only where its proof is there; [`merge`] makes one finding of one fault.
 
+mod bridge_nf_call_off;
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;
+mod conntrack_table_full;
 mod default_route_missing;
 mod drops;
 mod fdb_entry_missing;
@@ -18,16 +20,23 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod flannel_wrong_interface;
+mod flanneld_memory_near_limit;
+mod flanneld_not_running;
+mod flanneld_oom_killed;
 mod flow;
 mod ignore;
 mod impact;
 mod ip_forward_off;
 mod joined;
 mod judgement;
+mod memory;
 mod merge;
+mod narrow;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
+mod neigh_table_overflow;
+mod outer_df_set;
 mod peer_node_unreachable;
 mod peers;
 mod pod_mtu_larger_than_tunnel;
@@ -37,6 +46,7 @@ mod pod_route_wrong_device;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
+mod rp_filter_drops_outer;
 mod rule;
 mod silence;
 mod steady;
@@ -72,12 +82,13 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 37] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
     cni0_wrong_address::RULE,
     ip_forward_off::RULE,
+    outer_df_set::RULE,
     tunnel_fragments_outer::RULE,
     pod_mtu_larger_than_tunnel::RULE,
     flannel_link_flapped::RULE,
@@ -100,6 +111,13 @@ const RULES: [Rule; 29] = [
     flannel_wrong_interface::RULE,
     vxlan_port_taken::RULE,
     vxlan_module_missing::RULE,
+    rp_filter_drops_outer::RULE,
+    bridge_nf_call_off::RULE,
+    conntrack_table_full::RULE,
+    neigh_table_overflow::RULE,
+    flanneld_oom_killed::RULE,
+    flanneld_memory_near_limit::RULE,
+    flanneld_not_running::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -23,7 +23,7 @@ pub use self::{
     mac::MacAddress,
     node::{
         Capability, CapabilityState, Flannel, FlannelMemory, FlannelProcess, Hook, HookDirection,
-        Intent, ModuleState, Node, PeerIntent, Platform, Roles, SubnetEnv, Window,
+        Intent, ModuleState, Node, OomKill, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
     sightings::{IcmpError, Sight, Sighting},
     stage::{Stage, StageCounts, StagePair},
@@ -32,8 +32,8 @@ pub use self::{
         Statistics,
     },
     tables::{
-        Address, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop, Origin, Route,
-        RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
+        Address, DontFragment, FdbEntry, Forwarding, Link, Neighbour, NeighbourState, NextHop,
+        Origin, Route, RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,

@@ -1,6 +1,7 @@
 //! flannel-tracer: says why pods on one node cannot reach pods on another.
 //!
-//! One pipeline: collectors ([`netlink`], [`intent`], [`process`], [`kernel`]) fill an
+//! One pipeline: collectors ([`netlink`], [`intent`], [`process`],
+//! [`statistics`], [`kernel`]) fill an
 //! [`evidence::Evidence`]; [`diagnose`] judges it by pure rules; [`export`] prints the judgement.
 
 pub mod daemon;
@@ -12,4 +13,5 @@ pub mod kernel;
 pub mod netlink;
 pub mod observe;
 pub mod process;
+pub mod statistics;
 pub mod topology;

@@ -16,6 +16,7 @@ mod netfilter;
 mod route;
 mod rule;
 mod socket;
+pub mod statistics;
 mod tables;
 pub mod traffic_control;
 mod udp_socket;

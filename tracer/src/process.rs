@@ -2,7 +2,9 @@
 //!
 //! Reading /proc is thin; what it means is decided by pure functions over [`scan::View`].
 
+mod cgroup;
 mod flannel;
+mod kernel_log;
 mod kernel_module;
 mod platform;
 mod scan;
@@ -11,7 +13,11 @@ use nix::sys::utsname::uname;
 
 use jiff::SignedDuration;
 
-use crate::evidence::{Flannel, FlannelProcess, ModuleState, Platform};
+use self::{
+    cgroup::{Memory, MemoryCgroup},
+    kernel_log::KernelLog,
+};
+use crate::evidence::{Flannel, FlannelMemory, FlannelProcess, ModuleState, Platform};
 
 /// The kernel tells starts since boot, and when that was is known to about this.
 const SAME_START: SignedDuration = SignedDuration::from_secs(2);
@@ -27,30 +33,73 @@ pub enum Visibility {
     OwnNamespace,
 }
 
-/// flannel's process in this thread's network namespace. Adds to `unseen` what could not be told.
-pub fn flannel(unseen: &mut Vec<String>) -> Flannel {
-    let (flannel, doubt) = flannel::find(&scan::processes());
-    unseen.extend(doubt);
-    flannel
+/// Where flannel's process is looked for, and what its memory cgroup and the kernel's log say of it.
+/// What needed a privilege to open stays open: `run` gives most of them up.
+#[derive(Debug)]
+pub struct FlannelWatch {
+    log: KernelLog,
+    cgroup: Option<(u32, MemoryCgroup)>,
+    /// Whether the last look saw no flannel where one had been.
+    was_missed: bool,
 }
 
-/// flannel's process again, some time after it was `known`. Without the privilege to see the
-/// network namespace of others' processes, the one that was known is known again.
-pub fn flannel_again(known: &Flannel, unseen: &mut Vec<String>) -> Flannel {
-    let view = scan::processes();
-    let (found, doubt) = flannel::find(&view);
-    let runs = |it: &scan::Seen| {
-        Some(it.pid) == known.pid
-            && it
-                .since
-                .zip(known.since)
-                .is_some_and(|(a, b)| a.duration_since(b).abs() < SAME_START)
-    };
-    if found.process == FlannelProcess::Unknown && view.processes.iter().any(runs) {
-        return known.clone();
+impl FlannelWatch {
+    /// Opens the kernel's log. Adds to `unseen` when that is not allowed.
+    pub fn new(unseen: &mut Vec<String>) -> Self {
+        Self { log: KernelLog::open(unseen), cgroup: None, was_missed: false }
     }
-    unseen.extend(doubt);
-    found
+
+    /// flannel's process in this thread's network namespace. Adds to `unseen` what could not be
+    /// told.
+    pub fn find(&mut self, unseen: &mut Vec<String>) -> Flannel {
+        let (flannel, doubt) = flannel::find(&scan::processes());
+        unseen.extend(doubt);
+        self.with_memory(flannel)
+    }
+
+    /// flannel's process again, some time after it was `known`. Without the privilege to see the
+    /// network namespace of others' processes, the one that was known is known again. One that is
+    /// gone is known until it is missed a second time: flannel may just be starting anew.
+    pub fn find_again(&mut self, known: &Flannel, unseen: &mut Vec<String>) -> Flannel {
+        let view = scan::processes();
+        let (found, doubt) = flannel::find(&view);
+        let runs = |it: &scan::Seen| {
+            Some(it.pid) == known.pid
+                && it
+                    .since
+                    .zip(known.since)
+                    .is_some_and(|(a, b)| a.duration_since(b).abs() < SAME_START)
+        };
+        if found.process == FlannelProcess::Unknown && view.processes.iter().any(runs) {
+            return self.with_memory(known.clone());
+        }
+        unseen.extend(doubt);
+        let is_missed = found.process == FlannelProcess::None && known.pid.is_some();
+        let was_missed = std::mem::replace(&mut self.was_missed, is_missed);
+        if is_missed && !was_missed { known.clone() } else { self.with_memory(found) }
+    }
+
+    fn with_memory(&mut self, flannel: Flannel) -> Flannel {
+        let last_kill = self.log.last_kill(flannel::is_flannels_name);
+        let memory = flannel.pid.and_then(|pid| self.memory(pid)).map(|memory| {
+            let kill = last_kill.as_ref().filter(|kill| memory.is_of(&kill.cgroup));
+            FlannelMemory {
+                bytes: memory.bytes,
+                limit_bytes: memory.limit,
+                oom_kills: memory.kills,
+                last_oom: kill.map(|kill| kill.time),
+                cgroup: memory.path,
+            }
+        });
+        Flannel { memory, last_kill, ..flannel }
+    }
+
+    fn memory(&mut self, pid: u32) -> Option<Memory> {
+        if self.cgroup.as_ref().is_none_or(|(known, _)| *known != pid) {
+            self.cgroup = MemoryCgroup::of(pid).map(|cgroup| (pid, cgroup));
+        }
+        self.cgroup.as_ref()?.1.read()
+    }
 }
 
 /// What runs Kubernetes on this node.

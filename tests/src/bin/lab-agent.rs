@@ -2,7 +2,9 @@
 //! generators for hands-on trials.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
 };
@@ -30,7 +32,14 @@ enum Command {
     /// Serve as a pod: UDP and TCP echo, a TCP sink, a UDP sink.
     Serve,
     /// Do nothing, for ever.
-    Idle,
+    Idle {
+        /// Move into this cgroup first.
+        #[arg(long)]
+        cgroup: Option<PathBuf>,
+        /// Use so many bytes of memory.
+        #[arg(long, default_value_t = 0)]
+        hold: usize,
+    },
     /// Carry packets between TUN devices, each NAMESPACE,DEVICE,ADDRESS..
     Relay {
         /// The devices, and the addresses that lie behind each of them.
@@ -132,7 +141,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let (flow, limits) = match command {
         Command::Serve => return service::serve(),
-        Command::Idle => idle(),
+        Command::Idle { cgroup, hold } => return hold_memory(cgroup.as_deref(), hold),
         Command::Relay { ends } => return relay::run(&ends),
         Command::Hold { seed } => return hold(seed),
         Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),
@@ -161,6 +170,17 @@ fn run(command: Command) -> Result<()> {
 fn hold(seed: u64) -> Result<()> {
     let _lab = Lab::up(Plan::draw(seed, &Shape::default()), LOCK_WAIT)?;
     println!("up");
+    idle()
+}
+
+fn hold_memory(cgroup: Option<&Path>, bytes: usize) -> Result<()> {
+    if let Some(cgroup) = cgroup {
+        let processes = cgroup.join("cgroup.procs");
+        fs::write(&processes, "0").with_context(|| processes.display().to_string())?;
+    }
+    // Only pages that were written to are used.
+    let held = vec![1_u8; bytes];
+    std::hint::black_box(&held);
     idle()
 }
 

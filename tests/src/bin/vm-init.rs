@@ -39,13 +39,14 @@ const MODULES: &str = "/vm/modules";
 /// Nothing sets it for the first process.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Type, place, and directories to be made in it.
-const MOUNTS: [(&str, &str, &[&str]); 8] = [
+const MOUNTS: [(&str, &str, &[&str]); 9] = [
     ("proc", "/proc", &[]),
     ("sysfs", "/sys", &[]),
     ("devtmpfs", "/dev", &[]),
     ("tmpfs", "/run", &["lock", "netns"]),
     ("tmpfs", "/tmp", &[]),
     ("bpf", "/sys/fs/bpf", &[]),
+    ("cgroup2", "/sys/fs/cgroup", &[]),
     ("tracefs", "/sys/kernel/tracing", &[]),
     // It says whether the kernel is locked down.
     ("securityfs", "/sys/kernel/security", &[]),

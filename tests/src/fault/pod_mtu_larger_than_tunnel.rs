@@ -20,7 +20,8 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     ..PLAIN
 }];
 
-fn set_mtus(plan: &Plan, site: Site, mtu: u32) -> Vec<Script> {
+/// Gives the bridge and the pods of the victim another MTU.
+pub(super) fn set_mtus(plan: &Plan, site: Site, mtu: u32) -> Vec<Script> {
     let victim = &plan.nodes[site.victim];
     let set = |device: &str| format!("link set {device} mtu {mtu}");
     let ports = victim.pods.iter().map(|pod| set(&pod.veth));

@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tracer::{
     evidence::{
-        Capability, CapabilityState, Evidence, Intent, Node, Origin, Roles, RouteAnswer, SCHEMA,
-        SubnetEnv, Tables, Window,
+        Capability, CapabilityState, Evidence, FlannelProcess, Intent, Node, Origin, Roles,
+        RouteAnswer, SCHEMA, SubnetEnv, Tables, Window,
     },
     intent::{self, peers_file, subnet_env},
     kernel::{self, Plan},
-    netlink, process,
+    netlink,
+    process::{self, FlannelWatch},
+    statistics::{self, Reading},
     topology::{self, Question, RoleProblem, Topologies},
 };
 
@@ -26,28 +28,43 @@ const APART: Duration = Duration::from_millis(50);
 pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
     let mut evidence = tables_and_intent(&args.node)?;
     let problem = assign_roles(&mut evidence)?;
+    // Programs are loaded after this: what rose is of a little more than the window.
+    let counters = statistics::read();
     if args.duration.is_zero() {
         evidence.tables_only = true;
         evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
         thread::sleep(APART);
+        count(&mut evidence, &counters);
         read_again(&mut evidence)?;
         return Ok(evidence);
     }
     if let Some(problem) = problem {
         // Nothing to attach to; what the tables say is judged all the same.
         evidence.capabilities.push(stages_off(&problem.to_string()));
+        count(&mut evidence, &counters);
         return Ok(evidence);
     }
     let plan = plan(&evidence);
     observe::observe(&mut evidence, &plan, args.duration, args.attach);
+    count(&mut evidence, &counters);
     ask_for_strangers(&mut evidence)?;
     read_again(&mut evidence)?;
     Ok(evidence)
 }
 
+/// Fills in what the kernel's counters rose by since they were read first.
+pub(super) fn count(evidence: &mut Evidence, since: &Reading) {
+    let Evidence { roles, unseen, .. } = evidence;
+    evidence.statistics = Some(since.until(statistics::read(), &roles.uplinks, unseen));
+}
+
 /// Reads the tables once more: what is being changed just now is no fault.
 fn read_again(evidence: &mut Evidence) -> Result<(), Failure> {
+    if evidence.flannel.process == FlannelProcess::None {
+        // It may just have been starting anew.
+        evidence.flannel = FlannelWatch::new(&mut Vec::new()).find(&mut Vec::new());
+    }
     let tables = dump()?;
     second_reading(evidence, tables)
 }
@@ -72,6 +89,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
     let mut unseen = Vec::new();
     let intent = read_intent(args, &mut unseen)?;
     let tables = dump()?;
+    let flannel = FlannelWatch::new(&mut unseen).find(&mut unseen);
     Ok(Evidence {
         schema: SCHEMA.to_owned(),
         node: node(args),
@@ -86,7 +104,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         statistics: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),
-        flannel: process::flannel(&mut unseen),
+        flannel,
         unseen,
     })
 }
@@ -112,7 +130,7 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         unseen.push(format!("firewall rules of flannel and of network policies: {error:#}"));
         Default::default()
     });
-    let (flannel_netfilter, policy_netfilter) = (signs.flannel, signs.policy);
+    let netlink::NetfilterSigns { flannel, policy, services } = signs;
     let intent = Intent {
         subnet_env,
         peers,
@@ -121,8 +139,9 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         overlay_option: args.overlay.clone(),
         bridge_option: args.bridge.clone(),
         uplink_options: args.uplink.clone(),
-        policy_netfilter,
-        flannel_netfilter,
+        policy_netfilter: policy,
+        service_netfilter: services,
+        flannel_netfilter: flannel,
     };
     intent::require_consistent(&intent).map_err(usage)?;
     Ok(intent)

@@ -98,7 +98,8 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoOverlay(_)
         | Effect::NoAnswer(_)
         | Effect::NoNeighbour(_)
-        | Effect::NoFdb(_) => false,
+        | Effect::NoFdb(_)
+        | Effect::FlannelMemory => false,
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) const fn ip(family: Family) -> &'static str {
 /// The command that changes a setting of the kernel, as `sysctl` spells its name. A device's name
 /// may hold dots: then the parts of the setting's are divided by slashes.
 pub(super) fn set_sysctl(evidence: &Evidence, name: &str, value: u8) -> String {
+    set_sysctl_to(evidence, name, value.into())
+}
+
+/// [`set_sysctl`] for a larger number.
+pub(super) fn set_sysctl_to(evidence: &Evidence, name: &str, value: u64) -> String {
     if evidence.node.platform == Platform::Talos {
         let patch = format!("{{\"machine\":{{\"sysctls\":{{\"{name}\":\"{value}\"}}}}}}");
         return format!(

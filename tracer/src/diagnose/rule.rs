@@ -66,6 +66,8 @@ pub(super) enum Effect {
     NoNeighbour(IpNet),
     /// A peer has no FDB entry.
     NoFdb(IpNet),
+    /// flannel has not the memory that it needs.
+    FlannelMemory,
 }
 
 /// What a rule says about a case.
@@ -131,7 +133,8 @@ impl Effect {
             Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
-            | Self::NoOverlay(_) => None,
+            | Self::NoOverlay(_)
+            | Self::FlannelMemory => None,
         }
     }
 

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use super::{Diagnosis, diagnose};
 use crate::{
     evidence::{
-        Address, Count, Evidence, FdbEntry, Flannel, FlannelProcess, Flow, Forwarding, Intent,
-        Link, Losses, MacAddress, ModuleState, Neighbour, NeighbourState, NextHop, Node,
-        PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind, Rule, SCHEMA, Scope,
-        StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
+        Address, Count, DontFragment, Evidence, FdbEntry, Flannel, FlannelProcess, Flow,
+        Forwarding, Intent, Link, Losses, MacAddress, ModuleState, Neighbour, NeighbourState,
+        NextHop, Node, PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind, Rule, SCHEMA,
+        Scope, StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
     },
     topology::{TABLE_LOCAL, TABLE_MAIN, Topologies, Topology, nth_address},
 };
@@ -166,6 +166,7 @@ impl Plan {
                 pid: Some(812),
                 since: None,
                 memory: None,
+                last_kill: None,
             },
             unseen: Vec::new(),
             tables_after: None,
@@ -248,6 +249,7 @@ impl Plan {
             learning: false,
             external: false,
             gbp: false,
+            df: DontFragment::Unset,
         });
         let mut links = vec![link(LO, "lo", None), link(UPLINK, "eth0", None), overlay];
         links.push(Link { mtu: 1450, ..link(BRIDGE, &self.bridge, Some("bridge")) });

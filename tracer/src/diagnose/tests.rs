@@ -10,6 +10,8 @@ mod injections;
 mod ipv6;
 mod joined;
 mod lookalikes;
+mod process;
 mod properties;
 mod routes;
+mod statistics;
 mod underlay;

@@ -4,21 +4,16 @@
 //! The kernel refuses a VXLAN device that is too large for its lower device, but never lowers it
 //! later (drivers/net/vxlan, Linux 5.10 to 6.18).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::BTreeSet;
 
 use super::{
     case::{Case, tunnel_overhead},
     finding::{Confidence, Severity},
+    narrow::{Narrow, TooLarge, narrow},
     remedy,
     rule::{Judged, Rank, Rule, Ruling},
 };
-use crate::{
-    evidence::{Family, Link, Origin, RouteOutcome, Tables},
-    topology::Peer,
-};
+use crate::evidence::{Family, Link};
 
 pub(super) const RULE: Rule = Rule {
     code: "tunnel-fragments-outer",
@@ -31,39 +26,10 @@ pub(super) const RULE: Rule = Rule {
 /// The least MTU of a link that carries IPv6 (RFC 8200), bytes.
 const IPV6_MINIMUM: u32 = 1280;
 
-/// A device that is too small, and how many bytes of inner packet it has room for.
-struct Narrow<'a> {
-    link: &'a Link,
-    room: u32,
-    peers: usize,
-}
-
 fn judge(case: &Case<'_>) -> Ruling {
-    let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
-    let mut found = BTreeMap::<(u32, u32), Narrow<'_>>::new();
-    for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
-        let Some((node_ip, link)) = way_to(tables, peer) else { continue };
-        let room = link.mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
-        if overlay.mtu > room {
-            let narrow = found.entry((room, link.index));
-            narrow.or_insert(Narrow { link, room, peers: 0 }).peers += 1;
-        }
-    }
-    let found: Vec<Narrow<'_>> = found.into_values().collect();
+    let Some((_, overlay)) = case.working_overlay() else { return Ruling::default() };
+    let found = narrow(case, TooLarge::Fragments);
     Ruling::from(found.first().map(|least| judged(case, overlay, least, &found)))
-}
-
-/// The peer's node address, and the device by which the kernel would send to it.
-fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)> {
-    let node_ip = peer.node_ip?;
-    let answer = tables
-        .answers
-        .iter()
-        .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
-    let RouteOutcome::Route(route) = &answer.outcome else { return None };
-    let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
-    let link = links.filter(|link| link.name != "lo").min_by_key(|link| link.mtu)?;
-    Some((node_ip, link))
 }
 
 fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'_>]) -> Judged {
@@ -72,7 +38,7 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
         format!(
             "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
              {} fits; {name} has MTU {mtu}",
-            it.link.name, it.peers, it.link.mtu, it.room
+            it.link.name, it.peers.len(), it.link.mtu, it.room
         )
     });
     Judged {

@@ -106,6 +106,9 @@ pub struct Intent {
     /// Chains that carry network policies on this node (kube-router's, Calico's).
     #[serde(default)]
     pub policy_netfilter: Vec<String>,
+    /// Chains and tables of kube-proxy on this node, e.g. `chain KUBE-SERVICES`.
+    #[serde(default)]
+    pub service_netfilter: Vec<String>,
     /// FLANNEL-* chains and flannel's nft tables on this node, e.g. `chain FLANNEL-FWD`.
     pub flannel_netfilter: Vec<String>,
 }
@@ -152,6 +155,25 @@ pub struct Flannel {
     /// What its memory cgroup holds; `None` where it has none, or it could not be read.
     #[serde(default)]
     pub memory: Option<FlannelMemory>,
+    /// The last process of this name that the kernel killed for want of memory, by the kernel's
+    /// log: of whichever container or node on this machine it was.
+    #[serde(default)]
+    pub last_kill: Option<OomKill>,
+}
+
+/// A process that the kernel killed for want of memory, as its log tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    /// When.
+    pub time: Timestamp,
+    /// The process' short name.
+    pub name: String,
+    /// Its process id in the first PID namespace.
+    pub pid: u32,
+    /// Its memory cgroup.
+    pub cgroup: String,
+    /// Its cgroup's limit was reached; else the machine had no memory left.
+    pub by_limit: bool,
 }
 
 /// The memory cgroup of the flannel process.

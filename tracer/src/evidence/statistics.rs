@@ -21,6 +21,10 @@ pub struct Statistics {
     pub bridge_nf_call: Option<bool>,
     /// Whether the two lines above could be read at all.
     pub settings_read: bool,
+    /// Bridges whose own setting has iptables see what they bridge (`nf_call_iptables`), whatever
+    /// `bridge_nf_call` says.
+    #[serde(default)]
+    pub bridges_calling: Vec<String>,
 }
 
 /// Counters of one device: what they rose by in the window, and `total` what they were at its end.
@@ -29,6 +33,9 @@ pub struct Statistics {
 pub struct DeviceCounters {
     /// Device name.
     pub interface: String,
+    /// Device number.
+    #[serde(default)]
+    pub ifindex: u32,
     pub rx_packets: u64,
     pub tx_packets: u64,
     pub rx_dropped: u64,
@@ -48,6 +55,9 @@ pub struct DeviceCounters {
 pub struct QueueCounters {
     /// Device name.
     pub interface: String,
+    /// Device number.
+    #[serde(default)]
+    pub ifindex: u32,
     /// Kind of the root qdisc, e.g. `fq_codel`, `tbf`.
     pub kind: String,
     /// Packets dropped in the window.
@@ -56,7 +66,8 @@ pub struct QueueCounters {
     pub overlimits: u64,
 }
 
-/// What counters of `/proc/net/snmp`, `/proc/net/netstat` and `/proc/net/snmp6` rose by.
+/// What counters of `/proc/net/snmp`, `/proc/net/netstat` and `/proc/net/snmp6` rose by, IPv4's and
+/// IPv6's together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the kernel's own names")]
 pub struct SnmpCounters {

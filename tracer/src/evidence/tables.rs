@@ -82,6 +82,22 @@ pub struct Vxlan {
     /// Carries group policies (`gbp`); flannel's does not.
     #[serde(default)]
     pub gbp: bool,
+    /// IFLA_VXLAN_DF; flannel leaves it unset.
+    #[serde(default)]
+    pub df: DontFragment,
+}
+
+/// Which outer packets of a VXLAN device may not be sent in fragments.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DontFragment {
+    /// None.
+    #[default]
+    Unset,
+    /// All.
+    Set,
+    /// Those around a packet that may not.
+    Inherit,
 }
 
 /// An address of a device.

@@ -296,14 +296,16 @@ const fn total(peer: &PeerVerdict) -> u64 {
     peer.packets.overlay_out + peer.packets.overlay_in
 }
 
-const fn flannel(evidence: &Evidence) -> FlannelJson {
+fn flannel(evidence: &Evidence) -> FlannelJson {
+    let flannel = &evidence.flannel;
+    let memory = flannel.memory.as_ref();
     FlannelJson {
-        process: evidence.flannel.process,
-        pid: evidence.flannel.pid,
-        since: evidence.flannel.since,
-        memory_bytes: None,
-        memory_limit_bytes: None,
-        oom_kills: None,
-        last_oom: None,
+        process: flannel.process,
+        pid: flannel.pid,
+        since: flannel.since,
+        memory_bytes: memory.map(|it| it.bytes),
+        memory_limit_bytes: memory.and_then(|it| it.limit_bytes),
+        oom_kills: memory.map(|it| it.oom_kills),
+        last_oom: memory.and_then(|it| it.last_oom),
     }
 }

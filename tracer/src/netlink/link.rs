@@ -6,12 +6,13 @@ use netlink_packet_core::{Emitable, Parseable, ParseableParametrized};
 use netlink_packet_route::{
     AddressFamily,
     link::{
-        InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType, LinkMessage,
+        InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType,
+        LinkMessage, VxlanDf,
     },
 };
 
 use super::attributes::{Skipped, find, text};
-use crate::evidence::{Link, MacAddress, Vxlan};
+use crate::evidence::{DontFragment, Link, MacAddress, Vxlan};
 
 // include/uapi/linux/if_link.h
 const IFLA_IFNAME: u16 = 3;
@@ -111,6 +112,7 @@ fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
         learning: false,
         external: false,
         gbp: false,
+        df: DontFragment::Unset,
     };
     for attribute in skipped.attributes(data, InfoVxlan::parse) {
         match attribute {
@@ -122,6 +124,8 @@ fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
             InfoVxlan::Learning(learning) => vxlan.learning = learning,
             InfoVxlan::CollectMetadata(external) => vxlan.external = external,
             InfoVxlan::Gbp => vxlan.gbp = true,
+            InfoVxlan::Df(VxlanDf::Set) => vxlan.df = DontFragment::Set,
+            InfoVxlan::Df(VxlanDf::Inherit) => vxlan.df = DontFragment::Inherit,
             _ => {}
         }
     }
@@ -144,11 +148,12 @@ mod tests {
     #[test]
     fn an_attribute_of_unknown_form_costs_neither_the_link_nor_its_vxlan_settings() {
         let (vni, learning, two_bytes) = (7u32.to_ne_bytes(), [1], [0, 0]);
-        let (id, learning_kind, port) = (1, 7, 15);
+        let (id, learning_kind, port, df) = (1, 7, 15, 29);
         let data = [
             attribute(id, &vni),
             attribute(port, &[0x21, 0x18]),
             attribute(learning_kind, &learning),
+            attribute(df, &[1]),
             attribute(99, &two_bytes),
         ];
         let info =
@@ -162,6 +167,7 @@ mod tests {
         assert_eq!((link.name.as_str(), link.kind.as_deref()), ("flannel.1", Some("vxlan")));
         let vxlan = link.vxlan.unwrap();
         assert_eq!((vxlan.vni, vxlan.port, vxlan.learning), (7, 8472, true));
+        assert_eq!(vxlan.df, DontFragment::Set);
         assert_eq!(skipped, Skipped { messages: 0, attributes: 1 });
     }
 

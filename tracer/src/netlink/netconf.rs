@@ -11,6 +11,7 @@ use crate::evidence::{Forwarding, Scope};
 const HEADER_LENGTH: usize = 4;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
+const NETCONFA_RP_FILTER: u16 = 3;
 /// In place of an ifindex: `conf.all`, and `conf.default`, what new devices begin with.
 const NETCONFA_IFINDEX_ALL: i32 = -1;
 const NETCONFA_IFINDEX_DEFAULT: i32 = -2;
@@ -55,6 +56,14 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Forwarding> {
     Some(Forwarding { family, scope: scope?, enabled: enabled? })
 }
 
+/// Whose `rp_filter` an RTM_NEWNETCONF of IPv4 tells, and its value; `None` also for `conf.default`.
+pub(super) fn reverse_path_filter(body: &[u8]) -> Option<(Scope, u8)> {
+    let attributes = body.get(HEADER_LENGTH..)?;
+    let number = |kind| super::attributes::find(attributes, kind).and_then(|it| parse_i32(it).ok());
+    let scope = scope_of(number(NETCONFA_IFINDEX)?)?;
+    Some((scope, u8::try_from(number(NETCONFA_RP_FILTER)?).ok()?))
+}
+
 /// Whether a message is of `conf.default`.
 pub(super) fn is_default(body: &[u8]) -> bool {
     let index =
@@ -93,6 +102,19 @@ mod tests {
         assert_eq!(decoded(&message(2, 7, 0)), Some(device));
         let all = Forwarding { family: 6, scope: Scope::All, enabled: true };
         assert_eq!(decoded(&message(10, -1, 1)), Some(all));
+    }
+
+    #[test]
+    fn the_reverse_path_filter_is_read_for_a_device_and_for_all() {
+        let filter = |ifindex: i32| {
+            let mut body = message(2, ifindex, 1);
+            body.extend([8, 0, 3, 0, 2, 0, 0, 0]);
+            reverse_path_filter(&body)
+        };
+        assert_eq!(filter(7), Some((Scope::Device(7), 2)));
+        assert_eq!(filter(-1), Some((Scope::All, 2)));
+        assert_eq!(filter(-2), None, "what devices to come begin with");
+        assert_eq!(reverse_path_filter(&message(2, 7, 1)), None);
     }
 
     #[test]

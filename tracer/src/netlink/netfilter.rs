@@ -13,6 +13,10 @@ const FLANNEL_PREFIX: &str = "FLANNEL-";
 /// What the chains of network policies begin with: kube-router's (k3s has it built in), Calico's.
 const POLICY_PREFIXES: [&str; 3] = ["KUBE-NWPLCY", "KUBE-POD-FW", "cali-"];
 
+/// kube-proxy's chain for services in iptables and IPVS mode, and its table in nftables mode.
+const PROXY_CHAIN: &str = "KUBE-SERVICES";
+const PROXY_TABLE: &str = "kube-proxy";
+
 /// Who has rules in this thread's network namespace.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct NetfilterSigns {
@@ -21,6 +25,8 @@ pub struct NetfilterSigns {
     pub flannel: Vec<String>,
     /// Chains that carry network policies.
     pub policy: Vec<String>,
+    /// kube-proxy's chain or table for services.
+    pub services: Vec<String>,
 }
 
 /// The signs, each once. Needs the capability NET_ADMIN.
@@ -31,17 +37,17 @@ pub fn netfilter_signs() -> anyhow::Result<NetfilterSigns> {
     let nft = nft::names()?;
     let chains: BTreeSet<(&str, String)> =
         nft.chains.into_iter().chain(legacy::chains()?).collect();
-    let tables = nft.tables.into_iter().filter(|(_, name)| is_flannel_table(name));
+    let named = |(family, name): &(&str, String)| format!("nft table {family} {name}");
+    let tables = nft.tables.iter().filter(|(_, name)| is_flannel_table(name)).map(named);
+    let of_proxy = nft.tables.iter().filter(|(_, name)| name == PROXY_TABLE).map(named);
     let starting = |prefix: &str| {
         let chains = chains.iter().filter(move |(_, chain)| chain.starts_with(prefix));
         chains.map(|(family, chain)| words(family, chain)).collect::<Vec<_>>()
     };
-    let flannel: BTreeSet<String> = starting(FLANNEL_PREFIX)
-        .into_iter()
-        .chain(tables.map(|(family, name)| format!("nft table {family} {name}")))
-        .collect();
+    let flannel: BTreeSet<String> = starting(FLANNEL_PREFIX).into_iter().chain(tables).collect();
     let policy = POLICY_PREFIXES.iter().flat_map(|prefix| starting(prefix)).collect();
-    Ok(NetfilterSigns { flannel: flannel.into_iter().collect(), policy })
+    let services = starting(PROXY_CHAIN).into_iter().chain(of_proxy).collect();
+    Ok(NetfilterSigns { flannel: flannel.into_iter().collect(), policy, services })
 }
 
 /// A chain in words; that it is one of IPv4 goes without saying.

@@ -17,9 +17,8 @@ pub(super) fn find(view: &View) -> (Flannel, Option<String>) {
         seen.network_namespace.is_some() && seen.network_namespace == view.network_namespace
     };
     if let Some((process, seen)) = candidates.iter().find(|(_, seen)| ours(seen)) {
-        let flannel =
-            Flannel { process: *process, pid: Some(seen.pid), since: seen.since, memory: None };
-        return (flannel, None);
+        let (pid, since) = (Some(seen.pid), seen.since);
+        return (Flannel { pid, since, ..absent(*process) }, None);
     }
     if let Some((_, seen)) = candidates.iter().find(|(_, seen)| seen.network_namespace.is_none()) {
         let doubt = format!(
@@ -35,6 +34,11 @@ pub(super) fn find(view: &View) -> (Flannel, Option<String>) {
     let doubt = "flannel's process: the node's processes are not visible here (hostPID: true, or \
                  kubectl debug --profile=sysadmin, shows them)";
     (absent(FlannelProcess::Unknown), Some(doubt.to_owned()))
+}
+
+/// Whether a process of this short name contains flannel, whatever it was started as.
+pub(super) fn is_flannels_name(name: &str) -> bool {
+    matches!(name, "flanneld" | "kube-flannel" | "k3s" | "k3s-server" | "k3s-agent" | "rke2")
 }
 
 /// `server` or `agent`: what k3s or RKE2 was started as.
@@ -84,7 +88,7 @@ const fn rank(process: FlannelProcess) -> u8 {
 }
 
 const fn absent(process: FlannelProcess) -> Flannel {
-    Flannel { process, pid: None, since: None, memory: None }
+    Flannel { process, pid: None, since: None, memory: None, last_kill: None }
 }
 
 #[cfg(test)]

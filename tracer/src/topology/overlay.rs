@@ -105,6 +105,7 @@ mod tests {
             learning: false,
             external: false,
             gbp: false,
+            df: Default::default(),
         });
         tables.links.push(foreign);
         let entry = fdb(mac(70), "10.0.0.2".parse().unwrap());

@@ -26,6 +26,7 @@ fn vxlan() -> Option<Vxlan> {
         learning: false,
         external: false,
         gbp: false,
+        df: Default::default(),
     })
 }
 

@@ -7,5 +7,6 @@
 mod follow;
 mod namespace;
 mod netfilter;
+mod statistics;
 mod tables;
 mod traffic_control;

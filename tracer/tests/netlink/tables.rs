@@ -131,6 +131,7 @@ fn vxlan_settings_are_read_in_the_right_byte_order() {
         learning: false,
         external: false,
         gbp: false,
+        df: Default::default(),
     };
     assert_eq!(vxlan("flannel.1"), flannel);
     let (v6, meta) = (vxlan("v6"), vxlan("meta"));

@@ -7,6 +7,7 @@ use tracer::{
     evidence::{Roles, Tables, Traffic},
     kernel::{DropReading, FlowReading, Session},
     observe::{Moment, Observation, traffic},
+    statistics::{self, Reading},
 };
 
 use super::super::{
@@ -33,6 +34,8 @@ pub(super) struct Window {
     /// A program was attached or detached meanwhile, or the tables were out of step: counts of
     /// different stages are not to be compared.
     pub(super) is_broken: bool,
+    /// The kernel's counters when it began.
+    pub(super) counters: Reading,
     started: Instant,
     length: Duration,
     opening: Option<Snapshot>,
@@ -80,6 +83,7 @@ impl Window {
             tables,
             roles,
             is_broken: false,
+            counters: statistics::read(),
             started: Instant::now(),
             length: (took * COST).clamp(SHORTEST, LONGEST),
             opening,

@@ -206,6 +206,7 @@ fn is_not_heard(evidence: &mut Evidence, plan: &Plan) {
 
 fn queues(dropped: u64) -> Statistics {
     let queue = QueueCounters {
+        ifindex: super::super::testing::UPLINK,
         interface: "eth0".to_owned(),
         kind: "fq_codel".to_owned(),
         dropped,

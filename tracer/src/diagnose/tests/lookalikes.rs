@@ -33,7 +33,8 @@ fn assert_healthy(nodes: u8, change: impl Fn(&mut Evidence, &Plan)) {
 }
 
 fn vxlan(vni: u32, port: u16, learning: bool, external: bool) -> Option<Vxlan> {
-    Some(Vxlan { vni, port, local: None, link: Some(UPLINK), learning, external, gbp: false })
+    let (local, link, df) = (None, Some(UPLINK), Default::default());
+    Some(Vxlan { vni, port, local, link, learning, external, gbp: false, df })
 }
 
 /// Removes all that flannel wrote for a peer.

@@ -321,6 +321,7 @@ fn add_vxlan(evidence: &mut Evidence, external: bool) {
         learning: false,
         external,
         gbp: false,
+        df: Default::default(),
     });
     tables(evidence).links.push(other);
 }

@@ -233,12 +233,14 @@ fn findings(findings: &[Finding]) -> [Family; 2] {
 }
 
 /// Without samples where it is not known.
-fn flannel(flannel: &Flannel) -> [Family; 2] {
+fn flannel(flannel: &Flannel) -> [Family; 5] {
     let up = match flannel.process {
         FlannelProcess::Unknown => None,
         FlannelProcess::None => Some(0),
         FlannelProcess::Flanneld | FlannelProcess::K3s | FlannelProcess::Rke2 => Some(1),
     };
+    let memory = flannel.memory.as_ref();
+    let of_memory = |value: Option<u64>| value.map(|it| count(vec![], it)).into_iter().collect();
     let start = flannel.since.map(|time| Sample { labels: Vec::new(), value: seconds(time) });
     [
         gauge(
@@ -250,6 +252,21 @@ fn flannel(flannel: &Flannel) -> [Family; 2] {
             "flannel_start_timestamp_seconds",
             "When that process was started.",
             start.into_iter().collect(),
+        ),
+        gauge(
+            "flannel_memory_bytes",
+            "Memory of that process' cgroup, without inactive file pages.",
+            of_memory(memory.map(|it| it.bytes)),
+        ),
+        gauge(
+            "flannel_memory_limit_bytes",
+            "Most memory that this cgroup may use.",
+            of_memory(memory.and_then(|it| it.limit_bytes)),
+        ),
+        counter(
+            "flannel_oom_kills",
+            "Processes of this cgroup that the kernel killed for want of memory.",
+            of_memory(memory.map(|it| it.oom_kills)),
         ),
     ]
 }

@@ -91,6 +91,7 @@ impl Watch<'_> {
         seconds: f64,
     ) -> Result<Evidence, Failure> {
         let tables = std::mem::take(&mut window.tables);
+        let counters = std::mem::take(&mut window.counters);
         let roles = window.roles.clone();
         let start = window.start;
         let topologies = Topologies::from_parts(Some(&tables), &self.known.intent, &roles, None);
@@ -123,6 +124,7 @@ impl Watch<'_> {
             flannel: self.known.flannel.clone(),
             unseen,
         };
+        collect::count(&mut evidence, &counters);
         collect::ask_for_strangers(&mut evidence)?;
         collect::second_reading(&mut evidence, self.live.tables())?;
         Ok(evidence)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracer::{
     evidence::{Flannel, Intent, Node},
-    process,
+    process::FlannelWatch,
 };
 
 use super::super::super::{Failure, collect};
@@ -23,6 +23,9 @@ pub(super) struct Known {
     pub(super) flannel: Flannel,
     /// What could not be told.
     pub(super) unseen: Vec<String>,
+    /// What could not be opened when there were privileges.
+    never_seen: Vec<String>,
+    watch: FlannelWatch,
     read: Instant,
 }
 
@@ -32,8 +35,11 @@ impl Known {
         let mut unseen = Vec::new();
         let intent = collect::read_intent(args, &mut unseen)?;
         let node = collect::node(args);
-        let flannel = process::flannel(&mut unseen);
-        Ok(Self { node, intent, flannel, unseen, read: Instant::now() })
+        let mut never_seen = Vec::new();
+        let mut watch = FlannelWatch::new(&mut never_seen);
+        let flannel = watch.find(&mut unseen);
+        unseen.extend(never_seen.clone());
+        Ok(Self { node, intent, flannel, unseen, never_seen, watch, read: Instant::now() })
     }
 
     /// Reads it again when it has grown old. What can no longer be read, as after privileges were
@@ -53,7 +59,8 @@ impl Known {
             }
             Err(failure) => tracing::warn!("keeping what was read before: {:#}", failure.error),
         }
-        self.flannel = process::flannel_again(&self.flannel, &mut unseen);
+        self.flannel = self.watch.find_again(&self.flannel, &mut unseen);
+        unseen.extend(self.never_seen.clone());
         self.unseen = unseen;
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         diagnose,
         testing::{Pass, Plan},
     },
-    evidence::{Drop, DropFlow, DropPlace, Drops},
+    evidence::{Drop, DropFlow, DropPlace, Drops, FlannelMemory},
     export::prometheus::{Exposition, render},
 };
 
@@ -114,6 +114,23 @@ fn what_is_not_known_of_flannel_has_no_sample() {
     unknown.flannel.process = FlannelProcess::Unknown;
     let text = render(&unknown, Exposition::Text).unwrap();
     assert!(!text.lines().any(|line| line.starts_with("flannel_tracer_flannel_up")));
+}
+
+#[test]
+fn flannels_memory_is_told_where_it_is_known() {
+    let mut known = snapshot();
+    known.flannel.memory = Some(FlannelMemory {
+        bytes: 30 << 20,
+        limit_bytes: Some(50 << 20),
+        oom_kills: 2,
+        last_oom: None,
+        cgroup: "/kubepods/pod1".to_owned(),
+    });
+    let told = render(&known, Exposition::Text).unwrap();
+    assert_eq!(value(&told, "flannel_tracer_flannel_memory_bytes "), 30 << 20);
+    assert_eq!(value(&told, "flannel_tracer_flannel_memory_limit_bytes "), 50 << 20);
+    assert_eq!(value(&told, "flannel_tracer_flannel_oom_kills_total "), 2);
+    assert!(!text().lines().any(|line| line.starts_with("flannel_tracer_flannel_memory")));
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! Devices towards the peers for which full packets of the overlay device are too large once they are
+//! encapsulated.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::case::{Case, tunnel_overhead};
+use crate::{
+    evidence::{DontFragment, Link, Origin, RouteOutcome, Tables},
+    topology::Peer,
+};
+
+/// A device that is too small, and how many bytes of inner packet it has room for.
+pub(super) struct Narrow<'a> {
+    pub(super) link: &'a Link,
+    pub(super) room: u32,
+    pub(super) peers: Vec<&'a Peer<'a>>,
+}
+
+/// What becomes of packets that are too large.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooLarge {
+    /// They are sent in fragments.
+    Fragments,
+    /// They may not be, and are dropped.
+    Drops,
+}
+
+/// The devices on whose way this becomes of full packets, the smallest first.
+pub(super) fn narrow<'a>(case: &'a Case<'a>, fate: TooLarge) -> Vec<Narrow<'a>> {
+    let Some((tables, overlay)) = case.working_overlay() else { return Vec::new() };
+    let mut found = BTreeMap::<(u32, u32), Narrow<'a>>::new();
+    for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
+        let Some((node_ip, link)) = way_to(tables, peer) else { continue };
+        let room = link.mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
+        if overlay.mtu > room && fate_of(overlay, node_ip) == fate {
+            let narrow = found.entry((room, link.index));
+            narrow.or_insert(Narrow { link, room, peers: Vec::new() }).peers.push(peer);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// IFLA_VXLAN_DF concerns outer packets of IPv4 alone (drivers/net/vxlan/vxlan_core.c,
+/// vxlan_xmit_one, Linux 5.10 to 6.18).
+fn fate_of(overlay: &Link, node_ip: IpAddr) -> TooLarge {
+    let df = overlay.vxlan.as_ref().map(|vxlan| vxlan.df).unwrap_or_default();
+    if df == DontFragment::Unset || node_ip.is_ipv6() {
+        TooLarge::Fragments
+    } else {
+        TooLarge::Drops
+    }
+}
+
+/// The peer's node address, and the device by which the kernel would send to it.
+fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)> {
+    let node_ip = peer.node_ip?;
+    let answer = tables
+        .answers
+        .iter()
+        .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
+    let RouteOutcome::Route(route) = &answer.outcome else { return None };
+    let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
+    let link = links.filter(|link| link.name != "lo").min_by_key(|link| link.mtu)?;
+    Some((node_ip, link))
+}
