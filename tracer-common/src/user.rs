@@ -7,6 +7,7 @@ use crate::{
     drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
+    sight::SightKey,
 };
 
 // SAFETY: by the ABI rule each of these is repr(C), made of integers and byte arrays, without
@@ -32,3 +33,5 @@ unsafe impl Pod for DropFlowValue {}
 unsafe impl Pod for DropSlot {}
 // SAFETY: as above.
 unsafe impl Pod for Layout {}
+// SAFETY: as above.
+unsafe impl Pod for SightKey {}

@@ -78,7 +78,7 @@ pub(crate) fn describe<A: Addressed>(skb: Structure, key: &mut DropFlowKey<A>) -
 #[inline(always)]
 fn parse<A: Addressed>(packet: &Copied, key: &mut DropFlowKey<A>) -> Result<(), Stop> {
     let outer = match wire::<A, _>(packet, 0, A::config().vxlan_port())? {
-        Wire::Plain(ip) => ip,
+        Wire::Plain(ip) | Wire::Datagram(ip, _) => ip,
         Wire::Vxlan(vxlan) => {
             if let Ok(Some(inner)) = vxlan.inner(packet) {
                 key.set_flow(inner.key);
