@@ -6,6 +6,7 @@
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
+mod duplicate_pod_address;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod flannel_address_missing;
@@ -15,6 +16,7 @@ mod flannel_link_missing;
 mod flannel_link_recreated_empty;
 mod flannel_mac_rewritten;
 mod flannel_wrong_interface;
+mod fw_rejects_forwarded;
 mod ip_forward_off;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
@@ -27,6 +29,7 @@ mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
 mod tunnel_fragments_outer;
 mod uplink_down;
+mod vni_mismatch;
 mod vtep_source_address_lost;
 mod vxlan_port_taken;
 
@@ -195,6 +198,9 @@ pub fn all() -> Vec<Fault> {
         ip_forward_off::FAULTS.as_slice(),
         tunnel_fragments_outer::FAULTS.as_slice(),
         pod_mtu_larger_than_tunnel::FAULTS.as_slice(),
+        vni_mismatch::FAULTS.as_slice(),
+        fw_rejects_forwarded::FAULTS.as_slice(),
+        duplicate_pod_address::FAULTS.as_slice(),
     ]
     .concat()
 }

@@ -70,7 +70,7 @@ fn judged(
         let length = holder.map_or(32, |own| own.prefix_length);
         format!("ip address del {address}/{length} dev {device}      (if it is not this node's)")
     };
-    let losses = [StagePair::OverlayToPod, StagePair::WireToPeer];
+    let losses = [StagePair::OverlayToPod, StagePair::WireToPeer, StagePair::PodToOverlay];
     Judged {
         finding: RULE.finding(
             format!("{address} exists on this node and on {node}"),

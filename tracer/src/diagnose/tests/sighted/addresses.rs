@@ -13,6 +13,10 @@ const ONE: MacAddress = MacAddress([2, 0, 0, 0, 1, 1]);
 const TWO: MacAddress = MacAddress([2, 0, 0, 0, 1, 2]);
 
 fn received(plan: &Plan, source: IpAddr) -> Flow {
+    Flow { outer_source: Some(plan.node_ip(plan.hit())), ..flow(plan, source) }
+}
+
+fn flow(plan: &Plan, source: IpAddr) -> Flow {
     Flow {
         source,
         destination: nth_address(plan.own_cidr(), 9),
@@ -22,7 +26,7 @@ fn received(plan: &Plan, source: IpAddr) -> Flow {
         packets: StageCounts { wire_in: 40, overlay_in: 40, ..StageCounts::default() },
         leaked: 0,
         born_in_window: false,
-        outer_source: Some(plan.node_ip(plan.hit())),
+        outer_source: None,
         translated_destination: None,
     }
 }
@@ -38,8 +42,7 @@ fn leak(evidence: &mut Evidence, plan: &Plan, destination: IpAddr) {
         destination,
         packets: StageCounts { pod_out: 40, ..StageCounts::default() },
         leaked: 40,
-        outer_source: None,
-        ..received(plan, destination)
+        ..flow(plan, destination)
     };
     list(evidence, flow);
     evidence.traffic.as_mut().unwrap().stages.leak.packets += 40;
