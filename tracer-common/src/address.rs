@@ -24,6 +24,9 @@ pub trait Address: Copy + Default + PartialEq {
     /// The bits that `mask` keeps.
     #[must_use]
     fn masked(self, mask: Self) -> Self;
+
+    /// The words, and zeros behind them where they are fewer than four.
+    fn widened(self) -> [u32; 4];
 }
 
 impl Address for u32 {
@@ -47,6 +50,11 @@ impl Address for u32 {
     #[inline(always)]
     fn masked(self, mask: Self) -> Self {
         self & mask
+    }
+
+    #[inline(always)]
+    fn widened(self) -> [u32; 4] {
+        [self, 0, 0, 0]
     }
 }
 
@@ -75,6 +83,11 @@ impl Address for [u32; 4] {
     #[inline(always)]
     fn masked(self, mask: Self) -> Self {
         [self[0] & mask[0], self[1] & mask[1], self[2] & mask[2], self[3] & mask[3]]
+    }
+
+    #[inline(always)]
+    fn widened(self) -> [u32; 4] {
+        self
     }
 }
 

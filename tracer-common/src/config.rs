@@ -8,6 +8,13 @@ pub const NETWORKS: usize = 8;
 /// Addresses of the node itself that fit, in and outside the pod network, for each IP version.
 pub const NODE_ADDRESSES: usize = 8;
 
+/// The flag of a VXLAN header with a VNI (RFC 7348, section 5), as it lies in memory.
+pub const HAS_VNI: u32 = 0x0800_0000_u32.to_be();
+/// What belongs to a group policy in the first word (draft-smith-vxlan-group-policy-05).
+const POLICY_BITS: u32 = 0x80ff_ffff_u32.to_be();
+/// The reserved byte behind the VNI.
+const VNI_RESERVED: u32 = 0xff_u32.to_be();
+
 /// A network, in words as they lie in memory. The all-zero value holds no address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +34,9 @@ pub struct Family<A> {
     vni: u32,
     vxlan_port: u16,
     overlay_mtu: u16,
+    mac_low: u32,
+    mac_high: u16,
+    carries_policies: u16,
 }
 
 /// Read-only configuration of the programs.
@@ -41,8 +51,8 @@ pub struct Config {
 
 const _: () = {
     assert!(size_of::<Network<u32>>() == 8);
-    assert!(size_of::<Family<u32>>() == 8 * 16 + 2 * 32 + 8);
-    assert!(size_of::<Config>() == 200 + 32 * 16 + 2 * 128 + 8);
+    assert!(size_of::<Family<u32>>() == 8 * 16 + 2 * 32 + 16);
+    assert!(size_of::<Config>() == 208 + 32 * 16 + 2 * 128 + 16);
     assert!(align_of::<Config>() == 4);
 };
 
@@ -79,6 +89,9 @@ impl<A: Address> Family<A> {
         vni: 0,
         vxlan_port: 0,
         overlay_mtu: 0,
+        mac_low: 0,
+        mac_high: 0,
+        carries_policies: 0,
     };
 
     /// Configuration for an overlay device: its VNI, UDP port and MTU in bytes.
@@ -86,6 +99,14 @@ impl<A: Address> Family<A> {
         self.vni = vni;
         self.vxlan_port = vxlan_port.to_be();
         self.overlay_mtu = overlay_mtu;
+    }
+
+    /// The overlay device's own MAC, and whether it carries group policies (`gbp`).
+    pub const fn set_device(&mut self, mac: [u8; 6], carries_policies: bool) {
+        let [a, b, c, d, e, f] = mac;
+        self.mac_high = u16::from_ne_bytes([a, b]);
+        self.mac_low = u32::from_ne_bytes([c, d, e, f]);
+        self.carries_policies = carries_policies as u16;
     }
 
     /// Adds a network of the cluster's pods; false when there is no room left.
@@ -138,6 +159,41 @@ impl<A: Address> Family<A> {
     pub fn is_tunnel_end(&self, address: A) -> bool {
         load(&self.tunnel_ends[0]) == A::ZERO
             || self.tunnel_ends.iter().any(|end| load(end) == address)
+    }
+
+    /// Whether `address` is known to be the node's own.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_own(&self, address: A) -> bool {
+        address != A::ZERO
+            && (self.node_addresses.iter().any(|own| load(own) == address)
+                || self.tunnel_ends.iter().any(|own| load(own) == address))
+    }
+
+    /// Whether `address` lies in a pod network of this node, whoever has it.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_in_own_network(&self, address: A) -> bool {
+        self.own_pods.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a MAC is the overlay device's own: its first two octets and its last four, as they
+    /// lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_own_mac(&self, (high, low): (u16, u32)) -> bool {
+        // The last four tell apart more than the first two, and no device has a MAC of zeros.
+        low == load(&self.mac_low) && high == load(&self.mac_high) && (low != 0 || high != 0)
+    }
+
+    /// Whether the overlay device refuses a VXLAN header for its reserved bits: both words as they
+    /// lie in memory. The flag of a VNI must be set, and nothing else but what it knows
+    /// (drivers/net/vxlan/vxlan_core.c, vxlan_rcv, Linux 6.18).
+    #[inline(always)]
+    #[must_use]
+    pub fn refuses_header(&self, [flags, vni]: [u32; 2]) -> bool {
+        let known = if load(&self.carries_policies) == 0 { 0 } else { POLICY_BITS };
+        ((flags ^ HAS_VNI) & !known) | (vni & VNI_RESERVED) != 0
     }
 
     /// MTU of the overlay device in bytes; 0 when unknown.
@@ -252,5 +308,45 @@ mod tests {
         assert!(family.add_tunnel_end(Ipv4Addr::new(192, 0, 2, 1)));
         assert!(!family.is_tunnel_end(word([192, 0, 2, 9])));
         assert!(family.is_used() && !Config::NONE.v6.is_used());
+    }
+
+    #[test]
+    fn only_a_known_address_is_the_nodes_own() {
+        let mut family = family();
+        assert!(!family.is_own(word([192, 0, 2, 1])), "none named: none");
+        assert!(family.add_tunnel_end(Ipv4Addr::new(192, 0, 2, 1)));
+        assert!(family.add_node_address(Ipv4Addr::new(10, 244, 1, 1)));
+        assert!(family.is_own(word([192, 0, 2, 1])) && family.is_own(word([10, 244, 1, 1])));
+        assert!(!family.is_own(word([192, 0, 2, 2])) && !family.is_own(0));
+    }
+
+    #[test]
+    fn a_mac_is_own_when_all_of_it_is() {
+        let mut family = family();
+        let mac = |octets: [u8; 6]| {
+            let [a, b, c, d, e, f] = octets;
+            (u16::from_ne_bytes([a, b]), u32::from_ne_bytes([c, d, e, f]))
+        };
+        assert!(!family.is_own_mac((0, 0)), "unknown is nobody's");
+        family.set_device([2, 1, 3, 4, 5, 6], false);
+        assert!(family.is_own_mac(mac([2, 1, 3, 4, 5, 6])));
+        assert!(!family.is_own_mac(mac([2, 1, 3, 4, 5, 7])));
+        assert!(!family.is_own_mac(mac([2, 2, 3, 4, 5, 6])));
+    }
+
+    #[test]
+    fn a_device_refuses_bits_that_it_does_not_know() {
+        let header = |flags: u32, vni: u32| [flags.to_be(), vni.to_be()];
+        let mut family = family();
+        assert!(!family.refuses_header(header(0x0800_0000, 0x0001_0100)));
+        for (flags, vni) in
+            [(0, 0x100), (0x8800_0007, 0x100), (0x0800_0001, 0x100), (0x0800_0000, 0x101)]
+        {
+            assert!(family.refuses_header(header(flags, vni)), "{flags:x} {vni:x}");
+        }
+        family.set_device([2, 0, 0, 0, 0, 1], true);
+        assert!(!family.refuses_header(header(0x8800_0007, 0x100)), "a group policy");
+        assert!(family.refuses_header(header(0x8000_0007, 0x100)));
+        assert!(family.refuses_header(header(0x8c00_0007, 0x100)));
     }
 }

@@ -12,10 +12,12 @@ pub enum Counter {
     FlowInsertFailures = 1,
     /// Packets read by copy because their linear part ended too early.
     SlowParse = 2,
+    /// Packets worth a closer look for which no entry was left.
+    OtherSights = 3,
 }
 
 /// Counters of [`Counter`].
-pub const COUNTERS: u32 = 3;
+pub const COUNTERS: u32 = 4;
 
 /// Why a packet could not be parsed. "Truncated" means that the packet ends inside a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,6 +16,14 @@ pub const PEER_SLOTS6: &str = "PEER_SLOTS6";
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU array by [`crate::counter::parse_error_index`]: `u64`.
 pub const PARSE_ERRORS: &str = "PARSE_ERRORS";
+/// Per-CPU hash of what is seen of the tunnel: [`crate::sight::SightKey`] → packets (`u64`).
+pub const SIGHTS: &str = "SIGHTS";
+/// The same of what pods can bring about by themselves.
+pub const POD_SIGHTS: &str = "POD_SIGHTS";
+/// Program array: the programs that look closely, in the order of [`LOOKS`].
+pub const CLOSER: &str = "CLOSER";
+/// Read-only global: 1 when the stages' programs may call those that look closely, else 0.
+pub const LOOKING: &str = "LOOKING";
 
 /// Bridge ingress.
 pub const POD_OUT: &str = "pod_out";
@@ -37,6 +45,19 @@ pub const POD_IN: &str = "pod_in";
 /// All programs of the stages' object.
 pub const PROGRAMS: [&str; 8] =
     [POD_OUT, OVERLAY_OUT, WIRE_OUT, WIRE_OUT_L3, WIRE_IN, WIRE_IN_L3, OVERLAY_IN, POD_IN];
+
+/// The programs that look closely at a rare packet, by their number in [`CLOSER`]: at an uplink's
+/// ingress with and without an Ethernet header, at its egress with and without one, at the overlay
+/// device's ingress, at the bridge's ingress and egress.
+pub const LOOKS: [&str; 7] = [
+    "look_wire_in",
+    "look_wire_in_l3",
+    "look_wire_out",
+    "look_wire_out_l3",
+    "look_overlay_in",
+    "look_pod_out",
+    "look_pod_in",
+];
 
 /// Read-only global of the drops' object: [`crate::drop::Layout`].
 pub const DROP_LAYOUT: &str = "LAYOUT";

@@ -7,6 +7,7 @@ use crate::{
     drop::{DropKey, DropKindKey, DropValue, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
+    sight::SightKey,
 };
 
 // SAFETY: by the ABI rule each of these is repr(C), made of integers and byte arrays, without
@@ -30,3 +31,5 @@ unsafe impl Pod for DropKindKey {}
 unsafe impl Pod for DropValue {}
 // SAFETY: as above.
 unsafe impl Pod for Layout {}
+// SAFETY: as above.
+unsafe impl Pod for SightKey {}

@@ -15,6 +15,8 @@ mod packet;
 mod peers;
 #[cfg(target_arch = "bpf")]
 mod program;
+#[cfg(target_arch = "bpf")]
+mod sights;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

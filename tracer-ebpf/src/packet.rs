@@ -44,9 +44,21 @@ impl Skb {
     /// packet for another host after us (net/core/dev.c, __netif_receive_skb_core, Linux 6.18).
     #[inline(always)]
     pub(crate) fn is_for_another_host(self) -> bool {
+        self.is_for_another_mac() || self.has_vlan()
+    }
+
+    /// Whether it is an Ethernet frame for another MAC than the device's.
+    #[inline(always)]
+    pub(crate) fn is_for_another_mac(self) -> bool {
         // SAFETY: valid context.
-        let kind = unsafe { (*self.0).pkt_type };
-        kind == OTHERHOST || self.has_vlan()
+        unsafe { (*self.0).pkt_type == OTHERHOST }
+    }
+
+    /// Index of the device.
+    #[inline(always)]
+    pub(crate) fn ifindex(self) -> u32 {
+        // SAFETY: valid context.
+        unsafe { (*self.0).ifindex }
     }
 
     /// Whether its metadata has a tag with the number of a VLAN; 0 is a priority only.
@@ -57,6 +69,12 @@ impl Skb {
         let present = unsafe { (*self.0).vlan_present };
         // SAFETY: valid context.
         present != 0 && unsafe { (*self.0).vlan_tci } & VLAN_NUMBER != 0
+    }
+
+    /// Segments as the kernel has counted them; 1 where it has not.
+    #[inline(always)]
+    pub(crate) fn known_segments(self) -> u32 {
+        self.gso_segments().max(1)
     }
 
     #[inline(always)]

@@ -13,9 +13,9 @@ mod wire;
 use tracer_common::counter::ParseError;
 
 pub use self::{
-    ethernet::{IPV4, IPV6, ethernet},
+    ethernet::{ARP, IPV4, IPV6, ethernet},
     inner::{Inner, inner},
-    ip::{Ip, Version},
+    ip::{Ip, SCTP, TCP, UDP, Version},
     wire::{Vxlan, Wire, wire},
 };
 

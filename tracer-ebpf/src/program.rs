@@ -2,13 +2,14 @@
 //! error becomes a counter. They return the same verdict on every path: "go on".
 
 mod account;
+mod look;
 mod plain;
 mod uplink;
 
 use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use tracer_common::{
-    counter::Counter,
-    stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT},
+    counter::{Counter, ParseError},
+    stage::{OVERLAY_IN, OVERLAY_OUT, POD_IN, POD_OUT, WIRE_IN},
 };
 
 use tracer_ebpf::parse::Stop;
@@ -16,6 +17,7 @@ use tracer_ebpf::parse::Stop;
 use crate::{
     counters,
     packet::{Copied, Linear, Skb},
+    sights,
 };
 
 /// TC_ACT_UNSPEC and TCX_NEXT alike: the next program in the chain decides. TC_ACT_OK would end
@@ -74,9 +76,15 @@ fn wire_in_l3(context: TcContext) -> i32 {
 }
 
 /// What a stage does with a packet, over either kind of bytes.
+///
+/// It goes on in the program that looks closely where it finds a packet rare, and hands up no word of
+/// it: with one the compiler would merge results and errors so that the verifier, without
+/// CAP_PERFMON, takes one for a pointer.
 trait Observer {
     /// The stage whose parse errors these are.
     const STAGE: usize;
+    /// Which program looks closely, by its number in [`tracer_common::names::LOOKS`].
+    const CLOSER: u32;
 
     /// Over the linear part.
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop>;
@@ -92,7 +100,7 @@ fn run<O: Observer>(context: &TcContext) -> i32 {
         Ok(()) => {}
         Err(Stop::Layout) => from_copy::<O>(skb),
         Err(Stop::Malformed(error)) if error.is_truncation() => from_copy::<O>(skb),
-        Err(Stop::Malformed(error)) => counters::add_parse_error(O::STAGE, error),
+        Err(Stop::Malformed(error)) => malformed::<O>(skb, error),
     }
     NEXT
 }
@@ -105,6 +113,15 @@ fn from_copy<O: Observer>(skb: Skb) {
     counters::add(Counter::SlowParse);
     // A copy knows no other layout, so that arm is never taken.
     if let Err(Stop::Malformed(error)) = O::copied(skb, &skb.copied()) {
-        counters::add_parse_error(O::STAGE, error);
+        malformed::<O>(skb, error);
+    }
+}
+
+/// Counts it. Who sends VXLAN without a VNI is worth a look.
+#[inline(always)]
+fn malformed<O: Observer>(skb: Skb, error: ParseError) {
+    counters::add_parse_error(O::STAGE, error);
+    if O::STAGE == WIRE_IN && error == ParseError::VxlanFlags {
+        sights::look_closer(skb, O::CLOSER);
     }
 }

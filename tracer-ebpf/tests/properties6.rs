@@ -132,7 +132,7 @@ proptest! {
     fn a_tunnelled_packet_gives_the_inner_flow(inner in inner(), vni in 0u32..1 << 24) {
         let bytes = encapsulate(&inner.bytes, vni);
         let (vxlan, found) = tunnel(&&bytes[..]).unwrap();
-        assert_eq!(vxlan.vni, vni);
+        assert_eq!(vxlan.vni(), vni);
         assert_eq!(octets(vxlan.outer.source), [1; 16]);
         let found = found.expect("unicast IPv6");
         assert_eq!(found.network_at, INNER_AT);

@@ -16,6 +16,7 @@ mod privileges;
 mod reading;
 mod refusal;
 mod session;
+mod sights;
 mod symbols;
 
 pub use self::{
@@ -32,6 +33,7 @@ pub use self::{
     reading::{FlowReading, Reading, SlotReading},
     refusal::Refusal,
     session::{Session, StartError},
+    sights::SightCount,
 };
 
 /// What the programs are measured against: `empty`, `minimal` and `rotate` of

@@ -7,6 +7,7 @@
 
 mod flows;
 mod losses;
+mod sightings;
 mod unanswered;
 
 use ipnet::IpNet;
@@ -88,7 +89,11 @@ pub fn traffic(observation: &Observation) -> Traffic {
         flows: listed,
         flows_left_out: left_out,
         other,
-        sightings: Vec::new(),
+        sightings: sightings::sightings(
+            &observation.start.early,
+            &observation.middle.late,
+            &observation.end.late,
+        ),
         parse_errors: parse_errors(observation),
         own: own(observation),
     }
@@ -196,8 +201,13 @@ fn own(observation: &Observation) -> SelfCounters {
         slow_parse: end.slow_parse.saturating_sub(start.slow_parse),
         events_lost: 0,
         flow_evictions: evicted(observation),
-        map_insert_failures: end.flow_insert_failures.saturating_sub(start.flow_insert_failures),
+        map_insert_failures: refused(end).saturating_sub(refused(start)),
     }
+}
+
+/// Entries that a map refused, whichever.
+const fn refused(reading: &Reading) -> u64 {
+    reading.flow_insert_failures + reading.other_sights
 }
 
 /// Flows that were pushed out of the table since it was loaded, when it and its counter were empty.

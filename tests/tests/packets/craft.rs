@@ -107,7 +107,7 @@ pub(crate) fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071).
-fn checksum(header: &[u8]) -> u16 {
+pub(crate) fn checksum(header: &[u8]) -> u16 {
     let words = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);

@@ -5,6 +5,8 @@
 
 mod cases;
 mod craft;
+mod headers;
+mod sights;
 
 use std::{
     collections::BTreeMap,

@@ -34,13 +34,13 @@ fn on_its_own<A: Version>(bytes: &[u8]) {
 fn at_uplink<A: Version>(bytes: &[u8], at: usize) {
     match parse::wire::<A, _>(&bytes, at, PORT) {
         Ok(Wire::Vxlan(vxlan)) => {
-            assert!(vxlan.vni < 1 << 24);
+            assert!(vxlan.vni() < 1 << 24);
             header_is_inside(bytes, &vxlan.outer);
             if let Ok(Some(inner)) = vxlan.inner(&bytes) {
                 is_inside(bytes, &inner);
             }
         }
-        Ok(Wire::Plain(header)) => header_is_inside(bytes, &header),
+        Ok(Wire::Plain(header) | Wire::Datagram(header, _)) => header_is_inside(bytes, &header),
         Err(_) => {}
     }
 }

@@ -6,6 +6,8 @@ use super::{Packet, Stop};
 pub const IPV4: u16 = 0x0800_u16.to_be();
 /// EtherType of IPv6 as it lies in memory.
 pub const IPV6: u16 = 0x86dd_u16.to_be();
+/// EtherType of ARP as it lies in memory.
+pub const ARP: u16 = 0x0806_u16.to_be();
 const VLAN: u16 = 0x8100_u16.to_be();
 const QINQ: u16 = 0x88a8_u16.to_be();
 

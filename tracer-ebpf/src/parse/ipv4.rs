@@ -7,6 +7,7 @@ use super::{
 };
 
 const FRAGMENT_OFFSET: u32 = 0x1fff;
+const MORE_FRAGMENTS: u32 = 0x2000;
 const DONT_FRAGMENT: u32 = 0x4000;
 
 impl Version for u32 {
@@ -44,15 +45,27 @@ impl Version for u32 {
             protocol: (third >> 16) as u8,
             ttl: (third >> 24) as u8,
             later_fragment: second & FRAGMENT_OFFSET != 0,
+            maybe_first_fragment: second & (FRAGMENT_OFFSET | MORE_FRAGMENTS) == MORE_FRAGMENTS,
             dont_fragment: second & DONT_FRAGMENT != 0,
             payload_at: if P::ANY_LAYOUT { at + header_length } else { at + 20 },
         })
+    }
+
+    #[inline(always)]
+    fn is_first_fragment<P: Packet>(packet: &P, at: usize) -> Option<bool> {
+        let word = u32::from(u16::from_be(packet.half(at + 6)?));
+        Some(word & (FRAGMENT_OFFSET | MORE_FRAGMENTS) == MORE_FRAGMENTS)
     }
 
     /// Multicast and broadcast are never sent through the overlay, so never counted.
     #[inline(always)]
     fn is_unicast(address: Self) -> bool {
         Self::from_be(address) < 0xe000_0000
+    }
+
+    #[inline(always)]
+    fn is_error(icmp_type: u8) -> bool {
+        matches!(icmp_type, 3 | 11)
     }
 
     #[inline(always)]
@@ -90,13 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn only_later_fragments_are_told_apart() {
+    fn first_and_later_fragments_are_told_apart() {
         let mut bytes = header();
-        for (field, later) in
-            [([0x20, 0], false), ([0x40, 0], false), ([0, 1], true), ([0x20, 8], true)]
-        {
+        for (field, first, later) in [
+            ([0x20, 0], true, false),
+            ([0x40, 0], false, false),
+            ([0, 1], false, true),
+            ([0x20, 8], false, true),
+        ] {
             bytes[6..8].copy_from_slice(&field);
-            assert_eq!(u32::read(&&bytes[..], 0).unwrap().later_fragment, later, "{field:?}");
+            let read = u32::read(&&bytes[..], 0).unwrap();
+            assert_eq!(u32::is_first_fragment(&&bytes[..], 0), Some(first), "{field:?}");
+            assert_eq!(read.maybe_first_fragment, first, "{field:?}");
+            assert_eq!(read.later_fragment, later, "{field:?}");
         }
     }
 

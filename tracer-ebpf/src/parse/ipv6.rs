@@ -16,6 +16,7 @@ const DESTINATION: u8 = 60;
 /// Extension headers that are stepped over; RFC 8200, section 4.1 recommends no more than these.
 const EXTENSIONS: usize = 4;
 const FRAGMENT_OFFSET: u32 = 0xfff8;
+const MORE_FRAGMENTS: u32 = 1;
 
 /// Behind the extension headers.
 struct Payload {
@@ -46,10 +47,21 @@ impl Version for [u32; 4] {
             protocol: behind.protocol,
             ttl: second as u8,
             later_fragment: behind.later_fragment,
+            maybe_first_fragment: P::ANY_LAYOUT,
             // Only its source may fragment it (RFC 8200, section 5).
             dont_fragment: true,
             payload_at: if P::ANY_LAYOUT { behind.at } else { at + HEADER },
         })
+    }
+
+    /// Only where the fragment header comes first, as it does in what a tunnel sends.
+    #[inline(always)]
+    fn is_first_fragment<P: Packet>(packet: &P, at: usize) -> Option<bool> {
+        if packet.byte(at + 6)? != FRAGMENT {
+            return Some(false);
+        }
+        let word = u32::from_be(packet.words::<1>(at + HEADER)?[0]);
+        Some(word & (FRAGMENT_OFFSET | MORE_FRAGMENTS) == MORE_FRAGMENTS)
     }
 
     /// Multicast is never sent through the overlay, and link-local addresses are a device's own
@@ -58,6 +70,11 @@ impl Version for [u32; 4] {
     fn is_unicast(address: Self) -> bool {
         let first = u32::from_be(address[0]);
         first >> 24 != 0xff && first >> 22 != 0xfe80 >> 6
+    }
+
+    #[inline(always)]
+    fn is_error(icmp_type: u8) -> bool {
+        matches!(icmp_type, 1..=3)
     }
 
     #[inline(always)]
@@ -142,6 +159,20 @@ mod tests {
         let behind = [DESTINATION, 0, 0, 8, 0, 0, 0, 9, 0xee, 0xee];
         let ip = read(&packet(FRAGMENT, &behind)).unwrap();
         assert_eq!((ip.protocol, ip.payload_at, ip.later_fragment), (DESTINATION, 48, true));
+    }
+
+    #[test]
+    fn a_first_fragment_says_that_more_follow() {
+        let ip = read(&packet(FRAGMENT, &[UDP, 0, 0, 1, 0, 0, 0, 9])).unwrap();
+        assert_eq!((ip.protocol, ip.payload_at), (UDP, 48));
+        assert!(ip.maybe_first_fragment && !ip.later_fragment);
+        let is_first = |header: [u8; 8]| {
+            <V6 as Version>::is_first_fragment(&&packet(FRAGMENT, &header)[..], 0)
+        };
+        assert_eq!(is_first([UDP, 0, 0, 1, 0, 0, 0, 9]), Some(true));
+        assert_eq!(is_first([UDP, 0, 0, 0, 0, 0, 0, 9]), Some(false), "nothing follows it");
+        assert_eq!(is_first([UDP, 0, 0, 9, 0, 0, 0, 9]), Some(false), "a later one");
+        assert_eq!(<V6 as Version>::is_first_fragment(&&packet(UDP, &[0; 8])[..], 0), Some(false));
     }
 
     #[test]

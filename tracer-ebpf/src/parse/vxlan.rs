@@ -1,4 +1,4 @@
-use tracer_common::counter::ParseError;
+use tracer_common::{config::HAS_VNI, counter::ParseError};
 
 use super::{Packet, Stop, ethernet::ethernet};
 
@@ -6,9 +6,6 @@ const UDP_HEADER: usize = 8;
 const VXLAN_HEADER: usize = 8;
 /// From the UDP header to what an inner frame without VLAN tags carries.
 pub(super) const HEADERS: usize = UDP_HEADER + VXLAN_HEADER + 14;
-/// The VNI is valid (RFC 7348, section 5).
-const FLAG_VNI: u32 = 0x0800_0000_u32.to_be();
-
 /// UDP destination port of the datagram at `at`, as it lies in memory.
 #[inline(always)]
 pub(super) fn destination_port<P: Packet>(packet: &P, at: usize) -> Option<u16> {
@@ -17,8 +14,8 @@ pub(super) fn destination_port<P: Packet>(packet: &P, at: usize) -> Option<u16> 
 
 /// What the VXLAN header and the inner Ethernet header tell.
 pub(super) struct Peeled {
-    /// VXLAN network identifier.
-    pub(super) vni: u32,
+    /// Both words of the VXLAN header, as they lie in memory.
+    pub(super) header: [u32; 2],
     /// Inner Ethernet source, its first two octets and its last four as they lie in memory.
     pub(super) source_mac: (u16, u32),
     /// EtherType of the inner frame, as it lies in memory, and where what it carries begins.
@@ -28,8 +25,8 @@ pub(super) struct Peeled {
 /// Reads the VXLAN datagram whose UDP header begins at `at`.
 #[inline(always)]
 pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<Peeled, Stop> {
-    let [flags, vni] = packet.words::<2>(at + UDP_HEADER).ok_or(ParseError::TruncatedVxlan)?;
-    if flags & FLAG_VNI == 0 {
+    let header = packet.words::<2>(at + UDP_HEADER).ok_or(ParseError::TruncatedVxlan)?;
+    if header[0] & HAS_VNI == 0 {
         return Err(ParseError::VxlanFlags.into());
     }
     let ethernet_at = at + UDP_HEADER + VXLAN_HEADER;
@@ -39,5 +36,5 @@ pub(super) fn peel<P: Packet>(packet: &P, at: usize) -> Result<Peeled, Stop> {
     })?;
     let high = packet.half(ethernet_at + 6).ok_or(ParseError::TruncatedInnerEthernet)?;
     let [low] = packet.words(ethernet_at + 8).ok_or(ParseError::TruncatedInnerEthernet)?;
-    Ok(Peeled { vni: u32::from_be(vni) >> 8, source_mac: (high, low), inner })
+    Ok(Peeled { header, source_mac: (high, low), inner })
 }

@@ -12,6 +12,8 @@ use super::{
 pub enum Wire<A> {
     /// A datagram to the tunnel's port.
     Vxlan(Vxlan<A>),
+    /// Any other UDP datagram, and its destination port as it lies in memory.
+    Datagram(Ip<A>, u16),
     /// Any other packet.
     Plain(Ip<A>),
 }
@@ -21,8 +23,8 @@ pub enum Wire<A> {
 pub struct Vxlan<A> {
     /// The outer header.
     pub outer: Ip<A>,
-    /// VXLAN network identifier.
-    pub vni: u32,
+    /// Both words of the VXLAN header, as they lie in memory.
+    pub header: [u32; 2],
     /// Inner Ethernet source, the sender's VTEP MAC: its first two octets and its last four as
     /// they lie in memory.
     pub source_mac: (u16, u32),
@@ -45,13 +47,20 @@ pub fn wire<A: Version, P: Packet>(packet: &P, at: usize, port: u16) -> Result<W
     let destination_port =
         vxlan::destination_port(packet, outer.payload_at).ok_or(ParseError::TruncatedTransport)?;
     if destination_port != port {
-        return Ok(Wire::Plain(outer));
+        return Ok(Wire::Datagram(outer, destination_port));
     }
-    let Peeled { vni, source_mac, inner } = vxlan::peel(packet, outer.payload_at)?;
-    Ok(Wire::Vxlan(Vxlan { outer, vni, source_mac, inner }))
+    let Peeled { header, source_mac, inner } = vxlan::peel(packet, outer.payload_at)?;
+    Ok(Wire::Vxlan(Vxlan { outer, header, source_mac, inner }))
 }
 
 impl<A: Version> Vxlan<A> {
+    /// VXLAN network identifier.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vni(&self) -> u32 {
+        u32::from_be(self.header[1]) >> 8
+    }
+
     /// The inner packet; `None` when it is of another IP version or not unicast. `packet` is the one this was read from.
     ///
     /// Apart from [`wire()`], so that what is found is used where it is found. A result that is

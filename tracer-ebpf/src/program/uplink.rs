@@ -5,15 +5,17 @@ use tracer_common::{
     counter::ParseError,
     stage::{LEAK, WIRE_IN, WIRE_OUT},
 };
-use tracer_ebpf::parse::{self, IPV4, IPV6, Packet, Stop, Wire};
+use tracer_ebpf::parse::{self, IPV4, IPV6, Packet, Stop, TCP, Wire};
 
 use super::{
     Observer,
     account::{TunnelEnd, account},
+    look::{self, ANSWER, OPENING, TCP_FLAGS, VXLAN_PORTS},
 };
 use crate::{
     flows::Counted,
     packet::{Copied, Linear, Skb},
+    sights,
 };
 
 /// Egress, with or without an Ethernet header.
@@ -24,101 +26,128 @@ pub(super) struct In<const ETHERNET: bool>;
 
 impl<const ETHERNET: bool> Observer for Out<ETHERNET> {
     const STAGE: usize = WIRE_OUT;
+    const CLOSER: u32 = if ETHERNET { look::WIRE_OUT } else { look::WIRE_OUT_L3 };
 
     #[inline(always)]
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
-        out(skb, packet, ETHERNET)
+        out(skb, packet, ETHERNET, Self::CLOSER)
     }
 
     #[inline(always)]
     fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
-        out(skb, packet, ETHERNET)
+        out(skb, packet, ETHERNET, Self::CLOSER)
     }
 }
 
 impl<const ETHERNET: bool> Observer for In<ETHERNET> {
     const STAGE: usize = WIRE_IN;
+    const CLOSER: u32 = if ETHERNET { look::WIRE_IN } else { look::WIRE_IN_L3 };
 
     #[inline(always)]
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
-        into(skb, packet, ETHERNET)
+        into(skb, packet, ETHERNET, Self::CLOSER)
     }
 
     #[inline(always)]
     fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
-        into(skb, packet, ETHERNET)
+        into(skb, packet, ETHERNET, Self::CLOSER)
     }
 }
 
 #[inline(always)]
-fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
+fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool, closer: u32) -> Result<(), Stop> {
     match network(packet, ethernet)? {
-        (IPV4, at) => out_of::<u32, P>(skb, packet, at),
-        (IPV6, at) => out_of::<[u32; 4], P>(skb, packet, at),
+        (IPV4, at) => out_of::<u32, P>(skb, packet, at, closer),
+        (IPV6, at) => out_of::<[u32; 4], P>(skb, packet, at, closer),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(), Stop> {
+fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize, closer: u32) -> Result<(), Stop> {
     let config = A::config();
     if !config.is_used() {
         return Ok(());
     }
-    match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
+    let is_rare = match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
         Wire::Vxlan(vxlan)
-            if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
+            if vxlan.vni() == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
         {
             if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
                 account::<A, P, WIRE_OUT>(skb, packet, &inner, Some(end));
             }
+            vxlan.outer.maybe_first_fragment
         }
-        Wire::Plain(ip) if config.is_pod(ip.destination) => {
+        Wire::Plain(ip) | Wire::Datagram(ip, _) if config.is_pod(ip.destination) => {
             if let Some(inner) = parse::inner::<A, P>(packet, at)? {
                 account::<A, P, LEAK>(skb, packet, &inner, None);
             }
+            false
         }
-        Wire::Vxlan(_) | Wire::Plain(_) => {}
+        Wire::Plain(ip) => ip.protocol == TCP && is_opening(packet, ip.payload_at),
+        Wire::Vxlan(_) | Wire::Datagram(..) => false,
+    };
+    if is_rare {
+        sights::look_closer(skb, closer);
     }
     Ok(())
 }
 
+/// Whether the TCP segment at `at` opens a connection; true where that cannot be read here.
 #[inline(always)]
-fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
+fn is_opening<P: Packet>(packet: &P, at: usize) -> bool {
+    packet.byte(at + TCP_FLAGS).is_none_or(|flags| flags & (OPENING | ANSWER) == OPENING)
+}
+
+#[inline(always)]
+fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool, closer: u32) -> Result<(), Stop> {
     if skb.is_for_another_host() {
         return Ok(());
     }
     match network(packet, ethernet)? {
-        (IPV4, at) => into_of::<u32, P>(skb, packet, at),
-        (IPV6, at) => into_of::<[u32; 4], P>(skb, packet, at),
+        (IPV4, at) => into_of::<u32, P>(skb, packet, at, closer),
+        (IPV6, at) => into_of::<[u32; 4], P>(skb, packet, at, closer),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn into_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize) -> Result<(), Stop> {
+fn into_of<A: Counted, P: Packet>(
+    skb: Skb,
+    packet: &P,
+    at: usize,
+    closer: u32,
+) -> Result<(), Stop> {
     let config = A::config();
     if !config.is_used() {
         return Ok(());
     }
-    match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
-        Wire::Vxlan(vxlan)
-            if vxlan.vni == config.vni() && config.is_tunnel_end(vxlan.outer.destination) =>
-        {
-            if let Some(inner) = vxlan.inner(packet)? {
+    let is_rare = match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
+        Wire::Vxlan(vxlan) if config.is_tunnel_end(vxlan.outer.destination) => {
+            let is_ours = vxlan.vni() == config.vni();
+            let is_rare = !is_ours
+                || config.refuses_header(vxlan.header)
+                || config.is_own_mac(vxlan.source_mac);
+            if is_ours && let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
                 account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
             }
+            is_rare
         }
-        Wire::Vxlan(_) | Wire::Plain(_) => {}
+        Wire::Vxlan(_) => false,
+        Wire::Datagram(_, port) => VXLAN_PORTS.contains(&port),
+        Wire::Plain(ip) => ip.protocol == A::ICMP,
+    };
+    if is_rare {
+        sights::look_closer(skb, closer);
     }
     Ok(())
 }
 
 /// The protocol as an EtherType, as it lies in memory, and where its header begins.
 #[inline(always)]
-fn network<P: Packet>(packet: &P, ethernet: bool) -> Result<(u16, usize), Stop> {
+pub(super) fn network<P: Packet>(packet: &P, ethernet: bool) -> Result<(u16, usize), Stop> {
     if ethernet {
         return parse::ethernet(packet, 0);
     }

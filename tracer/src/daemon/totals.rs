@@ -39,6 +39,8 @@ pub struct Sums {
     pub flow_evictions: u64,
     /// Packets read by copy.
     pub slow_parse: u64,
+    /// Rare packets for which no entry was left.
+    pub other_sights: u64,
 }
 
 // === impl Totals ===
@@ -57,6 +59,7 @@ impl Totals {
             flow_insert_failures: reading.flow_insert_failures,
             flow_evictions,
             slow_parse: reading.slow_parse,
+            other_sights: reading.other_sights,
         };
     }
 
@@ -103,6 +106,7 @@ impl Totals {
             flow_insert_failures: a.flow_insert_failures + b.flow_insert_failures,
             flow_evictions: a.flow_evictions + b.flow_evictions,
             slow_parse: a.slow_parse + b.slow_parse,
+            other_sights: a.other_sights + b.other_sights,
         }
     }
 }

@@ -18,21 +18,26 @@ pub struct Sighting {
     pub early: u64,
 }
 
-/// What was seen. Addresses "outer" are those of nodes, "inner" those of pods.
+/// What was seen. Addresses "outer" are those of nodes, "inner" those of pods. What differs from one
+/// attempt to the next, such as the port of who asks, is in none of them, so that attempts add up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sight {
-    /// An ICMP or ICMPv6 error: destination unreachable, packet too big, time exceeded.
+    /// An ICMP or ICMPv6 error: destination unreachable, packet too big, time exceeded. At an
+    /// uplink's ingress one that quotes VXLAN of this node, or a packet of or to a pod; at the
+    /// ingress of the overlay device and of the bridge any; at the bridge's egress one that an
+    /// address of this node has sent.
     IcmpError(IcmpError),
-    /// VXLAN to the tunnel's port, but of another VNI, at an uplink's ingress.
+    /// VXLAN to the tunnel's port and to an address of this node, but of another VNI than the
+    /// overlay device's, at an uplink's ingress. It may be that of another device.
     OtherVni {
         /// Outer source.
         source: IpAddr,
         /// The VNI in the packet.
         vni: u32,
     },
-    /// A datagram at an uplink's ingress, from a tunnel end that tables know, to another of VXLAN's
-    /// usual ports (8472, 4789), with a VXLAN header.
+    /// A datagram at an uplink's ingress to an address of this node, from anyone, to another of
+    /// VXLAN's usual ports (8472, 4789) than the tunnel's, with a VXLAN header.
     OtherPort {
         /// Outer source.
         source: IpAddr,
@@ -41,7 +46,9 @@ pub enum Sight {
         /// The VNI in it.
         vni: u32,
     },
-    /// VXLAN to the tunnel's port whose flags this node's device refuses, at an uplink's ingress.
+    /// VXLAN to the tunnel's port and to an address of this node whose header the overlay device
+    /// refuses, at an uplink's ingress: without the flag of a VNI, or with bits that are reserved.
+    /// Those may also stand behind the VNI, beside right flags.
     BadHeader {
         /// Outer source.
         source: IpAddr,
@@ -63,13 +70,14 @@ pub enum Sight {
         /// Outer source.
         source: IpAddr,
     },
-    /// A later or first fragment of an outer datagram between tunnel ends, at an uplink's egress.
+    /// The first fragment of an outer datagram, at an uplink's egress: one for each datagram.
     OuterFragment {
         /// Outer destination.
         destination: IpAddr,
     },
-    /// The opening packet of a pod's connection to an address outside the cluster (a TCP SYN),
-    /// leaving an uplink with the pod's own address.
+    /// The opening packet (a TCP SYN without ACK) of a connection of a pod of this node, leaving an
+    /// uplink with the pod's own address. Destinations are unicast and no pods; addresses of
+    /// services, and of the node's own networks, are among them.
     Unmasqueraded {
         /// The pod.
         source: IpAddr,
@@ -78,7 +86,8 @@ pub enum Sight {
         /// Destination port.
         port: u16,
     },
-    /// A TCP reset at the bridge or the overlay device.
+    /// A TCP reset that refuses a connection (it acknowledges and has the sequence number 0), at
+    /// the ingress of the bridge or of the overlay device. Those that end one are none.
     Reset {
         /// Who refuses.
         source: IpAddr,
@@ -87,7 +96,9 @@ pub enum Sight {
         /// Who is refused.
         destination: IpAddr,
     },
-    /// An ARP packet or neighbour advertisement at the bridge that claims an address.
+    /// An ARP packet or neighbour advertisement at the bridge's ingress whose sender claims an
+    /// address in a pod network of this node. What a bridge forwards from pod to pod is not seen,
+    /// unless it is broadcast or multicast.
     Claim {
         /// The address.
         address: IpAddr,
@@ -109,7 +120,7 @@ pub struct IcmpError {
     pub code: u8,
     /// The MTU that it names, for "fragmentation needed" and "packet too big"; else 0.
     pub mtu: u16,
-    /// The quoted packet. Quoting VXLAN, this is the outer one: its source port says nothing, and is
-    /// 0.
+    /// The quoted packet. Quoting VXLAN, this is the outer one. Its source port is 0, and so is the
+    /// identifier of an echo.
     pub quoted: DropFlow,
 }

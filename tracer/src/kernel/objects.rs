@@ -31,7 +31,10 @@ pub fn objects() -> Vec<Object> {
     let stages = Object {
         name: "stages",
         bytes: session::OBJECT,
-        globals: vec![(names::CONFIG, bytes_of(&fullest_config()))],
+        globals: vec![
+            (names::CONFIG, bytes_of(&fullest_config())),
+            (names::LOOKING, bytes_of(&1_u32)),
+        ],
         hook: None,
     };
     let drops = Object {
@@ -63,6 +66,7 @@ fn fullest_config() -> Config {
 
 fn fill<A: Address>(family: &mut Family<A>, address: impl Fn(u8) -> A::Ip, prefix_length: u8) {
     family.set_tunnel(1, 8472, 1430);
+    family.set_device([2, 0, 0, 0, 0, 1], true);
     for number in 0..NETWORKS as u8 {
         if let Some(network) = Network::new(address(number), prefix_length) {
             family.add_pod_network(network);

@@ -16,6 +16,9 @@ use tracer_common::{
     stage::{FLOW_COUNTS, PEER_COUNTS, SIZED_COUNTS},
 };
 
+use super::sights::{self, SightCount};
+use crate::evidence::Hook;
+
 /// Exact totals at one moment. A stage's total is the sum over all slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -29,6 +32,10 @@ pub struct Reading {
     pub flow_insert_failures: u64,
     /// See [`Counter::SlowParse`].
     pub slow_parse: u64,
+    /// See [`Counter::OtherSights`].
+    pub other_sights: u64,
+    /// What rare packets have shown.
+    pub sights: Vec<SightCount>,
 }
 
 /// One slot's counters by index of [`tracer_common::stage`].
@@ -64,11 +71,11 @@ pub struct FlowReading {
     pub outer_remote: Option<IpAddr>,
 }
 
-/// Reads the exact totals of `peers` peers.
+/// Reads the exact totals of `peers` peers, and what was seen at devices that have `hooks`.
 ///
 /// # Errors
 /// When a map of the object is missing or cannot be read.
-pub(super) fn read(ebpf: &Ebpf, peers: usize) -> Result<Reading> {
+pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading> {
     let slots: PerCpuArray<&MapData, PeerValue> = array(ebpf, names::PEERS)?;
     let counters: PerCpuArray<&MapData, u64> = array(ebpf, names::COUNTERS)?;
     let errors: PerCpuArray<&MapData, u64> = array(ebpf, names::PARSE_ERRORS)?;
@@ -83,6 +90,8 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize) -> Result<Reading> {
         flow_inserts: counter(Counter::FlowInserts)?,
         flow_insert_failures: counter(Counter::FlowInsertFailures)?,
         slow_parse: counter(Counter::SlowParse)?,
+        other_sights: counter(Counter::OtherSights)?,
+        sights: sights::read(ebpf, hooks)?,
     })
 }
 

@@ -24,6 +24,7 @@ use super::{
     privileges::Privilege,
     reading,
     refusal::{Refusal, asks_for_perfmon},
+    sights,
 };
 use crate::{evidence::Hook, process};
 
@@ -81,16 +82,39 @@ impl Session {
     /// When no program can be loaded.
     pub fn start_with_room(plan: &Plan, mode: AttachMode, more: u32) -> Result<Self, StartError> {
         memlock::raise();
+        match Self::start_looking(plan, mode, more, true) {
+            Ok(session) => Ok(session),
+            // Some kernels take no calls from one program into another where a program has functions
+            // of its own (kernel/bpf/verifier.c: without JIT; on arm64 before 6.0).
+            Err(error) => {
+                let session =
+                    Self::start_looking(plan, mode, more, false).map_err(|_second| error)?;
+                tracing::warn!("rare packets are not looked at: this kernel refuses it");
+                Ok(session)
+            }
+        }
+    }
+
+    fn start_looking(
+        plan: &Plan,
+        mode: AttachMode,
+        more: u32,
+        looking: bool,
+    ) -> Result<Self, StartError> {
         let flows = FlowEntries::fitting(&plan.config, possible_cpus());
         let entries = (FIRST_PEER + plan.peers.len() as u32 + more).min(SLOTS);
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
+            .override_global(names::LOOKING, &u32::from(looking), true)
             .map_max_entries(names::FLOWS4, flows.v4)
             .map_max_entries(names::FLOWS6, flows.v6)
             .map_max_entries(names::PEERS, entries)
             .load(OBJECT)
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
+        if looking {
+            sights::load(&mut ebpf)?;
+        }
         let mut session = Self {
             places: Vec::new(),
             attacher: Attacher::new(mode),
@@ -205,7 +229,7 @@ impl Session {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        let mut reading = reading::read(&self.ebpf, self.slots.peers().len())?;
+        let mut reading = reading::read(&self.ebpf, self.slots.peers().len(), &self.hooks)?;
         reading.flow_inserts = reading.flow_inserts.saturating_sub(self.slots.forgotten());
         Ok(reading)
     }

@@ -328,7 +328,10 @@ fn maps(snapshot: &Snapshot) -> [Family; 4] {
         counter(
             "map_insert_failures",
             "Entries that the kernel refused.",
-            vec![count(vec![("map", flows)], sums.flow_insert_failures)],
+            vec![
+                count(vec![("map", flows)], sums.flow_insert_failures),
+                count(vec![("map", "sightings")], sums.other_sights),
+            ],
         ),
     ]
 }

@@ -9,7 +9,7 @@ use tracer_common::{
 };
 
 use crate::{
-    evidence::{Address, Family, Tables, Vxlan},
+    evidence::{Address, Family, MacAddress, Tables, Vxlan},
     topology::{Topologies, Topology},
 };
 
@@ -70,6 +70,9 @@ fn fill<A: Version>(
     let mtu = topology.overlay.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(0));
     let (vni, port) = vxlan.map_or(DEFAULT_TUNNEL, |vxlan| (vxlan.vni, vxlan.port));
     config.set_tunnel(vni, port, mtu);
+    if let Some(MacAddress(mac)) = topology.overlay.and_then(|link| link.mac) {
+        config.set_device(mac, vxlan.is_some_and(|vxlan| vxlan.gbp));
+    }
     let mut all_fit = true;
     for network in networks(&topology.cluster_cidrs) {
         all_fit &= config.add_pod_network(network);
