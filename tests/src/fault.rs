@@ -7,6 +7,7 @@ mod bridge_nf_call_off;
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
+mod duplicate_pod_address;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod flannel_address_missing;
@@ -19,6 +20,7 @@ mod flannel_wrong_interface;
 mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
+mod fw_rejects_forwarded;
 mod ip_forward_off;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
@@ -32,6 +34,7 @@ mod pod_route_wrong_device;
 mod policy_rule_hijacks_pod_route;
 mod tunnel_fragments_outer;
 mod uplink_down;
+mod vni_mismatch;
 mod vtep_source_address_lost;
 mod vxlan_port_taken;
 
@@ -205,6 +208,9 @@ pub fn all() -> Vec<Fault> {
         flanneld_oom_killed::FAULTS.as_slice(),
         flanneld_memory_near_limit::FAULTS.as_slice(),
         flanneld_not_running::FAULTS.as_slice(),
+        vni_mismatch::FAULTS.as_slice(),
+        fw_rejects_forwarded::FAULTS.as_slice(),
+        duplicate_pod_address::FAULTS.as_slice(),
     ]
     .concat()
 }

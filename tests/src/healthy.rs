@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    expect::{no_finding, observed, peer_states, peers_are_ok},
+    expect::{nothing_wrong, observed, peer_states, peers_are_ok},
     lookalike::LookAlike,
     plan::Plan,
     tracer::CheckOutput,
@@ -17,7 +17,18 @@ const WITHOUT_TUNNEL: &str = "direct-routing";
 /// # Errors
 /// What was said instead.
 pub fn judge(plan: &Plan, members: &[usize], node: usize, answer: &CheckOutput) -> Result<()> {
-    no_finding(answer)?;
+    judge_members(plan, members, node, &[], answer)
+}
+
+/// As [`judge`], but for findings that are only good to know.
+fn judge_members(
+    plan: &Plan,
+    members: &[usize],
+    node: usize,
+    infos: &[&str],
+    answer: &CheckOutput,
+) -> Result<()> {
+    nothing_wrong(infos, answer)?;
     observed(answer)?;
     let others: Vec<usize> = members.iter().copied().filter(|member| *member != node).collect();
     peers_are_ok(plan, &others, answer)
@@ -34,9 +45,10 @@ pub fn judge_look_alike(
     answer: &CheckOutput,
 ) -> Result<()> {
     if look_alike.name != WITHOUT_TUNNEL {
-        return judge(plan, &(look_alike.members)(plan), node, answer);
+        let members = (look_alike.members)(plan);
+        return judge_members(plan, &members, node, look_alike.infos, answer);
     }
-    no_finding(answer)?;
+    nothing_wrong(look_alike.infos, answer)?;
     observed(answer)?;
     no_peer_has_a_tunnel(answer)
 }

@@ -53,8 +53,10 @@ pub struct LookAlike {
     pub changes: fn(&Plan) -> Vec<Script>,
     /// Traffic besides that between all members.
     pub traffic: fn(&Plan) -> Vec<Sender>,
+    /// What a tracer may tell of it as good to know.
+    pub infos: &'static [&'static str],
     /// The nodes that belong to the cluster: their pods reach each other, and a tracer on each of
-    /// them finds nothing.
+    /// them finds nothing wrong.
     pub members: fn(&Plan) -> Vec<usize>,
 }
 
@@ -65,6 +67,7 @@ const PLAIN: LookAlike = LookAlike {
     shape: two_or_more,
     changes: |_| Vec::new(),
     traffic: |_| Vec::new(),
+    infos: &[],
     members: Plan::all_nodes,
 };
 

@@ -10,8 +10,12 @@ mod cni0_wrong_address;
 mod conntrack_table_full;
 mod default_route_missing;
 mod drops;
+mod duplicate_pod_address;
+mod duplicate_pod_ip;
+mod duplicate_vtep_mac;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
+mod fdb_entry_wrong_node;
 mod finding;
 mod flannel_address_missing;
 mod flannel_link_down;
@@ -24,11 +28,15 @@ mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
 mod flow;
+mod fw_rejects_forwarded;
+mod fw_rejects_vxlan;
 mod ignore;
 mod impact;
 mod ip_forward_off;
 mod joined;
 mod judgement;
+mod leak_to_unassigned_cidr;
+mod masquerade_rules_missing;
 mod memory;
 mod merge;
 mod narrow;
@@ -36,10 +44,14 @@ mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod neigh_table_overflow;
+mod odd_one_out;
 mod outer_df_set;
 mod peer_node_unreachable;
+mod peer_vtep_mac_changed;
+mod peer_vtep_not_listening;
 mod peers;
 mod pod_mtu_larger_than_tunnel;
+mod pod_port_closed;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
@@ -48,6 +60,7 @@ mod policy_rule_hijacks_pod_route;
 mod remedy;
 mod rp_filter_drops_outer;
 mod rule;
+mod sighted;
 mod silence;
 mod steady;
 #[cfg(test)]
@@ -61,8 +74,11 @@ mod unmapped;
 mod unseen;
 mod uplink_down;
 mod verdict;
+mod vni_mismatch;
 mod vtep_source_address_lost;
+mod vxlan_header_malformed;
 mod vxlan_module_missing;
+mod vxlan_port_mismatch;
 mod vxlan_port_taken;
 
 use std::net::IpAddr;
@@ -82,7 +98,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 37] = [
+const RULES: [Rule; 51] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -118,6 +134,20 @@ const RULES: [Rule; 37] = [
     flanneld_oom_killed::RULE,
     flanneld_memory_near_limit::RULE,
     flanneld_not_running::RULE,
+    vni_mismatch::RULE,
+    vxlan_port_mismatch::RULE,
+    vxlan_header_malformed::RULE,
+    fdb_entry_wrong_node::RULE,
+    peer_vtep_mac_changed::RULE,
+    duplicate_vtep_mac::RULE,
+    duplicate_pod_address::RULE,
+    duplicate_pod_ip::RULE,
+    masquerade_rules_missing::RULE,
+    leak_to_unassigned_cidr::RULE,
+    fw_rejects_vxlan::RULE,
+    fw_rejects_forwarded::RULE,
+    pod_port_closed::RULE,
+    peer_vtep_not_listening::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

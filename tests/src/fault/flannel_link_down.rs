@@ -11,7 +11,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     subject: Subject::Overlay,
     reach: Reach::AllPeers,
     alone: true,
-    there: &["tunnel-one-way"],
+    there: &["peer-vtep-not-listening", "tunnel-one-way"],
     breaks: |plan, site| {
         let line = format!("link set {} down", plan.overlay(site.family));
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]

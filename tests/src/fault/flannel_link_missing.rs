@@ -10,7 +10,7 @@ const MODEL: Fault = Fault {
     subject: Subject::OverlayGone,
     reach: Reach::AllPeers,
     alone: true,
-    there: &["tunnel-one-way"],
+    there: &["peer-vtep-not-listening", "tunnel-one-way"],
     breaks: |plan, site| {
         let line = format!("link del {}", plan.overlay(site.family));
         vec![Script::ip(&plan.nodes[site.victim].namespace, [line])]

@@ -16,6 +16,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "the overlay device is down, and another plugin's device has taken its UDP port",
     subject: Subject::Overlay,
     reach: Reach::AllPeers,
+    there: &["peer-vtep-not-listening", "tunnel-one-way"],
     breaks: |plan, site| {
         let lines = [
             format!("link set {} down", plan.overlay(site.family)),

@@ -17,5 +17,6 @@ pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
                 .into()
         })
     },
+    infos: &["pod-port-closed"],
     ..PLAIN
 }];

@@ -22,6 +22,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         name: "removed-peer-still-called",
         summary: "a node was removed, and clients keep calling its pods",
         traffic: call_the_removed,
+        infos: &["leak-to-unassigned-cidr"],
         ..MODEL
     },
 ];

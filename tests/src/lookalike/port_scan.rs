@@ -23,6 +23,7 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
                 tried.map(|to| steady(&from.namespace, Flow::TcpExchange { to }, 2.0)).collect()
             })
         },
+        infos: &["pod-port-closed"],
         ..PLAIN
     },
     LookAlike {

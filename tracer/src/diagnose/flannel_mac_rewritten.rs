@@ -3,7 +3,8 @@
 //! The kernel then removes the device's neighbour entries, permanent ones too (net/ipv4/arp.c,
 //! `arp_netdev_event`, Linux 6.18), and leaves routes and FDB. The peers go on sending to the old
 //! MAC: their frames are for another host now. The link-local address that was made of the old MAC
-//! stays, and tells this from neighbour entries that were deleted.
+//! stays, and tells this from neighbour entries that were deleted; so do frames that come for a MAC
+//! which no table knows.
 
 use std::net::IpAddr;
 
@@ -12,9 +13,10 @@ use super::{
     finding::{Confidence, Severity},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    sighted::{ENOUGH, is_unknown_mac, lasting},
 };
 use crate::{
-    evidence::{Link, MacAddress, NeighbourState, PeerIntent, StagePair, Tables},
+    evidence::{Link, MacAddress, NeighbourState, PeerIntent, Sight, StagePair, Tables},
     topology::Peer,
 };
 
@@ -81,7 +83,21 @@ fn old_mac(case: &Case<'_>, tables: &Tables, overlay: &Link, now: MacAddress) ->
         })
         .collect();
     let is_now = made.iter().any(|old| old.mac == now);
-    made.into_iter().next().filter(|_| !is_now)
+    made.into_iter().next().filter(|_| !is_now).or_else(|| asked_for(case))
+}
+
+/// The MAC that frames of peers are for, and that no table has.
+fn asked_for(case: &Case<'_>) -> Option<Old> {
+    let found = lasting(case, ENOUGH, |sighting| match sighting.what {
+        Sight::OtherMac { destination, address, .. } => {
+            let is_meant = case.topology.peer_of(address).is_some();
+            (is_meant && is_unknown_mac(case, destination)).then_some(destination)
+        }
+        _ => None,
+    });
+    let (mac, seen) = found.into_iter().max_by_key(|(_, seen)| seen.packets)?;
+    let told_by = format!("{} frames of peers came for {mac} in the window", seen.packets);
+    Some(Old { mac, told_by, age: None })
 }
 
 fn judged(

@@ -92,7 +92,8 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
             }
         },
         Effect::Silence(cidr) => outward(cidr) && flow.packets.wire_out > 0,
-        Effect::NoRoute(_)
+        Effect::Refused(_)
+        | Effect::NoRoute(_)
         | Effect::NoDefaultRoute(_)
         | Effect::NoSourceAddress(_)
         | Effect::NoOverlay(_)

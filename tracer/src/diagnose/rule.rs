@@ -29,6 +29,8 @@ pub(super) struct Rule {
 pub(super) enum Rank {
     /// Something is missing that should have been seen.
     Inferred,
+    /// What other machines answered: ICMP errors.
+    Told,
     /// Packets.
     Live,
     /// One entry of a table, or the kernel's answer for one destination.
@@ -52,6 +54,8 @@ pub(super) enum Effect {
     StrayLeak(Family),
     /// Nothing came back from a peer that was asked.
     Silence(IpNet),
+    /// The node of a peer answered that it takes no tunnel packets.
+    Refused(IpNet),
     /// A peer has no route over the overlay device.
     NoRoute(IpNet),
     /// The node has no route to addresses outside the cluster.
@@ -126,6 +130,7 @@ impl Effect {
             Self::Loss(cidr, _)
             | Self::Leak(cidr)
             | Self::Silence(cidr)
+            | Self::Refused(cidr)
             | Self::NoRoute(cidr)
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
@@ -154,7 +159,15 @@ impl Effect {
     /// Everything that can happen to the packets of a peer.
     pub(super) fn all_losses(cidr: IpNet) -> impl Iterator<Item = Self> {
         let losses = StagePair::LOCAL.into_iter().map(move |pair| Self::Loss(cidr, pair));
-        losses.chain([Self::Leak(cidr), Self::Silence(cidr)])
+        losses.chain([Self::Leak(cidr), Self::Silence(cidr), Self::Refused(cidr)])
+    }
+
+    /// What happens to packets that leave for a peer and that its tunnel end does not take, or the
+    /// other way round.
+    pub(super) fn between_tunnel_ends(cidr: IpNet) -> impl Iterator<Item = Self> {
+        let pairs = [StagePair::WireToPeer, StagePair::WireToOverlay];
+        let losses = pairs.into_iter().map(move |pair| Self::Loss(cidr, pair));
+        losses.chain([Self::Silence(cidr), Self::Refused(cidr)])
     }
 }
 

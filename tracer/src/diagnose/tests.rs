@@ -13,5 +13,6 @@ mod lookalikes;
 mod process;
 mod properties;
 mod routes;
+mod sighted;
 mod statistics;
 mod underlay;

@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
     code: "unexplained-loss",
     severity: Severity::Warning,
     confidence: Confidence::Likely,
-    rank: Rank::Live,
+    rank: Rank::Inferred,
     judge,
 };
 

@@ -45,7 +45,8 @@ pub struct SlotReading {
     pub packets: [u64; PEER_COUNTS],
     /// Bytes.
     pub bytes: [u64; SIZED_COUNTS],
-    /// The inner Ethernet source of what was received from the peer of this slot.
+    /// The inner Ethernet source of what was received from the peer of this slot, since the programs
+    /// were loaded; `None` when CPUs last saw different ones.
     pub vtep_mac: Option<[u8; 6]>,
 }
 
@@ -148,9 +149,15 @@ fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<Slot
     for value in values.iter() {
         add(&mut reading.packets, value.packets());
         add(&mut reading.bytes, value.bytes());
-        reading.vtep_mac = value.vtep_mac().or(reading.vtep_mac);
     }
+    reading.vtep_mac = agreed(values.iter().filter_map(PeerValue::vtep_mac));
     Ok(reading)
+}
+
+/// What all CPUs say that have seen one: which of several is the newest none of them tells.
+fn agreed(mut macs: impl Iterator<Item = [u8; 6]>) -> Option<[u8; 6]> {
+    let first = macs.next()?;
+    macs.all(|mac| mac == first).then_some(first)
 }
 
 fn add(sums: &mut [u64], values: &[u64]) {
@@ -182,4 +189,17 @@ fn sum_flow<'a, A: Address<Ip: Into<IpAddr>> + 'a>(
         flow.outer_remote = flow.outer_remote.or(value.outer_remote().map(address));
     }
     flow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agreed;
+
+    #[test]
+    fn a_mac_that_cpus_do_not_agree_about_is_none() {
+        let (old, new) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        assert_eq!(agreed([new, new].into_iter()), Some(new));
+        assert_eq!(agreed([old, new, new].into_iter()), None);
+        assert_eq!(agreed([].into_iter()), None);
+    }
 }

@@ -88,6 +88,7 @@ fn both_traffic(mut v4: Traffic, v6: Traffic) -> Traffic {
     v4.peers.extend(v6.peers);
     v4.flows.extend(v6.flows);
     v4.strangers.extend(v6.strangers);
+    v4.sightings.extend(v6.sightings);
     let leak = v4.stages.leak.packets + v6.stages.leak.packets;
     v4.stages.leak.packets = leak;
     v4
@@ -130,7 +131,24 @@ fn turn_fields(fields: &mut Map<String, Value>) {
     if fields.get("mtu") == Some(&json!(1450)) {
         fields.insert("mtu".to_owned(), json!(1430));
     }
+    if fields.contains_key("quoted") {
+        turn_error(fields);
+    }
     fields.values_mut().for_each(turn);
+}
+
+/// An ICMP error becomes the ICMPv6 error that says the same (RFC 4443, section 3).
+fn turn_error(fields: &mut Map<String, Value>) {
+    let (kind, code) = match (fields["kind"].as_u64(), fields["code"].as_u64()) {
+        (Some(3), Some(3)) => (1, 4),
+        (Some(3), Some(9 | 10 | 13)) => (1, 1),
+        (Some(3), Some(1)) => (1, 3),
+        (Some(3), _) => (1, 0),
+        (Some(11), _) => (3, 0),
+        other => panic!("no ICMPv6 error says the same as {other:?}"),
+    };
+    fields.insert("kind".to_owned(), json!(kind));
+    fields.insert("code".to_owned(), json!(code));
 }
 
 fn turned(text: &str) -> String {

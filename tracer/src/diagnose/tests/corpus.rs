@@ -19,13 +19,27 @@ const BYTES: u64 = 3 << 20;
 const NOT_IN_A_LAB: [&str; 3] =
     ["vxlan-module-missing", "conntrack-table-full", "neigh-table-overflow"];
 /// What a lab could, and has not yet been recorded.
-const NOT_YET: [&str; 6] = [
+const NOT_YET: [&str; 20] = [
     "rp-filter-drops-outer",
     "outer-df-set",
     "bridge-nf-call-off",
     "flanneld-oom-killed",
     "flanneld-memory-near-limit",
     "flanneld-not-running",
+    "vni-mismatch",
+    "vxlan-port-mismatch",
+    "vxlan-header-malformed",
+    "fdb-entry-wrong-node",
+    "peer-vtep-mac-changed",
+    "duplicate-vtep-mac",
+    "duplicate-pod-cidr-or-address",
+    "duplicate-pod-ip",
+    "masquerade-rules-missing",
+    "leak-to-unassigned-cidr",
+    "fw-rejects-vxlan",
+    "fw-rejects-forwarded-pod-traffic",
+    "pod-port-closed",
+    "peer-vtep-not-listening",
 ];
 /// What names no cause: with less intent a finding may become one of these.
 const LESSER: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];

@@ -1,0 +1,39 @@
+//! The overlay device has another VNI than those of the others: everybody sends, and nobody takes
+//! what comes.
+
+use super::{Fault, PLAIN, Reach, Subject};
+use crate::{
+    flannel,
+    plan::{Plan, Site},
+    script::Script,
+};
+
+/// A VNI that no plan draws.
+const OTHER: u32 = 77_777;
+
+pub(super) const FAULTS: [Fault; 1] = [Fault {
+    name: "vni-mismatch",
+    code: "vni-mismatch",
+    summary: "the overlay device is of another VNI than those of the other nodes",
+    subject: Subject::Overlay,
+    reach: Reach::AllPeers,
+    there: &["vni-mismatch"],
+    // Of two nodes none is the odd one.
+    nodes: 3,
+    breaks: |plan, site| {
+        let own = format!(" id {} ", plan.vni);
+        remade(plan, site, |line| line.replace(&own, &format!(" id {OTHER} ")))
+    },
+    heals: |plan, site| remade(plan, site, |line| line),
+    ..PLAIN
+}];
+
+/// The overlay device anew, with another line that makes it.
+fn remade(plan: &Plan, site: Site, change: impl Fn(String) -> String) -> Vec<Script> {
+    let victim = &plan.nodes[site.victim];
+    let lines = flannel::device(plan, victim, site.family).into_iter().map(change);
+    let delete = format!("link del {}", plan.overlay(site.family));
+    let mut scripts = vec![Script::ip(&victim.namespace, [delete].into_iter().chain(lines))];
+    scripts.extend(flannel::peers(plan, victim, site.family));
+    scripts
+}

@@ -1,0 +1,200 @@
+//! What rare packets tell, where the cause is on another node than the one that tells it: each
+//! injected into the peer, and told by the victim of the plan.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use tracer_tests::{
+    fault::Injection,
+    flannel,
+    lab::{LOCK_WAIT, Lab},
+    plan::{Family, Mac, Node, Plan, Stack},
+    script::{Script, Tool},
+    seed::Shape,
+    size,
+    tracer::Intent,
+    traffic::{Flow, Limits, Sender, Traffic},
+};
+
+const WINDOW: &str = "4s";
+const LONG_WINDOW: &str = "6s";
+/// A port of VXLAN that is not flannel's.
+const OTHER_PORT: u16 = 4789;
+/// What a lab's tunnel must have for that port to be looked at.
+const FLANNEL_PORT: u16 = 8472;
+const TABLE: &str = "inet fltr_sights";
+
+/// A cause on one node, and what another says of it.
+struct Scene {
+    code: &'static str,
+    breaks: fn(&Plan, Family) -> Vec<Script>,
+    heals: fn(&Plan, Family) -> Vec<Script>,
+}
+
+const SCENES: [Scene; 7] = [
+    Scene {
+        code: "fw-rejects-vxlan",
+        breaks: |plan, family| {
+            let from = source(plan.victim().ip.of(family).to_string(), family);
+            filter(plan.peer(), "input", &format!("{from} udp dport {}", plan.port), REJECT)
+        },
+        heals: |plan, _| unfilter(plan.peer()),
+    },
+    Scene {
+        code: "fw-rejects-forwarded-pod-traffic",
+        breaks: |plan, family| {
+            let from = source(plan.victim().subnet.of(family).to_string(), family);
+            let to = format!("{from} oifname {}", plan.peer().bridge);
+            filter(plan.peer(), "forward", &to, REJECT)
+        },
+        heals: |plan, _| unfilter(plan.peer()),
+    },
+    Scene {
+        code: "vxlan-port-mismatch",
+        breaks: |plan, family| {
+            let own = format!(" dstport {} ", plan.port);
+            remade(plan, family, |it| it.replace(&own, &format!(" dstport {OTHER_PORT} ")))
+        },
+        heals: |plan, family| remade(plan, family, |line| line),
+    },
+    Scene {
+        code: "vxlan-header-malformed",
+        breaks: |plan, family| {
+            // The device writes the packet's mark into the header.
+            let own = "nolearning";
+            let mut scripts = remade(plan, family, |it| it.replace(own, "nolearning gbp"));
+            let device = format!("oifname {}", plan.overlay(family));
+            scripts.extend(filter(plan.peer(), "postrouting", &device, "meta mark set 1"));
+            scripts
+        },
+        heals: |plan, family| [unfilter(plan.peer()), remade(plan, family, |line| line)].concat(),
+    },
+    Scene {
+        code: "fdb-entry-wrong-node",
+        breaks: |plan, family| {
+            let wrong = plan.victim().ip.of(family);
+            vec![Script::bridge(&plan.peer().namespace, [entry_of_third(plan, family, wrong)])]
+        },
+        heals: |plan, family| {
+            let right = third(plan).ip.of(family);
+            vec![Script::bridge(&plan.peer().namespace, [entry_of_third(plan, family, right)])]
+        },
+    },
+    Scene {
+        code: "peer-vtep-mac-changed",
+        breaks: |plan, family| {
+            let Mac([.., last]) = plan.peer().vtep_mac.of(family);
+            with_mac(plan, family, Mac([0x02, 0, 0x5e, 0, 0x53, last]))
+        },
+        heals: |plan, family| with_mac(plan, family, plan.peer().vtep_mac.of(family)),
+    },
+    Scene {
+        code: "duplicate-vtep-mac",
+        breaks: |plan, family| with_mac(plan, family, plan.victim().vtep_mac.of(family)),
+        heals: |plan, family| with_mac(plan, family, plan.peer().vtep_mac.of(family)),
+    },
+];
+
+const REJECT: &str = "reject with icmpx type admin-prohibited";
+
+#[test]
+fn what_a_peer_does_is_told_by_the_packets_that_come_of_it() {
+    let mut wrong = String::new();
+    for stack in [Stack::V4, Stack::V6] {
+        let lab = lab(stack);
+        let (plan, family) = (lab.plan(), stack.families()[0]);
+        let _traffic = lab.traffic_all_pairs();
+        let key = plan.peer().subnet.of(family).to_string();
+        for scene in &SCENES {
+            let (breaks, heals) = ((scene.breaks)(plan, family), (scene.heals)(plan, family));
+            let _injection = Injection::apply(&breaks, heals).unwrap();
+            let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
+            let answer = lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
+            let (code, found) = (scene.code, answer.findings());
+            if found != [(code, key.as_str())] {
+                let findings = &answer.json["findings"];
+                wrong.push_str(&format!("{stack:?}, {code} of {key}: {findings:#}\n"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn connections_that_leave_un_masqueraded_are_told_where_flannel_is_to_masquerade_them() {
+    let lab = lab(Stack::V4);
+    let plan = lab.plan();
+    let victim = plan.victim();
+    let pod = victim.first_pod().unwrap();
+    // An address of TEST-NET-2 (RFC 5737): the gateway swallows what is for it.
+    let to = "198.51.100.7:443".parse().unwrap();
+    let limits = Limits::steady(5.0);
+    let flow = Flow::TcpExchange { to };
+    let _calls = Traffic::start(vec![Sender { namespace: pod.namespace.clone(), flow, limits }]);
+    let _traffic = lab.traffic_all_pairs();
+    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
+    let check = || lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
+    assert_eq!(check().findings(), []);
+    let flush = ["*nat", "-F FLANNEL-POSTRTG", "COMMIT"].map(str::to_owned);
+    Script::new(Tool::Iptables, Some(&victim.namespace), flush).run().unwrap();
+    let name = victim.name.as_str();
+    assert_eq!(check().findings(), [("masquerade-rules-missing", name)]);
+}
+
+/// Three nodes whose tunnels use flannel's own port.
+fn lab(stack: Stack) -> Lab {
+    let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
+    let plan = (430..).map(|seed| Plan::draw(seed, &shape)).find(|it| it.port == FLANNEL_PORT);
+    Lab::up(plan.unwrap(), LOCK_WAIT).unwrap()
+}
+
+fn source(network: String, family: Family) -> String {
+    match family {
+        Family::V4 => format!("ip saddr {network}"),
+        Family::V6 => format!("ip6 saddr {network}"),
+    }
+}
+
+fn third(plan: &Plan) -> &Node {
+    let others = plan.others(plan.site.victim).into_iter();
+    &plan.nodes[others.filter(|it| *it != plan.site.peer).next().unwrap()]
+}
+
+/// What a node's packet filter does with packets.
+fn filter(node: &Node, hook: &str, matches: &str, verdict: &str) -> Vec<Script> {
+    let lines = [
+        format!("add table {TABLE}"),
+        format!("add chain {TABLE} here {{ type filter hook {hook} priority -10; }}"),
+        format!("add rule {TABLE} here {matches} {verdict}"),
+    ];
+    vec![Script::new(Tool::Nft, Some(&node.namespace), lines)]
+}
+
+fn unfilter(node: &Node) -> Vec<Script> {
+    let line = format!("delete table {TABLE}");
+    vec![Script::new(Tool::Nft, Some(&node.namespace), [line])]
+}
+
+/// The peer's overlay device anew, with another line that makes it.
+fn remade(plan: &Plan, family: Family, change: impl Fn(String) -> String) -> Vec<Script> {
+    let peer = plan.peer();
+    let lines = flannel::device(plan, peer, family).into_iter().map(change);
+    let delete = format!("link del {}", plan.overlay(family));
+    let mut scripts = vec![Script::ip(&peer.namespace, [delete].into_iter().chain(lines))];
+    scripts.extend(flannel::peers(plan, peer, family));
+    scripts
+}
+
+/// The peer's overlay device has this MAC, and all entries for its peers.
+fn with_mac(plan: &Plan, family: Family, mac: Mac) -> Vec<Script> {
+    let peer = plan.peer();
+    let line = format!("link set {} address {mac}", plan.overlay(family));
+    let mut scripts = vec![Script::ip(&peer.namespace, [line])];
+    scripts.extend(flannel::peers(plan, peer, family));
+    scripts
+}
+
+/// The peer's FDB entry for the third node, with any destination.
+fn entry_of_third(plan: &Plan, family: Family, to: std::net::IpAddr) -> String {
+    let (mac, overlay) = (third(plan).vtep_mac.of(family), plan.overlay(family));
+    format!("fdb replace {mac} dev {overlay} dst {to} self permanent")
+}

@@ -1,0 +1,49 @@
+//! `vni-mismatch`: a peer's tunnel packets carry another VNI than this node's tunnel, and the kernel
+//! drops them without a counter.
+//!
+//! Other tunnels of the same nodes may use the port too, another plugin's beside flannel's. So a peer
+//! is told of only when nothing with this node's VNI comes from it, and only when no device of this
+//! node has the other VNI. A cluster nearby has nodes of its own, which are no peers.
+
+use super::{
+    case::Case,
+    finding::{Confidence, Severity},
+    odd_one_out::{self, Differing, Words},
+    rule::{Rank, Rule, Ruling},
+    sighted::{ENOUGH, is_heard, lasting, peers_at},
+};
+use crate::evidence::{Sight, Sighting, Tables};
+
+pub(super) const RULE: Rule = Rule {
+    code: "vni-mismatch",
+    severity: Severity::Critical,
+    confidence: Confidence::Certain,
+    rank: Rank::Live,
+    judge,
+};
+
+fn judge(case: &Case<'_>) -> Ruling {
+    let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
+    let Some(own) = overlay.vxlan.as_ref() else { return Ruling::default() };
+    let name = |sighting: &Sighting| match sighting.what {
+        Sight::OtherVni { source, vni } => Some((source, vni)),
+        _ => None,
+    };
+    let found = lasting(case, ENOUGH, name);
+    let foreign = found.iter().filter(|((_, vni), _)| !takes(tables, *vni, own.port));
+    let differing: Vec<Differing<'_, '_>> = foreign
+        .flat_map(|((source, vni), seen)| {
+            let (setting, packets) = (*vni, seen.packets);
+            let peers = peers_at(case, *source).filter(|peer| !is_heard(peer));
+            peers.map(move |peer| Differing { peer, setting, packets })
+        })
+        .collect();
+    let words = Words { name: "VNI", own: own.vni, key: "Backend.VNI" };
+    Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing))
+}
+
+/// Whether a device of this node takes packets of this VNI at this port.
+fn takes(tables: &Tables, vni: u32, port: u16) -> bool {
+    let mut settings = tables.links.iter().filter_map(|link| link.vxlan.as_ref());
+    settings.any(|it| it.port == port && (it.external || it.vni == vni))
+}
