@@ -7,6 +7,7 @@ mod case;
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
+mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod finding;
@@ -21,10 +22,14 @@ mod flow;
 mod ignore;
 mod impact;
 mod ip_forward_off;
+mod life;
 mod merge;
+mod misdirected;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
+mod node_ip_changed;
+mod peer_node_silent;
 mod peer_node_unreachable;
 mod peers;
 mod pod_mtu_larger_than_tunnel;
@@ -43,6 +48,7 @@ pub(crate) mod testing;
 mod tests;
 mod tunnel_fragments_outer;
 mod tunnel_one_way;
+mod underlay;
 mod unexplained_loss;
 mod unmapped;
 mod unseen;
@@ -71,7 +77,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 32] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -99,6 +105,9 @@ const RULES: [Rule; 29] = [
     flannel_wrong_interface::RULE,
     vxlan_port_taken::RULE,
     vxlan_module_missing::RULE,
+    fdb_entry_dead_node_ip::RULE,
+    node_ip_changed::RULE,
+    peer_node_silent::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -33,6 +33,8 @@ pub(super) enum Rank {
     Live,
     /// One entry of a table, or the kernel's answer for one destination.
     Entry,
+    /// One entry of a table, held against what flannel means it to be.
+    Intent,
     /// A table as a whole.
     Table,
     /// The state of a device.

@@ -9,6 +9,7 @@ mod host;
 mod injections;
 mod ipv6;
 mod lookalikes;
+mod nodes;
 mod properties;
 mod routes;
 mod underlay;

@@ -260,7 +260,7 @@ fn peer(peer: &PeerVerdict) -> PeerJson<'_> {
         },
         last_seen: None,
         state: peer.state,
-        alive: None,
+        alive: peer.alive,
     }
 }
 

@@ -15,10 +15,11 @@ const INDEX: &str = "index.txt";
 const NOTHING: &str = "-";
 /// Most bytes of all files together.
 const BYTES: u64 = 3 << 20;
-/// What no lab can inject: it is the whole kernel's.
-const NOT_IN_A_LAB: [&str; 1] = ["vxlan-module-missing"];
-/// What names no cause: with less intent a finding may become one of these.
-const LESSER: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
+/// What no lab can inject: it is the whole kernel's, or both nodes have a finding of their own then.
+const NOT_IN_A_LAB: [&str; 2] = ["vxlan-module-missing", "node-ip-changed-peers-stale"];
+/// What names no cause, or not the whole of it: with less intent a finding may become one of these.
+const LESSER: [&str; 4] =
+    ["tunnel-one-way", "unexplained-loss", "peer-node-unreachable-l2", "peer-node-silent"];
 
 /// A file of the corpus.
 struct Recorded {
