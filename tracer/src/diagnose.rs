@@ -6,6 +6,7 @@
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;
+mod dead_pods;
 mod default_route_missing;
 mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
@@ -32,10 +33,12 @@ mod node_ip_changed;
 mod peer_node_silent;
 mod peer_node_unreachable;
 mod peers;
+mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
@@ -77,7 +80,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 32] = [
+const RULES: [Rule; 34] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -108,6 +111,8 @@ const RULES: [Rule; 32] = [
     fdb_entry_dead_node_ip::RULE,
     node_ip_changed::RULE,
     peer_node_silent::RULE,
+    pod_veth_detached::RULE,
+    pod_address_gone::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

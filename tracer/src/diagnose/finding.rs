@@ -60,7 +60,8 @@ pub enum Confidence {
 pub struct Subject {
     /// Which kind of thing.
     pub kind: SubjectKind,
-    /// Its stable name: for a peer its pod CIDR, for a node its name, else the interface.
+    /// Its stable name: for a peer its pod CIDR, for a node its name, for packets what they have in
+    /// common, else the interface.
     pub key: String,
     /// The peer's node address.
     pub peer: Option<IpAddr>,
@@ -84,6 +85,8 @@ pub enum SubjectKind {
     Interface,
     /// This node.
     Node,
+    /// Packets of a pod.
+    Flow,
 }
 
 /// Since when a fault holds, UTC.

@@ -1,6 +1,6 @@
 //! What a rule is, and what it returns.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -68,6 +68,8 @@ pub(super) enum Effect {
     NoNeighbour(IpNet),
     /// A peer has no FDB entry.
     NoFdb(IpNet),
+    /// Packets for an address of this node's pod network reached no pod.
+    Undelivered(IpAddr),
 }
 
 /// What a rule says about a case.
@@ -133,7 +135,8 @@ impl Effect {
             Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
-            | Self::NoOverlay(_) => None,
+            | Self::NoOverlay(_)
+            | Self::Undelivered(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod injections;
 mod ipv6;
 mod lookalikes;
 mod nodes;
+mod pods;
 mod properties;
 mod routes;
 mod underlay;
