@@ -39,8 +39,10 @@ fn assert_breaks_the_victim(fault: &Fault, plan: &Plan, site: Site) {
     let its: Vec<&String> = victim.pods.iter().map(|pod| &pod.namespace).collect();
     let at_victim = |script: &Script| {
         let namespace = script.namespace.as_ref().unwrap();
-        let is_of_lan =
-            |line: &String| line.starts_with("neigh flush ") || line.ends_with(" nud reachable");
+        let is_of_lan = |line: &String| {
+            let is_entry = [" nud reachable", " nud probe"].iter().any(|it| line.ends_with(it));
+            line.starts_with("neigh flush ") || is_entry || line.contains("/neigh/")
+        };
         *namespace == victim.namespace
             || its.contains(&namespace)
             || namespace == netns::SWITCH
