@@ -14,7 +14,7 @@ const INDEX: &str = "index.txt";
 /// In the list, for a node that tells nothing.
 const NOTHING: &str = "-";
 /// Most bytes of all files together.
-const BYTES: u64 = 3 << 20;
+const BYTES: u64 = 4 << 20;
 /// What no lab can inject: it is the whole kernel's, or both nodes have a finding of their own then.
 const NOT_IN_A_LAB: [&str; 2] = ["vxlan-module-missing", "node-ip-changed-peers-stale"];
 /// What names no cause, or not the whole of it: with less intent a finding may become one of these.

@@ -6,8 +6,8 @@ use super::{
     super::{
         Finding, PeerState, Severity, SubjectKind, diagnose, exit_status,
         testing::{
-            BRIDGE, OVERLAY, PASSES, Pass, Plan, VETH, address, dual, judge, link, mac, neighbour,
-            peer_traffic, tables, told, twin,
+            BRIDGE, OVERLAY, PASSES, Pass, Plan, VETH, address, dual, judge, judge_ipv4, link, mac,
+            neighbour, peer_traffic, tables, told, twin,
         },
     },
     faults::{Fault, assert_told},
@@ -155,7 +155,7 @@ fn pods_that_come_or_that_few_packets_ask_for_are_healthy() {
     // A host of the LAN that is off, a peer's pod, and the node's own: its bridge and its overlay
     // device, for whose address the bridge was asked once.
     assert_healthy(|evidence, plan| {
-        let own = [0, 1, 255].map(|nth| nth_address(plan.own_cidr(), nth));
+        let own = [0, 1].map(|nth| nth_address(plan.own_cidr(), nth));
         let others = ["192.168.77.200".parse().unwrap(), nth_address(plan.hit_cidr(), 77)];
         for address in own.into_iter().chain(others) {
             set_entry(evidence, address, NeighbourState::Failed);
@@ -163,6 +163,15 @@ fn pods_that_come_or_that_few_packets_ask_for_are_healthy() {
             traffic.undelivered.push(Undelivered { address, packets: 12 });
         }
     });
+}
+
+#[test]
+fn broadcasts_of_the_pod_network_are_for_no_pod() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    call(&mut evidence, &plan, nth_address(plan.own_cidr(), 255), 12);
+    let told = told(&judge_ipv4(&mut evidence));
+    assert!(!told.iter().any(|it| it.starts_with("pod-address-gone")), "{told:?}");
 }
 
 #[test]
