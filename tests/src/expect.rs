@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    fault::{Fault, Severity, Subject},
+    fault::{Fault, Reach, Severity, Subject},
     plan::{Family, Plan, Site},
     tracer::{CheckOutput, Intent},
 };
@@ -118,13 +118,20 @@ impl Injected<'_> {
     /// What is wrong with it.
     pub fn judge(&self, node: usize, intent: Intent, answer: &CheckOutput) -> Result<Said> {
         observed(answer)?;
+        let is_proven = intent == Intent::PeersFile || self.fault.without_peers.is_empty();
+        if node == self.site.victim && !is_proven {
+            self.judge_lessers(self.site.peer, self.fault.without_peers, answer)?;
+            return Ok(Said::Lesser);
+        }
         if node == self.site.victim {
             self.judge_victim(intent, answer)?;
             return Ok(Said::Itself);
         }
         let affected = self.fault.affected(self.plan, self.site).contains(&node);
-        if affected {
-            self.judge_affected(answer)?;
+        let may_be = self.fault.reach == Reach::OnePod && !answer.findings().is_empty();
+        if affected || may_be {
+            let expected = self.fault.told_there(self.plan);
+            self.judge_lessers(self.site.victim, &expected, answer)?;
             return Ok(Said::Lesser);
         }
         no_finding(answer)?;
@@ -179,6 +186,12 @@ impl Injected<'_> {
                 let loses = self.fault.severity == Severity::Critical;
                 ensure!(packets > 0 || !loses, "says that no packet was lost");
             }
+            Subject::PodAddress => ensure!(
+                finding["subject"]["kind"] == "flow"
+                    && finding["subject"]["address"] == *expected.key,
+                "subject is {}",
+                finding["subject"]
+            ),
             _ => names_interface(&expected.key, finding)?,
         }
         Ok(())
@@ -208,23 +221,24 @@ impl Injected<'_> {
         Ok(())
     }
 
-    /// A node that talks to the victim: a lesser code about it.
-    fn judge_affected(&self, answer: &CheckOutput) -> Result<()> {
+    /// A lesser code about a node: the victim, from one that talks to it, or the peer from a victim
+    /// that does not know enough.
+    fn judge_lessers(&self, about: usize, expected: &[&str], answer: &CheckOutput) -> Result<()> {
         let struck = self.by_family();
+        let key_of = |it: &Self| subnet(it.plan, about, it.site.family);
         let mut broken = Vec::new();
         for finding in findings_up_to(struck.len(), answer)? {
             let key = text(&finding["subject"], "key")?;
-            let is_its = |it: &&Self| subnet(it.plan, it.site.victim, it.site.family) == key;
-            struck.iter().find(is_its).unwrap_or(&struck[0]).judge_lesser(finding)?;
+            let its = struck.iter().find(|it| key_of(it) == key).unwrap_or(&struck[0]);
+            its.judge_lesser(about, expected, finding)?;
             if finding["severity"] == "critical" {
                 broken.push(key);
             }
         }
         status(answer, FINDINGS)?;
-        let victim = struck.iter().map(|it| subnet(it.plan, it.site.victim, it.site.family));
-        let victim: Vec<String> = victim.collect();
+        let about: Vec<String> = struck.iter().map(key_of).collect();
         for (key, state) in peer_states(answer)? {
-            let expected = match victim.contains(&key) {
+            let expected = match about.contains(&key) {
                 true if broken.contains(&key.as_str()) => "broken",
                 true => state_by_packets(answer, &key)?,
                 false => "ok",
@@ -234,12 +248,17 @@ impl Injected<'_> {
         Ok(())
     }
 
-    /// The finding of a node that talks to the victim, in the site's family.
-    fn judge_lesser(&self, finding: &Value) -> Result<()> {
+    /// One of the lesser codes about a node, in the site's family. Of a peer the victim knows but
+    /// the address that its wrong table names.
+    fn judge_lesser(&self, about: usize, expected: &[&str], finding: &Value) -> Result<()> {
         let code = text(finding, "code")?;
-        let expected = self.fault.told_there(self.plan);
         ensure!(expected.contains(&code), "finds {code}, not {expected:?}");
-        names_peer(self.plan, self.site.victim, self.site.family, finding)?;
+        let mut finding = finding.clone();
+        if about != self.site.victim {
+            finding["subject"]["peer"] = Value::Null;
+        }
+        names_peer(self.plan, about, self.site.family, &finding)?;
+        let finding = &finding;
         has_words(finding)?;
         let confidence = if NAMES_NO_CAUSE.contains(&code) { "likely" } else { "certain" };
         let told = text(finding, "confidence")?;

@@ -8,6 +8,7 @@ mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
 mod duplicate_pod_address;
+mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod flannel_address_missing;
@@ -26,11 +27,14 @@ mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod outer_df_set;
+mod peer_node_silent;
 mod peer_node_unreachable;
+mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod pod_veth_detached;
 mod policy_rule_hijacks_pod_route;
 mod tunnel_fragments_outer;
 mod uplink_down;
@@ -45,7 +49,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     flannel, lan,
-    plan::{Family, Node, Plan, Site, Stack, UplinkKind},
+    plan::{Family, Node, Plan, Pod, Site, Stack, UplinkKind},
     script::{Script, Tool, run_all},
 };
 
@@ -74,6 +78,9 @@ pub struct Fault {
     /// The findings that such a node may report with traffic, the likeliest first. Which of them
     /// depends on whether anything at all comes back from the victim.
     pub there: &'static [&'static str],
+    /// What the victim reports in its stead while no peers file names the nodes, the likeliest
+    /// first; nothing where the tables alone prove it.
+    pub without_peers: &'static [&'static str],
     /// How many nodes the lab must have at least.
     pub nodes: usize,
     /// The families that can have it; the file of a fault says why one cannot.
@@ -115,6 +122,10 @@ pub enum Subject {
     OverlayGone,
     /// The victim's bridge, which is gone: as above.
     BridgeGone,
+    /// The near end of the veth of the victim's second pod.
+    Veth,
+    /// The address of the victim's second pod.
+    PodAddress,
 }
 
 /// Which nodes lose packets with the victim.
@@ -128,6 +139,9 @@ pub enum Reach {
     FromOnePeer,
     /// All other nodes.
     AllPeers,
+    /// All other nodes in what they send to the victim's second pod. ICMP may tell them so, and an
+    /// answer of any kind is no loss: they report one of [`Fault::there`], or nothing.
+    OnePod,
 }
 
 /// Which of a node's families a fault strikes.
@@ -165,6 +179,7 @@ const PLAIN: Fault = Fault {
     reach: Reach::OnePeer,
     alone: false,
     there: &["tunnel-one-way"],
+    without_peers: &[],
     nodes: 1,
     families: Stack::Dual.families(),
     strikes: Strikes::OneFamily,
@@ -211,6 +226,10 @@ pub fn all() -> Vec<Fault> {
         vni_mismatch::FAULTS.as_slice(),
         fw_rejects_forwarded::FAULTS.as_slice(),
         duplicate_pod_address::FAULTS.as_slice(),
+        fdb_entry_dead_node_ip::FAULTS.as_slice(),
+        peer_node_silent::FAULTS.as_slice(),
+        pod_veth_detached::FAULTS.as_slice(),
+        pod_address_gone::FAULTS.as_slice(),
     ]
     .concat()
 }
@@ -255,6 +274,9 @@ impl Fault {
             Subject::Node => plan.nodes[site.victim].name.clone(),
             Subject::OverlayGone => DEFAULT_OVERLAYS[site.family as usize].to_owned(),
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
+            Subject::Veth => second_pod(plan, site).map_or_else(String::new, |it| it.veth.clone()),
+            Subject::PodAddress => second_pod(plan, site)
+                .map_or_else(String::new, |it| it.ip.of(site.family).to_string()),
         };
         Expected { code: self.code, key }
     }
@@ -283,7 +305,7 @@ impl Fault {
     #[must_use]
     pub fn affected(&self, plan: &Plan, site: Site) -> Vec<usize> {
         match self.reach {
-            Reach::Nobody => Vec::new(),
+            Reach::Nobody | Reach::OnePod => Vec::new(),
             Reach::OnePeer | Reach::FromOnePeer => vec![site.peer],
             Reach::AllPeers => plan.others(site.victim),
         }
@@ -397,6 +419,11 @@ impl Drop for Injection {
 /// Victim and peer of a site.
 fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
+}
+
+/// The pod that a fault of one pod strikes: all nodes send to it, and other traffic does without.
+fn second_pod(plan: &Plan, site: Site) -> Option<&Pod> {
+    plan.nodes[site.victim].pods.get(1)
 }
 
 /// What becomes of the victim's flanneld; NODE stands for its name.

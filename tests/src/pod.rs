@@ -28,16 +28,20 @@ pub fn scripts(plan: &Plan, node: &Node, pod: &Pod) -> Vec<Script> {
     vec![plain_host(&pod.namespace), Script::ip(&pod.namespace, lines)]
 }
 
-fn address(node: &Node, pod: &Pod, family: Family) -> String {
+/// Gives a pod its address of a family.
+#[must_use]
+pub fn address(node: &Node, pod: &Pod, family: Family) -> String {
     let length = node.subnet.of(family).prefix_len();
     add_address(IpNet::new_assert(pod.ip.of(family), length), "eth0")
 }
 
-fn routes(plan: &Plan, node: &Node, family: Family) -> [String; 2] {
+/// The routes of a pod in a family.
+#[must_use]
+pub fn routes(plan: &Plan, node: &Node, family: Family) -> [String; 2] {
     let gateway = node.end(family).bridge_ip();
     [
-        format!("route add default via {gateway}"),
-        format!("route add {} via {gateway}", plan.cluster.of(family)),
+        format!("route replace default via {gateway}"),
+        format!("route replace {} via {gateway}", plan.cluster.of(family)),
     ]
 }
 

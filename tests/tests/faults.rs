@@ -140,7 +140,7 @@ fn faults_of_one_peer_leave_the_third_node_alone() {
     for fault in fault::all() {
         let affected = fault.affected(&plan, plan.site);
         let expected = match fault.reach {
-            Reach::Nobody => 0,
+            Reach::Nobody | Reach::OnePod => 0,
             Reach::OnePeer | Reach::FromOnePeer => 1,
             Reach::AllPeers => 2,
         };

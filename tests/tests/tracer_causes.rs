@@ -3,20 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::fs;
+
 use tracer_tests::{
     expect::{only_finding, peer_states},
     fault::{self, Injection},
     lab::{LOCK_WAIT, Lab},
+    lan,
     matrix::in_parallel,
     plan::{Family, Node, Plan, Site},
     script::{Script, Tool},
     seed::Shape,
-    size,
+    size, state,
     tracer::{CheckOutput, Intent},
+    traffic::Flow,
 };
 
 const WINDOW: &str = "3s";
 const LONG_WINDOW: &str = "5s";
+/// The last part of the address that a node gets whose own is replaced.
+const MOVED_TO: u8 = 7;
 
 fn lab(seed: u64) -> Lab {
     let shape = Shape { nodes: Some(3), ..Shape::default() };
@@ -238,4 +244,29 @@ fn a_loss_on_the_peer_is_told_by_the_flows_that_get_no_answer() {
         let ok = |(_, state): &(String, String)| state == "ok";
         assert!(peer_states(&answer).unwrap().iter().all(ok), "{answer:?}");
     }
+}
+
+#[test]
+fn a_node_that_got_another_address_is_told_by_the_others_as_moved() {
+    let lab = lab(420);
+    let plan = lab.plan();
+    let moved = plan.victim();
+    let (old, new) = (moved.ip.v4, lan::host(plan, MOVED_TO).v4);
+    let _traffic = lab.traffic_all_pairs();
+    let _injection = inject(&lab, "vtep-source-address-lost-replaced", plan.site.peer);
+    for other in plan.others(plan.site.victim) {
+        let node = &plan.nodes[other];
+        let path = state::peers_path(node);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&format!(" {old} "), &format!(" {new} "))).unwrap();
+        // Nodes talk to each other beside the tunnel: the kubelet, the API server.
+        let ping = Flow::Ping { to: new.into(), ttl: 64 };
+        assert!(lab.answered(&node.namespace, &ping, 2).unwrap() > 0);
+        let answer = lab.check(other, Intent::PeersFile, &window()).unwrap();
+        let expected = ("node-ip-changed-peers-stale".into(), moved.subnet.v4.to_string());
+        assert_eq!(found(&answer), [expected]);
+        assert_eq!(answer.status, 1);
+    }
+    let answer = lab.check(plan.site.victim, Intent::PeersFile, &window()).unwrap();
+    assert_eq!(found(&answer), [("vtep-source-address-lost".into(), plan.overlay(Family::V4))]);
 }

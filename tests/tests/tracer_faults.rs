@@ -4,9 +4,9 @@
 //! test --all` plays all of them in three: of IPv4, of IPv6 and of both. What it saved is judged again
 //! without privileges and must give the same answer.
 //!
-//! Less intent may give less, never something else. Of these faults none gives less: the tables
-//! of the node alone prove each of them, and a missing route has the neighbour and FDB entry that
-//! are left over as its sign of life.
+//! Less intent may give less, never something else. Of most faults none gives less: the tables
+//! of the node alone prove them, and a missing route has the neighbour and FDB entry that are left
+//! over as its sign of life. Those that need to know the peers' nodes say what they give without.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

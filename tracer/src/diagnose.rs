@@ -8,11 +8,13 @@ mod case;
 mod cni0_down;
 mod cni0_wrong_address;
 mod conntrack_table_full;
+mod dead_pods;
 mod default_route_missing;
 mod drops;
 mod duplicate_pod_address;
 mod duplicate_pod_ip;
 mod duplicate_vtep_mac;
+mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod fdb_entry_wrong_node;
@@ -36,25 +38,31 @@ mod ip_forward_off;
 mod joined;
 mod judgement;
 mod leak_to_unassigned_cidr;
+mod life;
 mod masquerade_rules_missing;
 mod memory;
 mod merge;
+mod misdirected;
 mod narrow;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod neigh_table_overflow;
+mod node_ip_changed;
 mod odd_one_out;
 mod outer_df_set;
+mod peer_node_silent;
 mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
 mod peer_vtep_not_listening;
 mod peers;
+mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
 mod pod_port_closed;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
+mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
@@ -69,6 +77,7 @@ pub(crate) mod testing;
 mod tests;
 mod tunnel_fragments_outer;
 mod tunnel_one_way;
+mod underlay;
 mod unexplained_loss;
 mod unmapped;
 mod unseen;
@@ -98,7 +107,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 51] = [
+const RULES: [Rule; 56] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -148,6 +157,11 @@ const RULES: [Rule; 51] = [
     fw_rejects_forwarded::RULE,
     pod_port_closed::RULE,
     peer_vtep_not_listening::RULE,
+    fdb_entry_dead_node_ip::RULE,
+    node_ip_changed::RULE,
+    peer_node_silent::RULE,
+    pod_veth_detached::RULE,
+    pod_address_gone::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -127,3 +127,38 @@ fn what_was_not_looked_at_is_not_right_on_any_node() {
         assert!(judge(&plan, node, &answer).unwrap_err().to_string().contains("stages"));
     }
 }
+
+/// What a node is judged to say of a fault by its name.
+fn judge_of(name: &str, node: usize, intent: Intent, told: Option<&str>) -> Result<Said> {
+    let plan = plan();
+    let Site { victim, peer, .. } = plan.site;
+    let subject = if node == victim { peer } else { victim };
+    let is_lesser = told.is_some_and(|code| NAMES_NO_CAUSE.contains(&code));
+    let confidence = if is_lesser { "likely" } else { "certain" };
+    let findings = told.map_or(json!([]), |code| about(&plan, subject, code, confidence));
+    let answer = answer(&plan, node, i32::from(told.is_some()), findings);
+    let fault = fault::named(name).unwrap();
+    Injected { plan: &plan, fault: &fault, site: plan.site }.judge(node, intent, &answer)
+}
+
+#[test]
+fn a_victim_that_is_not_told_of_the_nodes_says_a_lesser_code_of_the_peer() {
+    let victim = plan().site.victim;
+    let of = |intent, code| judge_of("fdb-entry-dead-node-ip", victim, intent, Some(code));
+    let (itself, lesser) = ("fdb-entry-dead-node-ip", "peer-node-unreachable-l2");
+    assert_eq!(of(Intent::PeersFile, itself).unwrap(), Said::Itself);
+    assert_eq!(of(Intent::Nothing, lesser).unwrap(), Said::Lesser);
+    assert_eq!(of(Intent::SubnetEnv, lesser).unwrap(), Said::Lesser);
+    of(Intent::PeersFile, lesser).unwrap_err();
+    of(Intent::Nothing, itself).unwrap_err();
+    of(Intent::Nothing, "tunnel-one-way").unwrap_err();
+}
+
+#[test]
+fn a_node_that_sends_to_a_pod_which_is_cut_off_says_that_it_loses_packets_or_nothing() {
+    let peer = plan().site.peer;
+    let of = |told| judge_of("pod-veth-detached", peer, Intent::Nothing, told);
+    assert_eq!(of(None).unwrap(), Said::Nothing);
+    assert_eq!(of(Some("unexplained-loss")).unwrap(), Said::Lesser);
+    of(Some("tunnel-one-way")).unwrap_err();
+}

@@ -39,8 +39,10 @@ fn assert_breaks_the_victim(fault: &Fault, plan: &Plan, site: Site) {
     let its: Vec<&String> = victim.pods.iter().map(|pod| &pod.namespace).collect();
     let at_victim = |script: &Script| {
         let namespace = script.namespace.as_ref().unwrap();
-        let is_of_lan =
-            |line: &String| line.ends_with(" nud failed") || line.ends_with(" nud reachable");
+        let is_of_lan = |line: &String| {
+            let states = [" nud failed", " nud reachable", " nud probe"];
+            states.iter().any(|it| line.ends_with(it)) || line.contains("/neigh/")
+        };
         *namespace == victim.namespace
             || its.contains(&namespace)
             || namespace == netns::SWITCH

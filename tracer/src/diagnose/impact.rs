@@ -16,9 +16,18 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
     let stray = cases.iter().map(|it| it.topology.family).filter(|it| has_stray(effects, *it));
     let stray: u64 = stray.map(|family| stray_leaks_of(cases, traffic, family)).sum();
+    let undelivered: u64 = effects.iter().map(|effect| undelivered(traffic, effect)).sum();
     let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(cases, effect, flow));
     let flows = traffic.flows.iter().filter(is_hit).count();
-    Impact { packets: of_peers + stray, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
+    let packets = of_peers + stray + undelivered;
+    Impact { packets, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
+}
+
+/// Packets that came for an address and reached no pod.
+fn undelivered(traffic: &Traffic, effect: &Effect) -> u64 {
+    let Effect::Undelivered(address) = effect else { return 0 };
+    let of_peers = traffic.peers.iter().flat_map(|peer| &peer.undelivered);
+    of_peers.filter(|it| it.address == *address).map(|it| it.packets).sum()
 }
 
 fn has_stray(effects: &BTreeSet<Effect>, family: Family) -> bool {
@@ -92,6 +101,9 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
             }
         },
         Effect::Silence(cidr) => outward(cidr) && flow.packets.wire_out > 0,
+        Effect::Undelivered(address) => {
+            flow.destination == *address && falls(flow, StagePair::OverlayToPod)
+        }
         Effect::Refused(_)
         | Effect::NoRoute(_)
         | Effect::NoDefaultRoute(_)

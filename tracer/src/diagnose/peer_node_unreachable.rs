@@ -7,9 +7,10 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    underlay::{destination, entry, is_unanswered, protocol},
 };
 use crate::{
-    evidence::{Link, Neighbour, NeighbourState},
+    evidence::{Link, Neighbour},
     topology::Peer,
 };
 
@@ -20,13 +21,6 @@ pub(super) const RULE: Rule = Rule {
     rank: Rank::Entry,
     judge,
 };
-
-/// For how long, in seconds, an answer must be awaited. On a link it comes within milliseconds; with
-/// steady traffic the kernel asks for 3 s, gives up for as long as no packet comes, and begins anew
-/// (net/core/neighbour.c, Linux 6.18), so that the entry is seldom found FAILED.
-const PATIENCE: f64 = 0.5;
-/// How many packets must be lost before it means something.
-const ENOUGH: u64 = 3;
 
 fn judge(case: &Case<'_>) -> Ruling {
     if case.working_overlay().is_none() {
@@ -40,36 +34,6 @@ fn judge(case: &Case<'_>) -> Ruling {
     Ruling::from(judged.collect::<Vec<_>>())
 }
 
-/// Where packets of the peer go: the FDB entry's node, with DirectRouting the route's.
-fn destination(peer: &Peer<'_>) -> Option<IpAddr> {
-    let by_fdb = peer.overlay_route.and(peer.fdb).and_then(|entry| entry.destination);
-    by_fdb.or_else(|| peer.direct?.next_hops.iter().find_map(|hop| hop.gateway))
-}
-
-/// The neighbour entry for the node on an uplink: there is one when it is on-link.
-fn entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a Neighbour)> {
-    case.topology.uplinks.iter().find_map(|uplink| {
-        let mut entries = case.topology.tables?.neighbours.iter();
-        let entry = entries.find(|it| it.ifindex == uplink.index && it.address == node)?;
-        Some((*uplink, entry))
-    })
-}
-
-/// The kernel gave up, or has been asking longer than an answer takes: by its clock, or because
-/// packets of the peer were lost in both halves of the window while it asked.
-fn is_unanswered(peer: &Peer<'_>, entry: &Neighbour) -> bool {
-    let is_long = entry.updated_age.is_some_and(|age| age >= PATIENCE);
-    let loses = peer.traffic.is_some_and(|traffic| {
-        let (lost, early) = (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire);
-        lost >= ENOUGH && early > 0 && lost > early && traffic.packets.wire_out == 0
-    });
-    match entry.state {
-        NeighbourState::Failed => true,
-        NeighbourState::Incomplete => is_long || loses,
-        _ => false,
-    }
-}
-
 fn judged(
     case: &Case<'_>,
     peer: &Peer<'_>,
@@ -78,7 +42,7 @@ fn judged(
     entry: &Neighbour,
 ) -> Judged {
     let cidr = peer.cidr;
-    let protocol = if node.is_ipv4() { "ARP" } else { "neighbour discovery" };
+    let protocol = protocol(node);
     let state = format!("{:?}", entry.state).to_uppercase();
     Judged {
         finding: RULE.finding(

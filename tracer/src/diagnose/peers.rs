@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{case::Case, finding::Severity, merge::Cause};
+use super::{case::Case, finding::Severity, life, merge::Cause};
 use crate::{
     evidence::{MacAddress, Stage, StageCounts},
     topology::Peer,
@@ -26,6 +26,8 @@ pub struct PeerVerdict {
     pub packets: StageCounts,
     /// The verdict.
     pub state: PeerState,
+    /// Whether its node shows life; `None` where nothing tells.
+    pub alive: Option<bool>,
 }
 
 /// How a peer is doing.
@@ -60,6 +62,7 @@ fn verdict(case: &Case<'_>, peer: &Peer<'_>, causes: &[&Cause]) -> PeerVerdict {
         vtep_mac: peer.vtep_mac,
         packets,
         state,
+        alive: life::of(case, peer).is_alive,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a rule is, and what it returns.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -35,6 +35,8 @@ pub(super) enum Rank {
     Live,
     /// One entry of a table, or the kernel's answer for one destination.
     Entry,
+    /// One entry of a table, held against what flannel means it to be.
+    Intent,
     /// A table as a whole.
     Table,
     /// The state of a device.
@@ -72,6 +74,8 @@ pub(super) enum Effect {
     NoFdb(IpNet),
     /// flannel has not the memory that it needs.
     FlannelMemory,
+    /// Packets for an address of this node's pod network reached no pod.
+    Undelivered(IpAddr),
 }
 
 /// What a rule says about a case.
@@ -139,7 +143,8 @@ impl Effect {
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
             | Self::NoOverlay(_)
-            | Self::FlannelMemory => None,
+            | Self::FlannelMemory
+            | Self::Undelivered(_) => None,
         }
     }
 

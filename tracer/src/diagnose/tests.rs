@@ -10,6 +10,8 @@ mod injections;
 mod ipv6;
 mod joined;
 mod lookalikes;
+mod nodes;
+mod pods;
 mod process;
 mod properties;
 mod routes;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    life,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     silence::is_silent,
 };
@@ -50,7 +51,7 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic) -> Judged {
                      none came in from there",
                     traffic.packets.wire_out, traffic.asking_out
                 ),
-                format!("{}; whether its node is alive was not checked", tables_say(case, peer)),
+                format!("{}; {}", tables_say(case, peer), life_says(case, peer)),
             ],
             vec![
                 format!(
@@ -81,5 +82,13 @@ fn tables_say(case: &Case<'_>, peer: &Peer<'_>) -> String {
             "the tables of this node are right for it".to_owned()
         }
         _ => "the tables of this node are not complete for it".to_owned(),
+    }
+}
+
+/// What is known of the node of the peer itself.
+fn life_says(case: &Case<'_>, peer: &Peer<'_>) -> String {
+    match life::of(case, peer).because {
+        Some(because) => format!("its node {because}"),
+        None => "whether its node is alive was not checked".to_owned(),
     }
 }

@@ -287,7 +287,7 @@ fn peer(peer: &PeerVerdict) -> PeerJson<'_> {
         },
         last_seen: None,
         state: peer.state,
-        alive: None,
+        alive: peer.alive,
         seen_from: None,
     }
 }

@@ -14,10 +14,14 @@ const INDEX: &str = "index.txt";
 /// In the list, for a node that tells nothing.
 const NOTHING: &str = "-";
 /// Most bytes of all files together.
-const BYTES: u64 = 3 << 20;
-/// What no lab can inject: it is the whole kernel's.
-const NOT_IN_A_LAB: [&str; 3] =
-    ["vxlan-module-missing", "conntrack-table-full", "neigh-table-overflow"];
+const BYTES: u64 = 4 << 20;
+/// What no lab can inject: it is the whole kernel's, or both nodes have a finding of their own then.
+const NOT_IN_A_LAB: [&str; 4] = [
+    "vxlan-module-missing",
+    "conntrack-table-full",
+    "neigh-table-overflow",
+    "node-ip-changed-peers-stale",
+];
 /// What a lab could, and has not yet been recorded.
 const NOT_YET: [&str; 20] = [
     "rp-filter-drops-outer",
@@ -41,8 +45,9 @@ const NOT_YET: [&str; 20] = [
     "pod-port-closed",
     "peer-vtep-not-listening",
 ];
-/// What names no cause: with less intent a finding may become one of these.
-const LESSER: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
+/// What names no cause, or not the whole of it: with less intent a finding may become one of these.
+const LESSER: [&str; 4] =
+    ["tunnel-one-way", "unexplained-loss", "peer-node-unreachable-l2", "peer-node-silent"];
 
 /// A file of the corpus.
 struct Recorded {

@@ -33,7 +33,11 @@ fn plans() -> Vec<Plan> {
 }
 
 /// Packets of some peers pass the overlay device and never reach the uplink.
-fn lose_beyond_overlay(evidence: &mut Evidence, plan: &Plan, peers: impl Iterator<Item = u8>) {
+pub(super) fn lose_beyond_overlay(
+    evidence: &mut Evidence,
+    plan: &Plan,
+    peers: impl Iterator<Item = u8>,
+) {
     for node in peers {
         if let Some(traffic) = peer_traffic(evidence, plan.cidr(node)) {
             let counts = |packets| StageCounts {
@@ -82,7 +86,13 @@ fn take_carrier(evidence: &mut Evidence, plan: &Plan) {
 }
 
 /// Writes the uplink's neighbour entry for a peer's node.
-fn set_node_entry(evidence: &mut Evidence, plan: &Plan, node: u8, state: NeighbourState, age: f64) {
+pub(super) fn set_node_entry(
+    evidence: &mut Evidence,
+    plan: &Plan,
+    node: u8,
+    state: NeighbourState,
+    age: f64,
+) {
     let node = plan.node_ip(node);
     let entry = neighbour(UPLINK, node, MacAddress([2, 9, 9, 9, 9, 1]));
     let mac = entry.mac.filter(|_| state.is_valid());

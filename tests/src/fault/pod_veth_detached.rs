@@ -1,0 +1,46 @@
+//! A pod hangs on nothing: its veth is taken out of the bridge, or set down. The node still knows
+//! its MAC for a while; here it has forgotten it.
+
+use super::{Fault, PLAIN, Reach, Strikes, Subject, second_pod};
+use crate::{
+    plan::{Plan, Pod, Site},
+    script::Script,
+};
+
+const MODEL: Fault = Fault {
+    name: "pod-veth-detached",
+    code: "pod-veth-detached",
+    summary: "the veth of a pod is taken out of the bridge",
+    subject: Subject::Veth,
+    reach: Reach::OnePod,
+    there: &["unexplained-loss"],
+    nodes: 2,
+    strikes: Strikes::AllFamilies,
+    breaks: |plan, site| cut(plan, site, |pod| format!("link set {} nomaster", pod.veth)),
+    heals: |plan, site| {
+        let victim = &plan.nodes[site.victim];
+        let join = |pod: &Pod| format!("link set {} master {} up", pod.veth, victim.bridge);
+        vec![Script::ip(&victim.namespace, second_pod(plan, site).map(join))]
+    },
+    ..PLAIN
+};
+
+pub(super) const FAULTS: [Fault; 2] = [
+    MODEL,
+    Fault {
+        name: "pod-veth-detached-down",
+        summary: "the veth of a pod is set down",
+        breaks: |plan, site| cut(plan, site, |pod| format!("link set {} down", pod.veth)),
+        ..MODEL
+    },
+];
+
+fn cut(plan: &Plan, site: Site, how: fn(&Pod) -> String) -> Vec<Script> {
+    let victim = &plan.nodes[site.victim];
+    let lines = second_pod(plan, site).into_iter().flat_map(|pod| {
+        let forget =
+            |family: &_| format!("neigh flush to {} dev {}", pod.ip.of(*family), victim.bridge);
+        [how(pod)].into_iter().chain(plan.families().iter().map(forget))
+    });
+    vec![Script::ip(&victim.namespace, lines)]
+}
