@@ -82,7 +82,7 @@ impl FlannelWatch {
     fn with_memory(&mut self, flannel: Flannel) -> Flannel {
         let last_kill = self.log.last_kill(flannel::is_flannels_name);
         let memory = flannel.pid.and_then(|pid| self.memory(pid)).map(|memory| {
-            let kill = last_kill.as_ref().filter(|kill| memory.is_of(&kill.cgroup));
+            let kill = last_kill.as_ref().filter(|kill| memory.has_killed_in(&kill.cgroup));
             FlannelMemory {
                 bytes: memory.bytes,
                 limit_bytes: memory.limit,

@@ -133,10 +133,15 @@ impl MemoryCgroup {
 // === impl Memory ===
 
 impl Memory {
-    /// Whether a cgroup is this one, or was that of a container of the same pod.
-    pub(super) fn is_of(&self, cgroup: &str) -> bool {
+    /// Whether a kill that was logged of a cgroup was one of this: a kill that it counts, or one in
+    /// a former container of the same pod. The name of a unit's cgroup is used again, and what
+    /// happened before is none of its own; a pod's name never is.
+    pub(super) fn has_killed_in(&self, cgroup: &str) -> bool {
         let pod = |path: &str| Path::new(path).parent().filter(|it| is_pod(it)).map(Path::to_owned);
-        self.path == cgroup || pod(&self.path).is_some_and(|own| pod(cgroup) == Some(own))
+        if self.path == cgroup {
+            return self.kills > 0;
+        }
+        pod(&self.path).is_some_and(|own| pod(cgroup) == Some(own))
     }
 }
 
@@ -231,14 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn a_former_container_of_the_same_pod_is_of_the_same_memory() {
-        let memory = |path: &str| Memory { path: path.to_owned(), bytes: 0, limit: None, kills: 0 };
-        let container = memory("/kubepods/burstable/pod12/aaa");
-        assert!(container.is_of("/kubepods/burstable/pod12/aaa"));
-        assert!(container.is_of("/kubepods/burstable/pod12/bbb"));
-        assert!(!container.is_of("/kubepods/burstable/pod34/aaa"));
-        let unit = memory("/system.slice/k3s.service");
-        assert!(unit.is_of("/system.slice/k3s.service"));
-        assert!(!unit.is_of("/system.slice/other.service"));
+    fn a_logged_kill_is_of_a_cgroup_that_counts_it_or_of_a_former_container_of_the_pod() {
+        let memory =
+            |path: &str, kills| Memory { path: path.to_owned(), bytes: 0, limit: None, kills };
+        let container = memory("/kubepods/burstable/pod12/aaa", 0);
+        assert!(container.has_killed_in("/kubepods/burstable/pod12/bbb"));
+        assert!(!container.has_killed_in("/kubepods/burstable/pod34/aaa"));
+        let unit = "/system.slice/k3s.service";
+        assert!(memory(unit, 1).has_killed_in(unit));
+        assert!(!memory(unit, 0).has_killed_in(unit), "before it was made anew");
+        assert!(!memory(unit, 1).has_killed_in("/system.slice/other.service"));
     }
 }
