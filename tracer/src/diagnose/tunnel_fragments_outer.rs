@@ -34,8 +34,29 @@ const IPV6_MINIMUM: u32 = 1280;
 /// A device that is too small, and how many bytes of inner packet it has room for.
 struct Narrow<'a> {
     link: &'a Link,
+    mtu: u32,
     room: u32,
     peers: usize,
+}
+
+impl Narrow<'_> {
+    /// A router's announcement or a setting lowers the MTU of IPv6 alone.
+    fn mtu_in_words(&self) -> String {
+        if self.mtu == self.link.mtu {
+            return self.mtu.to_string();
+        }
+        let setting = format!("net/ipv6/conf/{}/mtu", self.link.name);
+        format!("{} for IPv6 (`sysctl {setting}`; {} else)", self.mtu, self.link.mtu)
+    }
+
+    /// The command that gives the device a larger MTU.
+    fn raise_to(&self, mtu: u32) -> String {
+        let name = &self.link.name;
+        if self.mtu == self.link.mtu {
+            return format!("ip link set {name} mtu {mtu}");
+        }
+        format!("sysctl -w net/ipv6/conf/{name}/mtu={mtu}")
+    }
 }
 
 fn judge(case: &Case<'_>) -> Ruling {
@@ -43,10 +64,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     let mut found = BTreeMap::<(u32, u32), Narrow<'_>>::new();
     for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
         let Some((node_ip, link)) = way_to(tables, peer) else { continue };
-        let room = link.mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
+        let mtu = link.mtu_of(Family::of(node_ip));
+        let room = mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
         if overlay.mtu > room {
             let narrow = found.entry((room, link.index));
-            narrow.or_insert(Narrow { link, room, peers: 0 }).peers += 1;
+            narrow.or_insert(Narrow { link, mtu, room, peers: 0 }).peers += 1;
         }
     }
     let found: Vec<Narrow<'_>> = found.into_values().collect();
@@ -62,7 +84,8 @@ fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)>
         .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
     let RouteOutcome::Route(route) = &answer.outcome else { return None };
     let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
-    let link = links.filter(|link| link.name != "lo").min_by_key(|link| link.mtu)?;
+    let links = links.filter(|link| link.name != "lo");
+    let link = links.min_by_key(|link| link.mtu_of(Family::of(node_ip)))?;
     Some((node_ip, link))
 }
 
@@ -72,16 +95,19 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
         format!(
             "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
              {} fits; {name} has MTU {mtu}",
-            it.link.name, it.peers, it.link.mtu, it.room
+            it.link.name,
+            it.peers,
+            it.mtu_in_words(),
+            it.room
         )
     });
     Judged {
         finding: RULE.finding(
             format!(
                 "{name} MTU {mtu} + {} > {} MTU {}: full packets leave in fragments",
-                least.link.mtu - least.room,
+                least.mtu - least.room,
                 least.link.name,
-                least.link.mtu
+                least.mtu
             ),
             case.about_interface(name),
             case.before_start(),
@@ -102,7 +128,7 @@ fn repair(case: &Case<'_>, overlay: &str, least: &Narrow<'_>) -> Vec<String> {
     if case.topology.family == Family::V6 && room < IPV6_MINIMUM {
         let needed = IPV6_MINIMUM + tunnel_overhead(false);
         return vec![
-            format!("ip link set {} mtu {needed}      (or more)", least.link.name),
+            format!("{}      (or more)", least.raise_to(needed)),
             format!("(IPv6 needs {IPV6_MINIMUM} inside the tunnel: a smaller {overlay} loses it)"),
         ];
     }
