@@ -11,4 +11,5 @@ mod ipv6;
 mod lookalikes;
 mod properties;
 mod routes;
+mod served;
 mod underlay;
