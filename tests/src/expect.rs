@@ -195,7 +195,7 @@ impl Injected<'_> {
         Ok(())
     }
 
-    /// A node that talks to the victim: a lesser code about it.
+    /// A node that talks to the victim: a lesser code about it, in each family that is struck.
     fn judge_affected(&self, answer: &CheckOutput) -> Result<()> {
         let struck = self.by_family();
         let mut broken = Vec::new();
@@ -207,6 +207,9 @@ impl Injected<'_> {
                 broken.push(key);
             }
         }
+        let found = answer.json["findings"].as_array().map_or(0, Vec::len);
+        let expected = struck.len();
+        ensure!(found == expected, "finds {found} of {expected}: {:?}", findings_in_short(answer));
         status(answer, FINDINGS)?;
         let victim = struck.iter().map(|it| subnet(it.plan, it.site.victim, it.site.family));
         let victim: Vec<String> = victim.collect();
