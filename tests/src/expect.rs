@@ -222,7 +222,7 @@ impl Injected<'_> {
     }
 
     /// A lesser code about a node: the victim, from one that talks to it, or the peer from a victim
-    /// that does not know enough.
+    /// that does not know enough; in each family that is struck.
     fn judge_lessers(&self, about: usize, expected: &[&str], answer: &CheckOutput) -> Result<()> {
         let struck = self.by_family();
         let key_of = |it: &Self| subnet(it.plan, about, it.site.family);
@@ -235,6 +235,9 @@ impl Injected<'_> {
                 broken.push(key);
             }
         }
+        let found = answer.json["findings"].as_array().map_or(0, Vec::len);
+        let missed = struck.len();
+        ensure!(found == missed, "finds {found} of {missed}: {:?}", findings_in_short(answer));
         status(answer, FINDINGS)?;
         let about: Vec<String> = struck.iter().map(key_of).collect();
         for (key, state) in peer_states(answer)? {

@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    background::{all_pairs, hosts_to_pods, load, pods_to_pods},
+    background::{all_pairs, hosts_to_pods, load, pods_to_pods, with_hosts},
     pace::Stop,
 };
 use crate::{netns, size};

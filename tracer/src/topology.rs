@@ -29,7 +29,7 @@ use crate::evidence::{
 
 pub use self::{
     cidrs::nth_address,
-    families::Topologies,
+    families::{Topologies, undecided_ipv6},
     peer::{Answers, LifeSign, Peer, is_resolved, refuses},
     question::Question,
     roles::{RoleProblem, detect_roles},

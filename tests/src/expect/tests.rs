@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{fault, seed::Shape};
+use crate::{fault, plan::Stack, seed::Shape};
 
 /// A change of an answer, and a part of what is said about it.
 type Mistake = (&'static str, fn(&mut CheckOutput));
@@ -161,4 +161,45 @@ fn a_node_that_sends_to_a_pod_which_is_cut_off_says_that_it_loses_packets_or_not
     assert_eq!(of(None).unwrap(), Said::Nothing);
     assert_eq!(of(Some("unexplained-loss")).unwrap(), Said::Lesser);
     of(Some("tunnel-one-way")).unwrap_err();
+}
+
+/// Both IP versions go by the uplink: who talks to the node misses both.
+#[test]
+fn a_node_that_is_silent_about_one_of_two_families_is_seen() {
+    let plan = Plan::draw(5, &Shape { nodes: Some(3), stack: Stack::Dual, ..Shape::default() });
+    let fault = fault::named("uplink-down").unwrap();
+    let (victim, peer) = (plan.site.victim, plan.site.peer);
+    let findings = |families: &[Family]| {
+        let of = |family: &Family| lesser(&plan, victim, *family);
+        Value::Array(families.iter().map(of).collect())
+    };
+    let states: Vec<Value> = ends_of(&plan, peer)
+        .map(|(node, key)| json!({"key": key, "state": if node == victim { "broken" } else { "ok" }}))
+        .collect();
+    let answer = |families: &[Family]| {
+        let mut answer = answer(&plan, peer, 1, findings(families));
+        answer.json["peers"] = Value::Array(states.clone());
+        answer
+    };
+    let injected = Injected { plan: &plan, fault: &fault, site: plan.site };
+    let judge = |families: &[Family]| injected.judge(peer, Intent::PeersFile, &answer(families));
+    assert_eq!(judge(plan.families()).unwrap(), Said::Lesser);
+    let error = judge(&plan.families()[..1]).unwrap_err().to_string();
+    assert!(error.contains("finds 1 of 2"), "{error}");
+}
+
+/// The peers of a node in every family, with their keys.
+fn ends_of(plan: &Plan, node: usize) -> impl Iterator<Item = (usize, String)> {
+    let others = plan.others(node).into_iter();
+    others.flat_map(|it| ends(plan, it)).map(|(it, family)| (it, subnet(plan, it, family)))
+}
+
+/// What a node says of one that does not answer on the LAN, in a family.
+fn lesser(plan: &Plan, peer: usize, family: Family) -> Value {
+    let mut finding = about(plan, peer, "peer-node-unreachable-l2", "certain")[0].clone();
+    let end = plan.nodes[peer].end(family);
+    let (key, overlay) = (end.subnet.to_string(), plan.overlay(family));
+    finding["subject"] = json!({"kind": "peer", "key": key, "peer": end.ip.to_string(),
+        "cidr": key, "vtep_mac": null, "interface": overlay});
+    finding
 }

@@ -1,5 +1,5 @@
-//! The route to a peer's pod CIDR leads to the bridge of the node's own pods, or to another peer,
-//! which hands the packets on.
+//! The route to a peer's pod CIDR leads to the bridge of the node's own pods, back to the node, or to
+//! another peer, which hands the packets on.
 
 use super::{Fault, PLAIN, Reach, Severity, pair, third};
 use crate::{flannel, script::Script};
@@ -23,8 +23,23 @@ const MODEL: Fault = Fault {
     ..PLAIN
 };
 
-pub(super) const FAULTS: [Fault; 2] = [
+pub(super) const FAULTS: [Fault; 3] = [
     MODEL,
+    Fault {
+        name: "pod-route-wrong-device-lo",
+        summary: "the route to a peer's pod CIDR leads to lo",
+        breaks: |plan, site| {
+            let (victim, peer) = pair(plan, site);
+            let line = format!("route replace {} dev lo", peer.subnet.of(site.family));
+            vec![Script::ip(&victim.namespace, [line])]
+        },
+        heals: |plan, site| {
+            let (victim, peer) = pair(plan, site);
+            let wrong = format!("route del {} dev lo", peer.subnet.of(site.family));
+            vec![Script::ip(&victim.namespace, [wrong, flannel::route(plan, peer, site.family)])]
+        },
+        ..MODEL
+    },
     Fault {
         name: "pod-route-wrong-device-vtep",
         summary: "the route to a peer's pod CIDR leads to another peer's overlay address",

@@ -49,6 +49,11 @@ impl<'a> Case<'a> {
         Some((self.topology.tables?, overlay))
     }
 
+    /// The device by which the node sends to itself; each network namespace has it, by this name.
+    pub(super) fn loopback(&self) -> Option<&'a Link> {
+        self.topology.tables?.link_named("lo")
+    }
+
     /// Whether unicast routes lead to the overlay device.
     pub(super) fn has_overlay_routes(&self) -> bool {
         self.topology.overlay_routes().next().is_some()

@@ -5,15 +5,36 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::case::{Case, tunnel_overhead};
 use crate::{
-    evidence::{DontFragment, Link, Origin, RouteOutcome, Tables},
+    evidence::{DontFragment, Family, Link, Origin, RouteOutcome, Tables},
     topology::Peer,
 };
 
 /// A device that is too small, and how many bytes of inner packet it has room for.
 pub(super) struct Narrow<'a> {
     pub(super) link: &'a Link,
+    pub(super) mtu: u32,
     pub(super) room: u32,
     pub(super) peers: Vec<&'a Peer<'a>>,
+}
+
+impl Narrow<'_> {
+    /// A router's announcement or a setting lowers the MTU of IPv6 alone.
+    pub(super) fn mtu_in_words(&self) -> String {
+        if self.mtu == self.link.mtu {
+            return self.mtu.to_string();
+        }
+        let setting = format!("net/ipv6/conf/{}/mtu", self.link.name);
+        format!("{} for IPv6 (`sysctl {setting}`; {} else)", self.mtu, self.link.mtu)
+    }
+
+    /// The command that gives the device a larger MTU.
+    pub(super) fn raise_to(&self, mtu: u32) -> String {
+        let name = &self.link.name;
+        if self.mtu == self.link.mtu {
+            return format!("ip link set {name} mtu {mtu}");
+        }
+        format!("sysctl -w net/ipv6/conf/{name}/mtu={mtu}")
+    }
 }
 
 /// What becomes of packets that are too large.
@@ -31,10 +52,11 @@ pub(super) fn narrow<'a>(case: &'a Case<'a>, fate: TooLarge) -> Vec<Narrow<'a>> 
     let mut found = BTreeMap::<(u32, u32), Narrow<'a>>::new();
     for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
         let Some((node_ip, link)) = way_to(tables, peer) else { continue };
-        let room = link.mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
+        let mtu = link.mtu_of(Family::of(node_ip));
+        let room = mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
         if overlay.mtu > room && fate_of(overlay, node_ip) == fate {
             let narrow = found.entry((room, link.index));
-            narrow.or_insert(Narrow { link, room, peers: Vec::new() }).peers.push(peer);
+            narrow.or_insert(Narrow { link, mtu, room, peers: Vec::new() }).peers.push(peer);
         }
     }
     found.into_values().collect()
@@ -60,6 +82,7 @@ fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)>
         .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
     let RouteOutcome::Route(route) = &answer.outcome else { return None };
     let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
-    let link = links.filter(|link| link.name != "lo").min_by_key(|link| link.mtu)?;
+    let links = links.filter(|link| link.name != "lo");
+    let link = links.min_by_key(|link| link.mtu_of(Family::of(node_ip)))?;
     Some((node_ip, link))
 }

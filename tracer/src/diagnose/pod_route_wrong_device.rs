@@ -1,7 +1,7 @@
-//! `pod-route-wrong-device`: packets for a peer's CIDR go to the bridge of this node's own pods, or
-//! to the tunnel end of another peer.
+//! `pod-route-wrong-device`: packets for a peer's CIDR go to the bridge of this node's own pods, back
+//! to the node itself, or to the tunnel end of another peer.
 //!
-//! The bridge is a dead end. Another peer hands the packets on by its own route, so that way mostly
+//! The bridge is a dead end, and so is the loopback device. Another peer hands the packets on by its own route, so that way mostly
 //! works, with one more node in it and with a translated source.
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -31,6 +31,8 @@ pub(super) const RULE: Rule = Rule {
 enum Wrong<'a> {
     /// To the bridge of this node's pods.
     Bridge(&'a Link),
+    /// To the node itself.
+    Loopback(&'a Link),
     /// To the overlay address of another peer.
     Vtep(&'a Peer<'a>, IpAddr),
 }
@@ -66,6 +68,9 @@ fn wrong_way<'a>(
     if let Some(bridge) = case.topology.bridge.filter(|bridge| leaves_by(route, bridge.index)) {
         return Some(Wrong::Bridge(bridge));
     }
+    if let Some(loopback) = case.loopback().filter(|loopback| leaves_by(route, loopback.index)) {
+        return Some(Wrong::Loopback(loopback));
+    }
     let gateway = route.next_hops.iter().find_map(|hop| hop.gateway)?;
     let other = case.topology.peer_of(gateway).filter(|other| other.cidr != peer.cidr)?;
     leaves_by(route, overlay.index).then_some(Wrong::Vtep(other, gateway))
@@ -84,6 +89,7 @@ fn judged(
         Wrong::Bridge(bridge) => {
             format!("{leads} {}, the bridge of this node's own pods", bridge.name)
         }
+        Wrong::Loopback(loopback) => format!("{leads} {}, this node itself", loopback.name),
         Wrong::Vtep(other, _) => format!("{leads} another node, {}", other.label()),
     };
     let finding = RULE.finding(
@@ -112,7 +118,7 @@ fn severity(peer: &Peer<'_>, wrong: Wrong<'_>) -> Severity {
 
 fn explains(peer: &Peer<'_>, wrong: Wrong<'_>) -> BTreeSet<Effect> {
     let pair = match wrong {
-        Wrong::Bridge(_) => StagePair::PodToOverlay,
+        Wrong::Bridge(_) | Wrong::Loopback(_) => StagePair::PodToOverlay,
         Wrong::Vtep(..) => StagePair::WireToPeer,
     };
     let cidr = peer.cidr;
@@ -132,6 +138,10 @@ fn evidence(
             "{} holds the pods of this node; the way to {cidr} is via {} by {overlay}",
             bridge.name, peer.gateway
         ),
+        Wrong::Loopback(loopback) => format!(
+            "{} brings packets back to this node; the way to {cidr} is via {} by {overlay}",
+            loopback.name, peer.gateway
+        ),
         Wrong::Vtep(other, gateway) => format!(
             "{gateway} is the overlay address of {}; that of {cidr} is {}",
             other.label(),
@@ -143,7 +153,7 @@ fn evidence(
 
 fn repair(case: &Case<'_>, peer: &Peer<'_>, route: &Route, wrong: Wrong<'_>) -> Vec<String> {
     let way = match wrong {
-        Wrong::Bridge(bridge) => format!("dev {}", bridge.name),
+        Wrong::Bridge(link) | Wrong::Loopback(link) => format!("dev {}", link.name),
         Wrong::Vtep(_, gateway) => format!("via {gateway} dev {}", case.overlay_name()),
     };
     let table = match route.table {

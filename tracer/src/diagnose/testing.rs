@@ -412,6 +412,7 @@ pub(crate) fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
         up: true,
         lower_up: true,
         mtu: 1500,
+        mtu6: None,
         mac: Some(MacAddress([2, 0, 0, 0, 0, u8::try_from(index).unwrap()])),
         layer3: false,
         master: None,
@@ -422,7 +423,13 @@ pub(crate) fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
 }
 
 pub(crate) fn address(ifindex: u32, text: &str, prefix_length: u8) -> Address {
-    Address { ifindex, address: text.parse().unwrap(), prefix_length, created_age: Some(1001.0) }
+    Address {
+        ifindex,
+        address: text.parse().unwrap(),
+        prefix_length,
+        created_age: Some(1001.0),
+        dad_failed: false,
+    }
 }
 
 pub(crate) fn via(destination: IpNet, gateway: Option<IpAddr>, ifindex: u32) -> Route {

@@ -15,6 +15,7 @@ mod pods;
 mod process;
 mod properties;
 mod routes;
+mod served;
 mod sighted;
 mod statistics;
 mod underlay;

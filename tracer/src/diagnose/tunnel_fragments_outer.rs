@@ -38,16 +38,19 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
         format!(
             "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
              {} fits; {name} has MTU {mtu}",
-            it.link.name, it.peers.len(), it.link.mtu, it.room
+            it.link.name,
+            it.peers.len(),
+            it.mtu_in_words(),
+            it.room
         )
     });
     Judged {
         finding: RULE.finding(
             format!(
                 "{name} MTU {mtu} + {} > {} MTU {}: full packets leave in fragments",
-                least.link.mtu - least.room,
+                least.mtu - least.room,
                 least.link.name,
-                least.link.mtu
+                least.mtu
             ),
             case.about_interface(name),
             case.before_start(),
@@ -68,7 +71,7 @@ fn repair(case: &Case<'_>, overlay: &str, least: &Narrow<'_>) -> Vec<String> {
     if case.topology.family == Family::V6 && room < IPV6_MINIMUM {
         let needed = IPV6_MINIMUM + tunnel_overhead(false);
         return vec![
-            format!("ip link set {} mtu {needed}      (or more)", least.link.name),
+            format!("{}      (or more)", least.raise_to(needed)),
             format!("(IPv6 needs {IPV6_MINIMUM} inside the tunnel: a smaller {overlay} loses it)"),
         ];
     }

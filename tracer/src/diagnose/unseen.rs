@@ -1,7 +1,7 @@
 //! What was not seen, and why.
 
 use super::{case::Case, impact, merge::Cause, rule::Effect};
-use crate::evidence::Evidence;
+use crate::{evidence::Evidence, topology::undecided_ipv6};
 
 /// How many packets must leak to addresses of no known peer before it is worth a line.
 const ENOUGH: u64 = 3;
@@ -18,6 +18,13 @@ pub(super) fn lines(
     let mut lines = evidence.unseen.clone();
     lines.extend(of_rules);
     lines.extend(cases.iter().filter_map(Case::not_judged));
+    if let Some(bridge) = undecided_ipv6(evidence) {
+        lines.push(format!(
+            "IPv6: pods of {} have addresses of it, but there is no VXLAN device for it, and nothing \
+             tells whether flannel serves it; a subnet.env or a peers file (--subnet-env, --peers) does",
+            bridge.name
+        ));
+    }
     if evidence.tables.is_none() {
         lines.push("routes, neighbours and FDB entries: the tables were not read".to_owned());
     }

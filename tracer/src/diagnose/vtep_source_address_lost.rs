@@ -1,4 +1,5 @@
-//! `vtep-source-address-lost`: the overlay device sends from an address that this node has not.
+//! `vtep-source-address-lost`: the overlay device sends from an address that this node has not, or
+//! that the kernel does not use because another host has it too.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -8,7 +9,7 @@ use super::{
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Link, StagePair, Tables};
+use crate::evidence::{Address, Link, StagePair, Tables};
 
 pub(super) const RULE: Rule = Rule {
     code: "vtep-source-address-lost",
@@ -21,7 +22,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
-    let lost = case.node_ip().filter(|local| !local.is_unspecified() && !tables.is_local(*local));
+    let is_lost = |local: &IpAddr| !local.is_unspecified() && !tables.takes_packets_to(*local);
+    let lost = case.node_ip().filter(is_lost);
     Ruling::from(lost.map(|local| judged(case, tables, overlay, local)))
 }
 
@@ -37,24 +39,69 @@ fn judged(case: &Case<'_>, tables: &Tables, overlay: &Link, lost: IpAddr) -> Jud
         // As long as the peers remember the node's MAC, packets come in for an address it has not.
         explains.insert(Effect::Loss(peer.cidr, StagePair::WireToOverlay));
     }
-    let note =
-        format!("flannel then makes {name} anew; or give {lost} back to the device it was on");
+    let (title, lines, repair) = match tables.addresses.iter().find(|it| it.address == lost) {
+        Some(refused) => of_refused(tables, overlay, refused),
+        None => of_missing(case, tables, overlay, lost),
+    };
     Judged {
         finding: RULE.finding(
-            format!("{name} sends from {lost}, which is no address of this node"),
+            title,
             case.about_interface(name),
             case.before_start(),
-            vec![
-                format!("{name} has the local address {lost} (IFLA_VXLAN_LOCAL), no device has it"),
-                now(tables, overlay, lost),
-            ],
-            remedy::restart_with_note(case.evidence, &note),
+            lines,
+            repair,
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::NoSourceAddress(case.topology.family)]),
         explains,
         as_break: format!("source address of {name}"),
     }
+}
+
+/// Title, evidence and remedy where no device has the address.
+fn of_missing(
+    case: &Case<'_>,
+    tables: &Tables,
+    overlay: &Link,
+    lost: IpAddr,
+) -> (String, Vec<String>, Vec<String>) {
+    let name = &overlay.name;
+    let note =
+        format!("flannel then makes {name} anew; or give {lost} back to the device it was on");
+    (
+        format!("{name} sends from {lost}, which is no address of this node"),
+        vec![
+            format!("{name} has the local address {lost} (IFLA_VXLAN_LOCAL), no device has it"),
+            now(tables, overlay, lost),
+        ],
+        remedy::restart_with_note(case.evidence, &note),
+    )
+}
+
+/// The same where a device has it and may not use it.
+fn of_refused(
+    tables: &Tables,
+    overlay: &Link,
+    refused: &Address,
+) -> (String, Vec<String>, Vec<String>) {
+    let (name, lost, length) = (&overlay.name, refused.address, refused.prefix_length);
+    let device = tables.link(refused.ifindex).map_or("its device", |link| &link.name);
+    (
+        format!("{name} sends from {lost}, which the kernel does not use: another host has it too"),
+        vec![
+            format!("{name} has the local address {lost} (IFLA_VXLAN_LOCAL)"),
+            format!(
+                "{lost} on {device} is `dadfailed`: the detection of duplicate addresses failed"
+            ),
+        ],
+        vec![
+            format!(
+                "(first take {lost} from the other host: `ip -6 neigh` of a third one has its MAC)"
+            ),
+            format!("ip -6 addr del {lost}/{length} dev {device}"),
+            format!("ip -6 addr add {lost}/{length} dev {device}"),
+        ],
+    )
 }
 
 /// Which addresses the device below has now.

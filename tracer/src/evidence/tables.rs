@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::MacAddress;
+use super::{Family, MacAddress};
 
 /// What the kernel has now. Every list is complete: an interrupted dump was repeated.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ pub struct Link {
     pub lower_up: bool,
     /// Bytes.
     pub mtu: u32,
+    /// The MTU of IPv6 (`net.ipv6.conf.X.mtu`, which a router may announce), where it is another
+    /// than the device's; bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu6: Option<u32>,
     /// Hardware address of an Ethernet device; `None` for all others.
     pub mac: Option<MacAddress>,
     /// Frames begin with the IP header: ARPHRD_NONE, PPP and IP tunnels. Without this and without
@@ -111,6 +115,9 @@ pub struct Address {
     pub prefix_length: u8,
     /// Seconds since it was created (IFA_CACHEINFO cstamp).
     pub created_age: Option<f64>,
+    /// IFA_F_DADFAILED: another host has this IPv6 address too, and the kernel does not use it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dad_failed: bool,
 }
 
 /// Whether packets that come in by a device are forwarded: `net.ipv4.conf.X.forwarding`, for IPv6
@@ -302,6 +309,17 @@ pub enum RouteOutcome {
     Refused(i32),
 }
 
+impl Link {
+    /// The largest packet of an IP version that leaves in one piece, bytes.
+    #[must_use]
+    pub fn mtu_of(&self, family: Family) -> u32 {
+        match family {
+            Family::V4 => self.mtu,
+            Family::V6 => self.mtu6.map_or(self.mtu, |mtu6| mtu6.min(self.mtu)),
+        }
+    }
+}
+
 impl Tables {
     /// The device with this number.
     #[must_use]
@@ -331,5 +349,13 @@ impl Tables {
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.address == address)
+    }
+
+    /// Whether an address is one of this node's own, and packets to it are taken: the kernel makes
+    /// the route to itself only when the detection of duplicates has passed
+    /// (net/ipv6/addrconf.c, addrconf_dad_completed; Linux 6.18).
+    #[must_use]
+    pub fn takes_packets_to(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.address == address && !own.dad_failed)
     }
 }

@@ -1,7 +1,9 @@
 //! Addresses of devices.
 
 use netlink_packet_core::{Emitable, Parseable};
-use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage,
+};
 
 use super::attributes::Skipped;
 use crate::evidence::Address;
@@ -17,11 +19,13 @@ pub(super) fn decode(body: &[u8], uptime: u32, skipped: &mut Skipped) -> Option<
     let header = AddressHeader::parse(body).ok()?;
     let attributes = body.get(header.buffer_len()..)?;
     let (mut address, mut local, mut created_age) = (None, None, None);
+    let mut dad_failed = header.flags.contains(AddressHeaderFlags::Dadfailed);
     for attribute in skipped.attributes(attributes, AddressAttribute::parse) {
         match attribute {
             AddressAttribute::Address(found) => address = Some(found),
             AddressAttribute::Local(found) => local = Some(found),
             AddressAttribute::CacheInfo(info) => created_age = Some(age(uptime, info.cstamp)),
+            AddressAttribute::Flags(flags) => dad_failed = flags.contains(AddressFlags::Dadfailed),
             _ => {}
         }
     }
@@ -31,6 +35,7 @@ pub(super) fn decode(body: &[u8], uptime: u32, skipped: &mut Skipped) -> Option<
         address: local.or(address)?,
         prefix_length: header.prefix_len,
         created_age,
+        dad_failed,
     })
 }
 

@@ -115,10 +115,7 @@ impl Followed {
     /// brought nothing new.
     pub fn apply(&mut self, change: Change, elapsed: f64) -> Option<Action> {
         match change {
-            Change::Link(link) => {
-                self.routes_are_stale = true;
-                put(&mut self.links, link.index, link, |a, b| a == b)
-            }
+            Change::Link(link) => self.put_link(link),
             Change::LinkGone(index) => self.remove_link(index),
             Change::Address(address) => self.put_address(address, elapsed),
             Change::AddressGone(address) => self.remove_address(&address),
@@ -141,6 +138,16 @@ impl Followed {
         }
     }
 
+    fn put_link(&mut self, mut link: Link) -> Option<Action> {
+        self.routes_are_stale = true;
+        // The kernel tells of a new MTU before IPv6 takes it over (net/ipv6/addrconf.c,
+        // addrconf_notify, is called behind net/core/rtnetlink.c, rtnetlink_event; Linux 6.18).
+        if self.links.get(&link.index).is_some_and(|known| known.mtu != link.mtu) {
+            link.mtu6 = None;
+        }
+        put(&mut self.links, link.index, link, |a, b| a == b)
+    }
+
     fn remove_link(&mut self, index: u32) -> Option<Action> {
         self.routes_are_stale = true;
         self.addresses.retain(|entry| entry.ifindex != index);
@@ -152,9 +159,10 @@ impl Followed {
     fn put_address(&mut self, mut address: Address, elapsed: f64) -> Option<Action> {
         address.created_age = address.created_age.map(|age| age - elapsed);
         if let Some(known) = self.addresses.iter_mut().find(|known| is_same(known, &address)) {
-            // Lifetimes and flags are not followed: nothing that evidence holds has changed.
+            // Of a lifetime that has changed evidence holds nothing.
+            let changed = known.dad_failed != address.dad_failed;
             *known = address;
-            return None;
+            return changed.then_some(Action::Changed);
         }
         self.addresses.push(address);
         Some(Action::Added)

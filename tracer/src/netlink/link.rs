@@ -19,6 +19,11 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_CONF: u16 = 2;
+/// The place of an interface's IPv6 MTU in IFLA_INET6_CONF, a list of 32-bit numbers
+/// (include/uapi/linux/ipv6.h, DEVCONF_MTU6).
+const DEVCONF_MTU6: usize = 2;
 
 /// Asks for all devices, without their statistics.
 pub(super) fn request() -> LinkMessage {
@@ -40,6 +45,7 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Link> {
         up: header.flags.contains(LinkFlags::Up),
         lower_up: header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
+        mtu6: None,
         mac: None,
         layer3: is_layer3(header.link_layer_type),
         master: None,
@@ -63,7 +69,15 @@ pub(super) fn decode(body: &[u8], skipped: &mut Skipped) -> Option<Link> {
     if link.kind.as_deref() == Some("vxlan") {
         link.vxlan = find(info, IFLA_INFO_DATA).map(|data| vxlan(data, skipped));
     }
+    link.mtu6 = mtu6(attributes).filter(|mtu6| *mtu6 != link.mtu);
     Some(link)
+}
+
+/// The MTU of IPv6 on a device; `None` where IPv6 is off.
+fn mtu6(attributes: &[u8]) -> Option<u32> {
+    let of_ipv6 = find(find(attributes, IFLA_AF_SPEC)?, libc::AF_INET6 as u16)?;
+    let (settings, _) = find(of_ipv6, IFLA_INET6_CONF)?.as_chunks();
+    settings.get(DEVCONF_MTU6).map(|mtu6| u32::from_ne_bytes(*mtu6))
 }
 
 /// Devices whose frames have no link-layer header (include/uapi/linux/if_arp.h, ARPHRD_*).
@@ -81,7 +95,7 @@ const fn is_layer3(kind: LinkLayerType) -> bool {
     )
 }
 
-/// The plain attributes; nested ones (IFLA_AF_SPEC, IFLA_PROP_LIST, …) are not needed.
+/// The plain attributes; nested ones (IFLA_PROP_LIST, …) are not needed, or read apart.
 fn basics(attributes: &[u8], skipped: &mut Skipped) -> Vec<LinkAttribute> {
     let plain = [
         libc::IFLA_ADDRESS,
@@ -169,6 +183,25 @@ mod tests {
         assert_eq!((vxlan.vni, vxlan.port, vxlan.learning), (7, 8472, true));
         assert_eq!(vxlan.df, DontFragment::Set);
         assert_eq!(skipped, Skipped { messages: 0, attributes: 1 });
+    }
+
+    /// A device of MTU 1500 whose IPv6 has another.
+    fn with_mtu6(settings: &[u32]) -> Link {
+        let settings: Vec<u8> = settings.iter().flat_map(|it| it.to_ne_bytes()).collect();
+        let of_ipv6 = attribute(libc::AF_INET6 as u16, &attribute(IFLA_INET6_CONF, &settings));
+        let of_ipv4 = attribute(libc::AF_INET as u16, &attribute(1, &[0; 8]));
+        let mut body = vec![0; 16];
+        body.extend(attribute(IFLA_IFNAME, b"eth0\0"));
+        body.extend(attribute(libc::IFLA_MTU, &1500_u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_AF_SPEC, &[of_ipv4, of_ipv6].concat()));
+        decode(&body, &mut Skipped::default()).unwrap()
+    }
+
+    #[test]
+    fn an_mtu_of_ipv6_is_told_where_it_is_another() {
+        assert_eq!(with_mtu6(&[1, 64, 1400, 1]).mtu6, Some(1400));
+        assert_eq!(with_mtu6(&[1, 64, 1500, 1]).mtu6, None);
+        assert_eq!(with_mtu6(&[1, 64]).mtu6, None, "IPv6 is off, or the list is short");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Peer, Question, Topology, cidrs};
+use super::{Peer, Question, Topology, cidrs, overlay};
 use crate::evidence::{Evidence, Family, Intent, Link, Roles, Tables, Traffic};
 
 /// What the names of flannel's chains in the IPv6 tables begin with, as
@@ -113,9 +113,24 @@ impl<'a> IntoIterator for Topologies<'a> {
     }
 }
 
+/// The bridge of pods that have IPv6 addresses, where flannel's nft table for IPv6 is all that speaks
+/// of a tunnel for them: flannel makes that table where it serves IPv4 alone too, so its device for
+/// IPv6 may be missing, or never have been.
+#[must_use]
+pub fn undecided_ipv6(evidence: &Evidence) -> Option<&Link> {
+    let (tables, intent, roles) = (evidence.tables.as_ref(), &evidence.intent, &evidence.roles);
+    let is_told = intent.subnet_env.as_ref().is_some_and(|env| !env.subnets.is_empty());
+    let has_table = intent.flannel_netfilter.iter().any(|sign| sign.starts_with(IPV6_TABLE));
+    let is_served = || served(tables, intent, roles).contains(&Family::V6);
+    if is_told || !has_table || !has_pods(tables, roles, Family::V6) || is_served() {
+        return None;
+    }
+    tables?.link(roles.bridge?)
+}
+
 /// The IP versions that flannel serves: those that subnet.env names; without it those of its
-/// devices, of the peers that are named, and those of which pods have addresses and flannel has
-/// rules. IPv4 when nothing tells.
+/// devices in use, of the peers that are named, and those of which pods have addresses and flannel
+/// has rules. IPv4 when nothing tells.
 fn served(tables: Option<&Tables>, intent: &Intent, roles: &Roles) -> Vec<Family> {
     let env = intent.subnet_env.as_ref().map_or(&[][..], |env| &env.subnets);
     let is_served = |family: &Family| {
@@ -123,12 +138,25 @@ fn served(tables: Option<&Tables>, intent: &Intent, roles: &Roles) -> Vec<Family
             return cidrs::of_family(env, *family).next().is_some();
         }
         let is_named = intent.peers.iter().any(|peer| Family::of_net(peer.pod_cidr) == *family);
-        roles.overlay_of(*family).is_some()
+        is_sign(tables, intent, roles, *family)
             || is_named
             || (has_pods(tables, roles, *family) && has_rules(intent, *family))
     };
     let served: Vec<Family> = Family::ALL.into_iter().filter(is_served).collect();
     if served.is_empty() { vec![Family::V4] } else { served }
+}
+
+/// Whether flannel's device for an IP version shows that flannel serves it: but for one that was left
+/// over, which leads nowhere, beside one of the other IP version that is in use.
+fn is_sign(tables: Option<&Tables>, intent: &Intent, roles: &Roles, family: Family) -> bool {
+    let leads = |index: u32| tables.is_none_or(|tables| overlay::leads_anywhere(tables, index));
+    let other = Family::ALL.into_iter().filter(|other| *other != family);
+    roles.overlay_of(family).is_some_and(|own| {
+        leads(own)
+            || intent.overlay_option.is_some()
+            || has_pods(tables, roles, family)
+            || !other.filter_map(|other| roles.overlay_of(other)).any(leads)
+    })
 }
 
 fn has_pods(tables: Option<&Tables>, roles: &Roles, family: Family) -> bool {

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{TABLE_MAIN, cidrs, leaves_by, signs};
-use crate::evidence::{Address, FdbEntry, Link, NeighbourState, RouteKind, Tables};
+use crate::evidence::{
+    Address, FdbEntry, Link, Neighbour, NeighbourState, Route, RouteKind, Tables,
+};
 
 /// The device has a host address, 10.244.1.0/32, and a bridge, a route or a neighbour shows that
 /// this is the first address of a pod CIDR.
@@ -35,6 +37,23 @@ pub(super) fn peer_entries<'a>(
             && entry.destination.is_some()
             && signs::is_unicast_mac(entry.mac)
     })
+}
+
+/// Whether anything leads by the device: a route, a neighbour or an FDB entry that may be a peer's.
+pub(super) fn leads_anywhere(tables: &Tables, index: u32) -> bool {
+    let is_routed = |route: &Route| {
+        route.kind == RouteKind::Unicast
+            && leaves_by(route, index)
+            && cidrs::is_global_unicast(route.destination.addr())
+            && route.destination.prefix_len() < route.destination.max_prefix_len()
+    };
+    let is_peer = |entry: &Neighbour| {
+        entry.ifindex == index && entry.mac.is_some() && cidrs::is_global_unicast(entry.address)
+    };
+    let is_sent = |entry: &FdbEntry| entry.ifindex == index && entry.destination.is_some();
+    tables.routes.iter().any(is_routed)
+        || tables.neighbours.iter().any(is_peer)
+        || tables.fdb.iter().any(is_sent)
 }
 
 /// `10.244.1.1/24` on a bridge beside 10.244.1.0 on the device.

@@ -63,7 +63,7 @@ impl Topology<'_> {
         let local = self.overlay.and_then(|overlay| overlay.vxlan.as_ref()?.local);
         let is_usable = |local: &IpAddr| {
             local.is_ipv4() == destination.is_ipv4()
-                && self.tables.is_some_and(|tables| tables.is_local(*local))
+                && self.tables.is_some_and(|tables| tables.takes_packets_to(*local))
         };
         Question { source: local.filter(is_usable), ..of_node(destination) }
     }

@@ -114,6 +114,39 @@ fn links_are_those_that_iproute2_shows() {
     assert_eq!(tables.link_named("tun0").unwrap().mac, None);
 }
 
+/// A setting, which a router's announcement changes too.
+#[test]
+fn an_mtu_of_ipv6_is_told_where_it_is_another() {
+    let namespace = node();
+    let mtu6 = |namespace: &Namespace| dump(namespace).link_named("eth0").unwrap().mtu6;
+    assert_eq!(mtu6(&namespace), None);
+    namespace.shell("sysctl -qw net.ipv6.conf.eth0.mtu=1400");
+    assert_eq!(mtu6(&namespace), Some(1400));
+    namespace.shell("ip link set eth0 mtu 1450");
+    assert_eq!(mtu6(&namespace), None, "IPv6 takes over what the device gets");
+}
+
+#[test]
+fn an_address_that_another_host_has_too_is_told_to_be_refused() {
+    let namespace = node();
+    let own = address("2001:db8::1");
+    namespace.shell(
+        "ip address add 2001:db8::9/64 dev wire nodad
+         ip address add 2001:db8::9/64 dev eth0",
+    );
+    poll_until("the detection of the duplicate", DEADLINE, || {
+        let tables = dump(&namespace);
+        let eth0 = index(&tables, "eth0");
+        tables.addresses_of(eth0).any(|it| it.address == address("2001:db8::9") && it.dad_failed)
+    });
+    let tables = dump(&namespace);
+    assert!(tables.takes_packets_to(own));
+    let eth0 = index(&tables, "eth0");
+    let failed: Vec<IpAddr> =
+        tables.addresses_of(eth0).filter(|it| it.dad_failed).map(|it| it.address).collect();
+    assert_eq!(failed, [address("2001:db8::9")]);
+}
+
 #[test]
 fn vxlan_settings_are_read_in_the_right_byte_order() {
     let namespace = node();

@@ -12,7 +12,7 @@ use super::{
     },
     injections::{down_bridge, down_overlay, flap_overlay},
 };
-use crate::evidence::{Evidence, MacAddress, Scope, UdpSocket, Vxlan};
+use crate::evidence::{Address, Evidence, MacAddress, Scope, UdpSocket, Vxlan};
 
 /// A node of IPv6 alone after `change`.
 fn of_ipv6(plan: &Plan, change: impl Fn(&mut Evidence)) -> (Diagnosis, Evidence) {
@@ -163,4 +163,70 @@ fn a_device_of_group_policies_takes_the_port_in_its_own_ip_version() {
     };
     assert_eq!(told(&take("fd00:77::9")), ["vxlan-port-taken-by-other-cni flannel-v6.1"]);
     assert_eq!(told(&take("192.0.2.9")), ["flannel-link-down flannel-v6.1"]);
+}
+
+/// The node's own IPv6 address, which another host has too.
+fn refuse_node_address(evidence: &mut Evidence) {
+    let own = tables(evidence).addresses.iter_mut();
+    own.filter(|it| it.ifindex == UPLINK && is_global(it.address)).for_each(|it| {
+        it.dad_failed = true;
+    });
+}
+
+#[test]
+fn a_source_address_that_another_host_has_too_is_lost() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    for (diagnosis, address) in [
+        (of_ipv6(&plan, refuse_node_address).0, "fd00:c0:a8:4d::b"),
+        (of_both(&plan, refuse_node_address), "fd00:c0:a8:4d::b"),
+    ] {
+        assert_eq!(told(&diagnosis), ["vtep-source-address-lost flannel-v6.1"]);
+        let finding = &diagnosis.findings[0];
+        let title = format!(
+            "flannel-v6.1 sends from {address}, which the kernel does not use: another host has it too"
+        );
+        assert_eq!(finding.title, title);
+        assert_eq!(finding.remedy[1], format!("ip -6 addr del {address}/64 dev eth0"));
+    }
+}
+
+#[test]
+fn another_address_that_failed_is_none_of_the_tunnels() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let (diagnosis, _) = of_ipv6(&plan, |evidence| {
+        let other = address(UPLINK, "fd00:77::99", 64);
+        tables(evidence).addresses.push(Address { dad_failed: true, ..other });
+    });
+    assert_eq!(told(&diagnosis), [""; 0]);
+}
+
+/// What a router's announcement or a setting makes of the uplink's MTU for IPv6.
+fn announce_mtu(evidence: &mut Evidence, mtu6: u32) {
+    let uplinks = tables(evidence).links.iter_mut().filter(|it| it.index == UPLINK);
+    uplinks.for_each(|it| it.mtu6 = Some(mtu6));
+}
+
+#[test]
+fn a_lower_mtu_of_ipv6_alone_makes_fragments_of_its_tunnel_alone() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let diagnosis = of_both(&plan, |evidence| announce_mtu(evidence, 1400));
+    assert_eq!(told(&diagnosis), ["tunnel-fragments-outer flannel-v6.1"]);
+    let finding = &diagnosis.findings[0];
+    assert_eq!(
+        finding.title,
+        "flannel-v6.1 MTU 1430 + 70 > eth0 MTU 1400: full packets leave in fragments"
+    );
+    let why = "has MTU 1400 for IPv6 (`sysctl net/ipv6/conf/eth0/mtu`; 1500 else)";
+    assert!(finding.evidence[0].contains(why), "{:?}", finding.evidence);
+    let least = of_both(&plan, |evidence| announce_mtu(evidence, 1280));
+    let repair = "sysctl -w net/ipv6/conf/eth0/mtu=1350      (or more)";
+    assert_eq!(least.findings[0].remedy[0], repair);
+    for mtu6 in [1500, 9000] {
+        assert_eq!(told(&of_both(&plan, |evidence| announce_mtu(evidence, mtu6))), [""; 0]);
+    }
+    // A tunnel over IPv4 knows nothing of it.
+    let mut evidence = plan.evidence();
+    announce_mtu(&mut evidence, 1280);
+    observe(&mut evidence);
+    assert_eq!(told(&diagnose(&evidence)), [""; 0]);
 }

@@ -333,10 +333,13 @@ fn what_the_sender_did_not_send_or_dropped_itself_is_not_lost_in_the_network() {
         let entry = super::super::testing::neighbour(super::super::testing::UPLINK, node, wrong);
         tables(evidence).neighbours.push(entry);
     };
-    for sender in [few, queued, elsewhere, by_another_mac] {
+    for sender in [few, queued, by_another_mac] {
         let nodes = pair(Pass::Tables, sender, sender);
         assert_eq!(told(&judge(&nodes)), SYMPTOMS);
     }
+    let nodes = pair(Pass::Tables, elsewhere, elsewhere);
+    let expected = SYMPTOMS.map(|it| it.replace("tunnel-one-way", "fdb-entry-dead-node-ip"));
+    assert_eq!(told(&judge(&nodes)), expected, "each knows the other's address by its evidence");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     super::{
         PeerState, Severity, diagnose,
         testing::{
-            BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, judge_ipv4, link, peer_traffic,
+            BRIDGE, LO, OVERLAY, PASSES, Pass, Plan, UPLINK, judge, judge_ipv4, link, peer_traffic,
             rule, tables, told, via,
         },
     },
@@ -27,6 +27,13 @@ fn route_by_bridge(evidence: &mut Evidence, plan: &Plan) {
     }
 }
 
+/// The route to the peer leads to the node itself, which has no such address.
+fn route_by_loopback(evidence: &mut Evidence, plan: &Plan) {
+    route_by_bridge(evidence, plan);
+    let routes = tables(evidence).routes.iter_mut().filter(|it| it.destination == plan.hit_cidr());
+    routes.flat_map(|it| &mut it.next_hops).for_each(|hop| hop.ifindex = Some(LO));
+}
+
 /// The route to the peer leads to the first of the others.
 fn route_by_another_peer(evidence: &mut Evidence, plan: &Plan) {
     let other = plan.cidr(plan.peers().next().unwrap()).network();
@@ -35,9 +42,14 @@ fn route_by_another_peer(evidence: &mut Evidence, plan: &Plan) {
     tables.routes.push(via(plan.hit_cidr(), Some(other), OVERLAY));
 }
 
-const WRONG_DEVICE: [Fault; 1] = [("route by the bridge", route_by_bridge, |plan| {
-    format!("pod-route-wrong-device {}", plan.hit_cidr())
-})];
+const WRONG_DEVICE: [Fault; 2] = [
+    ("route by the bridge", route_by_bridge, |plan| {
+        format!("pod-route-wrong-device {}", plan.hit_cidr())
+    }),
+    ("route by lo", route_by_loopback, |plan| {
+        format!("pod-route-wrong-device {}", plan.hit_cidr())
+    }),
+];
 const WRONG_VTEP: [Fault; 1] = [("route by another peer", route_by_another_peer, |plan| {
     format!("pod-route-wrong-device {}", plan.hit_cidr())
 })];
@@ -74,6 +86,16 @@ fn plans_of_three() -> Vec<Plan> {
 fn a_route_to_the_bridge_is_critical_and_a_detour_is_a_warning() {
     assert_told(&WRONG_DEVICE, Severity::Critical, &plans());
     assert_told(&WRONG_VTEP, Severity::Warning, &plans_of_three());
+}
+
+#[test]
+fn a_route_back_to_the_node_itself_names_the_device_and_what_repairs_it() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    route_by_loopback(&mut evidence, &plan);
+    let finding = judge(&mut evidence).findings.remove(0);
+    assert!(finding.title.ends_with(" leads to lo, this node itself"), "{}", finding.title);
+    assert_eq!(finding.remedy[0], format!("ip route del {} dev lo", plan.hit_cidr()));
 }
 
 #[test]
@@ -129,6 +151,10 @@ fn other_networks_of_the_bridge_are_no_fault() {
         tables(&mut evidence).routes.push(via(second, None, BRIDGE));
         let wide = "10.244.0.0/16".parse().unwrap();
         tables(&mut evidence).routes.push(via(wide, None, BRIDGE));
+        // Services of this node, and what it serves under an address of any network.
+        tables(&mut evidence).routes.push(via("10.96.0.0/16".parse().unwrap(), None, LO));
+        tables(&mut evidence).routes.push(via("10.244.98.0/24".parse().unwrap(), None, LO));
+        tables(&mut evidence).routes.push(via("10.0.0.0/8".parse().unwrap(), None, LO));
         assert_eq!(told(&judge(&mut evidence)), [""; 0]);
     }
 }

@@ -161,3 +161,29 @@ fn a_neighbour_that_only_changes_its_state_is_changed() {
     entry.state = NeighbourState::Failed;
     assert_eq!(followed.apply(Change::Neighbour(entry), 0.0), Some(Action::Changed));
 }
+
+#[test]
+fn an_mtu_of_ipv6_is_forgotten_with_the_devices_own() {
+    let mut tables = healthy();
+    let uplink = tables.links.iter_mut().find(|it| it.index == UPLINK).unwrap();
+    (uplink.mtu, uplink.mtu6) = (1500, Some(1400));
+    let known = uplink.clone();
+    let mut followed = Followed::new(tables);
+    let of_ipv6 = |followed: &Followed| followed.link(UPLINK).unwrap().mtu6;
+    // The old one, as the kernel tells it before IPv6 has heard of the new MTU.
+    followed.apply(Change::Link(Link { mtu: 9000, ..known.clone() }), 1.0);
+    assert_eq!(of_ipv6(&followed), None);
+    followed.apply(Change::Link(Link { mtu: 9000, ..known }), 2.0);
+    assert_eq!(of_ipv6(&followed), Some(1400));
+}
+
+#[test]
+fn an_address_that_another_host_has_too_is_a_change() {
+    let tables = healthy();
+    let address = tables.addresses[1].clone();
+    let mut followed = Followed::new(tables);
+    assert_eq!(followed.apply(Change::Address(address.clone()), 1.0), None);
+    let refused = Address { dad_failed: true, ..address };
+    assert_eq!(followed.apply(Change::Address(refused), 1.0), Some(Action::Changed));
+    assert!(followed.tables(1.0).addresses[1].dad_failed);
+}
