@@ -64,6 +64,13 @@ pub(crate) fn other() -> Vec<u8> {
     frame
 }
 
+/// Neither IP nor ARP: an announcement by LLDP.
+pub(crate) fn lldp() -> Vec<u8> {
+    let mut frame = arp();
+    frame[12..14].copy_from_slice(&[0x88, 0xcc]);
+    frame
+}
+
 /// A question by ARP.
 pub(crate) fn arp() -> Vec<u8> {
     let question = ArpPacket::new(

@@ -8,7 +8,7 @@ use tracer_tests::{
     inject,
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{Family, Mac, Node, Plan, Stack},
+    plan::{Family, Mac, Node, Plan, SYSLOG_PORT, Stack},
     seed::Shape,
     tracer::Intent,
 };
@@ -148,9 +148,9 @@ impl Maker<'_> {
         (own, other)
     }
 
-    /// A datagram from a pod of nobody, so that it is no loss of the peer's.
+    /// A datagram from a pod of the peer to one that listens.
     fn inner(&self) -> Vec<u8> {
-        udp((self.pods()[1], 40_000), (self.pods()[0], 40_001), b"inner")
+        udp((self.pods()[1], 40_000), (self.pods()[0], SYSLOG_PORT), b"inner")
     }
 
     /// Type and code of "port unreachable", "packet too big" and "time exceeded".

@@ -45,6 +45,7 @@ pub struct Session {
     hooks: Vec<Hook>,
     slots: Slots,
     config: Config,
+    looking: bool,
 }
 
 /// A hook of the plan, and what was attached there.
@@ -85,14 +86,22 @@ impl Session {
         match Self::start_looking(plan, mode, more, true) {
             Ok(session) => Ok(session),
             // Some kernels take no calls from one program into another where a program has functions
-            // of its own (kernel/bpf/verifier.c: without JIT; on arm64 before 6.0).
+            // of its own (kernel/bpf/verifier.c: without JIT; on arm64 before 6.0). What is refused
+            // for another reason is refused again, in the words for it.
             Err(error) => {
-                let session =
-                    Self::start_looking(plan, mode, more, false).map_err(|_second| error)?;
-                tracing::warn!("rare packets are not looked at: this kernel refuses it");
+                let session = Self::start_looking(plan, mode, more, false)?;
+                tracing::warn!("rare packets are not looked at: {error}");
                 Ok(session)
             }
         }
+    }
+
+    /// What rare packets show, when they cannot be looked at: a line for what is unseen.
+    #[must_use]
+    pub fn blind_to_rare(&self) -> Option<String> {
+        let line = "rare packets that tell a fault by themselves (ICMP errors, another VNI): this \
+                    kernel refuses programs that call others";
+        (!self.looking).then(|| line.to_owned())
     }
 
     fn start_looking(
@@ -123,6 +132,7 @@ impl Session {
             hooks: Vec::new(),
             slots: Slots::new((entries - FIRST_PEER) as usize),
             config: plan.config,
+            looking,
         };
         session.update(plan)?;
         Ok(session)
