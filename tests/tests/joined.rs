@@ -167,7 +167,9 @@ fn what_one_node_proves_the_other_does_not_tell_again() {
         let answer = saved.judged();
         let expected = BTreeSet::from([(victim.clone(), fault.code.to_owned(), subject)]);
         assert_eq!(told(&answer), expected, "{name}\n{}", saved.text());
-        assert_eq!(states(&answer, &peer, &victim), ["broken"], "{name}");
+        // Without the bridge the node itself still answers: packets come from there.
+        let state = if name == "cni0-down" { "ok" } else { "broken" };
+        assert_eq!(states(&answer, &peer, &victim), [state], "{name}");
         injection.heal().unwrap();
     }
 }
