@@ -243,7 +243,10 @@ fn rests_on(judged: &Judged) -> Option<IpNet> {
 const fn is_silence(effect: &Effect) -> bool {
     matches!(
         effect,
-        Effect::Silence(_) | Effect::NoAnswer(_) | Effect::Loss(_, StagePair::WireToPeer)
+        Effect::Silence(_)
+            | Effect::NoAnswer(_)
+            | Effect::Refused(_)
+            | Effect::Loss(_, StagePair::WireToPeer)
     )
 }
 

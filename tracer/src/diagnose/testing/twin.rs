@@ -139,9 +139,6 @@ fn turn_fields(fields: &mut Map<String, Value>) {
 
 /// An ICMP error becomes the ICMPv6 error that says the same (RFC 4443, section 3).
 fn turn_error(fields: &mut Map<String, Value>) {
-    if fields["sender"].as_str().is_none_or(|it| it.parse::<Ipv4Addr>().is_err()) {
-        return;
-    }
     let (kind, code) = match (fields["kind"].as_u64(), fields["code"].as_u64()) {
         (Some(3), Some(3)) => (1, 4),
         (Some(3), Some(9 | 10 | 13)) => (1, 1),
