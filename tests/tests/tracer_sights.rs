@@ -155,8 +155,8 @@ fn source(network: String, family: Family) -> String {
 }
 
 fn third(plan: &Plan) -> &Node {
-    let others = plan.others(plan.site.victim).into_iter();
-    &plan.nodes[others.filter(|it| *it != plan.site.peer).next().unwrap()]
+    let mut others = plan.others(plan.site.victim).into_iter();
+    &plan.nodes[others.find(|it| *it != plan.site.peer).unwrap()]
 }
 
 /// What a node's packet filter does with packets.

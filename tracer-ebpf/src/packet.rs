@@ -47,6 +47,14 @@ impl Skb {
         self.is_for_another_mac() || self.has_vlan()
     }
 
+    /// Whether it came in by a device before it leaves: what the node itself sends did not
+    /// (`skb_iif`, include/linux/skbuff.h).
+    #[inline(always)]
+    pub(crate) fn is_forwarded(self) -> bool {
+        // SAFETY: valid context.
+        unsafe { (*self.0).ingress_ifindex != 0 }
+    }
+
     /// Whether it is an Ethernet frame for another MAC than the device's.
     #[inline(always)]
     pub(crate) fn is_for_another_mac(self) -> bool {

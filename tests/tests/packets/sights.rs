@@ -81,8 +81,8 @@ fn cases(lab: &Lab, family: Family) -> Vec<Case> {
     maker.icmp_at_the_uplink();
     maker.vxlan_at_the_uplink();
     maker.out_of_the_tunnel();
-    maker.from_a_pod();
-    maker.to_a_pod();
+    maker.pods_send();
+    maker.pods_receive();
     maker.on_the_way_out();
     maker.cases
 }
@@ -248,7 +248,7 @@ impl Maker<'_> {
         self.add("a rejected datagram", self.lan(), packet, at(sight));
     }
 
-    fn from_a_pod(&mut self) {
+    fn pods_send(&mut self) {
         let (bridge, [own, other]) = (self.node.bridge.clone(), self.pods());
         let at = |sight| Some((bridge.as_str(), sight));
         let to_bridge =
@@ -271,7 +271,7 @@ impl Maker<'_> {
         self.add("a claim of another network", self.pod(), elsewhere, None);
     }
 
-    fn to_a_pod(&mut self) {
+    fn pods_receive(&mut self) {
         let (bridge, [own, other]) = (self.node.bridge.clone(), self.pods());
         let gateway = self.node.end(self.family).bridge_ip();
         let [_, _, expired] = self.errors();
@@ -306,8 +306,8 @@ impl Maker<'_> {
 
         let opening = |from: IpAddr, to: IpAddr| tcp((from, 40_010), (to, 443), Tcp::OPENING, 5);
         let packet = out(self, &opening(own, outside));
-        let sight = Sight::Unmasqueraded { source: own, destination: outside, port: 443 };
-        self.add("unmasqueraded", self.by(&uplink), packet, Some((&uplink, sight)));
+        // It came in by no device: only what is forwarded can have lost its masquerade.
+        self.add("the node's own, with a pod's address", self.by(&uplink), packet, None);
         let packet = out(self, &opening(node, outside));
         self.add("the node's own connection", self.by(&uplink), packet, None);
         let packet = out(self, &opening(own, other));

@@ -85,7 +85,9 @@ fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize, closer: u32) -
             }
             false
         }
-        Wire::Plain(ip) => ip.protocol == TCP && is_opening(packet, ip.payload_at),
+        Wire::Plain(ip) => {
+            skb.is_forwarded() && ip.protocol == TCP && is_opening(packet, ip.payload_at)
+        }
         Wire::Vxlan(_) | Wire::Datagram(..) => false,
     };
     if is_rare {

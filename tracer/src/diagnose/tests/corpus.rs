@@ -89,9 +89,11 @@ fn corpus() -> Vec<Recorded> {
     index().into_iter().map(recorded).collect()
 }
 
-/// Of each fault whose two nodes were recorded both: its name, and the evidence of n1 and n2 with
-/// what each has to tell.
-pub(super) fn pairs() -> Vec<(String, [(Evidence, Vec<String>); 2])> {
+/// The name of a fault, and of n1 and n2 the evidence and what each has to tell.
+pub(super) type Pair = (String, [(Evidence, Vec<String>); 2]);
+
+/// The faults whose two nodes were recorded both.
+pub(super) fn pairs() -> Vec<Pair> {
     let mut all: BTreeMap<String, Recorded> =
         corpus().into_iter().map(|it| (it.file.clone(), it)).collect();
     let names: Vec<String> =
