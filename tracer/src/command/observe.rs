@@ -50,6 +50,7 @@ fn watch(
     remove_leftovers(&mut evidence.unseen);
     let session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
+    evidence.unseen.extend(session.blind_to_rare());
     *dropping = Dropping::start(plan);
     evidence.window.start = Timestamp::now();
     let started = Instant::now();

@@ -24,10 +24,10 @@ const FOLDER: &str = "/vm";
 const SHORT: [&str; 2] = [SMOKE, "verifier"];
 /// The suites that no guest runs unless they are named: the time of translated instructions says
 /// nothing of a processor, what Prometheus says of a scrape is the same on all kernels, and the
-/// faults and look-alikes of the last four are those that [`SMOKE`] plays, in many more labs: hours
+/// faults and look-alikes of the last five are those that [`SMOKE`] plays, in many more labs: hours
 /// for each kernel where it is interpreted.
-const NEVER: [&str; 6] =
-    ["budget", "promtool", "faults", "look_alikes", "tracer_faults", "tracer_healthy"];
+const NEVER: [&str; 7] =
+    ["budget", "promtool", "faults", "look_alikes", "tracer_faults", "tracer_healthy", "uplinks"];
 /// The suite that says a cell for each of its cases.
 const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.

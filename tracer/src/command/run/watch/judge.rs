@@ -107,6 +107,7 @@ impl Watch<'_> {
         let drops = seen.dropped.and_then(|it| self.dropping.between(&it, &overlays));
         let mut unseen = self.known.unseen.clone();
         self.dropping.tell_unseen(&mut unseen);
+        unseen.extend(self.session.blind_to_rare());
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),
