@@ -9,21 +9,35 @@ use std::{
 use super::privileges::{Privilege, Privileges};
 
 pub(super) const PATH: &str = "/proc/kallsyms";
+/// What changes when functions come or go with a module.
+const MODULES: &str = "/proc/modules";
 const RESTRICTION: &str = "/proc/sys/kernel/kptr_restrict";
 /// The first symbols of a kernel may be at 0: those of the per-CPU section.
 const FIRST: usize = 512;
 /// In bytes; what lies further behind a symbol belongs to nothing that has a name.
 const LONGEST_FUNCTION: u64 = 1 << 20;
 
-/// Names found so far. The kernel's list is read again only for an address that was not asked for
-/// before, and never kept: it has hundreds of thousands of lines.
+/// The kernel's list of functions, kept in few bytes a function: the kernel takes long to write it,
+/// and new places drop packets all day.
 ///
 /// It stays open, because the kernel judges who may see addresses when it is opened
 /// (`kallsyms_open`, kernel/kallsyms.c, 5.10): a daemon gives up CAP_SYSLOG after its start.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     list: Option<File>,
+    table: Table,
+    /// What [`MODULES`] said when the list was read.
+    modules: Option<Vec<u8>>,
     known: BTreeMap<u64, Option<String>>,
+}
+
+/// Functions by address.
+#[derive(Debug, Default)]
+struct Table {
+    /// Where each begins, and where its name does.
+    starts: Vec<(u64, u32)>,
+    /// The names, each with a line's end.
+    names: String,
 }
 
 // === impl Symbols ===
@@ -31,7 +45,7 @@ pub(super) struct Symbols {
 impl Symbols {
     /// Opens the list; without one nothing has a name.
     pub(super) fn open() -> Self {
-        Self { list: File::open(PATH).ok(), known: BTreeMap::new() }
+        Self { list: File::open(PATH).ok(), ..Self::default() }
     }
 
     /// Whether the kernel shows addresses to this process: it writes zeros to who may not see them.
@@ -58,8 +72,14 @@ impl Symbols {
         let wanted: BTreeSet<u64> =
             addresses.filter(|address| !self.known.contains_key(address)).collect();
         if let Some(mut list) = self.list.as_ref().filter(|_| !wanted.is_empty()) {
-            list.rewind()?;
-            self.known.extend(search(BufReader::new(list), &wanted)?);
+            let modules = fs::read(MODULES).ok();
+            if self.table.starts.is_empty() || modules != self.modules {
+                list.rewind()?;
+                self.table = Table::read(BufReader::new(list))?;
+                self.modules = modules;
+            }
+            let name = |address| (address, self.table.name(address).map(str::to_owned));
+            self.known.extend(wanted.into_iter().map(name));
         }
         Ok(())
     }
@@ -68,6 +88,41 @@ impl Symbols {
     /// `None` when the kernel does not show it, or it was not looked for.
     pub(super) fn name(&self, address: u64) -> Option<&str> {
         self.known.get(&address)?.as_deref()
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    fn read(mut list: impl BufRead) -> io::Result<Self> {
+        let mut table = Self::default();
+        let mut line = String::new();
+        while list.read_line(&mut line)? != 0 {
+            if let Some((start, name)) = function(&line) {
+                // Names of a kernel take some MiB, not GiB.
+                let at = u32::try_from(table.names.len()).unwrap_or(u32::MAX);
+                table.starts.push((start, at));
+                table.names.push_str(plain(name));
+                table.names.push('\n');
+            }
+            line.clear();
+        }
+        // Stable: of several names of one function the first is taken.
+        table.starts.sort_by_key(|(start, _)| *start);
+        table.starts.dedup_by_key(|(start, _)| *start);
+        table.starts.shrink_to_fit();
+        table.names.shrink_to_fit();
+        Ok(table)
+    }
+
+    /// The function in which an address lies: the one that begins last before it. A call may be the
+    /// last instruction of its function: what it returns to is then the next function's, hence
+    /// "before" and not "at".
+    fn name(&self, address: u64) -> Option<&str> {
+        let after = self.starts.partition_point(|(start, _)| *start < address);
+        let (start, at) = self.starts.get(after.checked_sub(1)?)?;
+        let is_near = address - start <= LONGEST_FUNCTION;
+        self.names.get(*at as usize..)?.lines().next().filter(|_| is_near)
     }
 }
 
@@ -87,31 +142,6 @@ fn hidden_by(restriction: &str, may: bool) -> String {
         (_, false) => format!("{PATH} hides addresses without the capability SYSLOG"),
         (_, true) => format!("{PATH} hides addresses"),
     }
-}
-
-/// For each address the function in which it lies: the one that begins last before it.
-fn search(
-    mut list: impl BufRead,
-    wanted: &BTreeSet<u64>,
-) -> io::Result<BTreeMap<u64, Option<String>>> {
-    let mut best: BTreeMap<u64, (u64, String)> = BTreeMap::new();
-    let mut line = String::new();
-    while list.read_line(&mut line)? != 0 {
-        if let Some((start, name)) = function(&line) {
-            // A call may be the last instruction of its function: what it returns to is then the
-            // next function's, hence "after" and not "at".
-            for address in wanted.range(start + 1..=start.saturating_add(LONGEST_FUNCTION)) {
-                let found = best.entry(*address).or_default();
-                if found.0 < start {
-                    found.0 = start;
-                    name.clone_into(&mut found.1);
-                }
-            }
-        }
-        line.clear();
-    }
-    let name = |address| best.get(address).map(|(_, name)| plain(name).to_owned());
-    Ok(wanted.iter().map(|address| (*address, name(address))).collect())
 }
 
 /// Start and name of a line's function; `None` for data, and where addresses are hidden.
@@ -151,9 +181,8 @@ mod tests {
 ";
 
     fn names(addresses: &[u64]) -> Vec<Option<String>> {
-        let wanted = addresses.iter().copied().collect();
-        let found = search(LIST.as_bytes(), &wanted).unwrap();
-        addresses.iter().map(|address| found[address].clone()).collect()
+        let table = Table::read(LIST.as_bytes()).unwrap();
+        addresses.iter().map(|address| table.name(*address).map(str::to_owned)).collect()
     }
 
     #[test]
@@ -181,8 +210,7 @@ mod tests {
         assert!(shows_addresses(LIST.as_bytes()).unwrap());
         let first_is_zero = "0000000000000000 A __per_cpu_start\nffffffff81000000 T _text\n";
         assert!(shows_addresses(first_is_zero.as_bytes()).unwrap());
-        let found = search(hidden.as_bytes(), &BTreeSet::from([0x1001])).unwrap();
-        assert_eq!(found[&0x1001], None);
+        assert_eq!(Table::read(hidden.as_bytes()).unwrap().name(0x1001), None);
     }
 
     #[test]
@@ -197,7 +225,6 @@ mod tests {
     #[test]
     fn odd_lines_are_passed_over() {
         let odd = "\n12\nxyz T name\n0000000000001000 T\n0000000000001000 T good\n";
-        let found = search(odd.as_bytes(), &BTreeSet::from([0x1004])).unwrap();
-        assert_eq!(found[&0x1004], Some("good".to_owned()));
+        assert_eq!(Table::read(odd.as_bytes()).unwrap().name(0x1004), Some("good"));
     }
 }
