@@ -26,7 +26,7 @@ pub use self::{
         DropEntries, DropError, DropFlowReading, DropOptions, DropReading, DropSession,
         DropVariant, PlaceReading, drop_capabilities,
     },
-    ladder::{capabilities, probe},
+    ladder::{Standing, capabilities, capabilities_beside, probe},
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     objects::{Object, objects},
     plan::{Plan, PlannedHook, plan},

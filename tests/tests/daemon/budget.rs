@@ -9,7 +9,7 @@ use super::lab;
 const MIB: f64 = (1 << 20) as f64;
 /// Steady and peak, MiB: three quarters of what it may take.
 const STEADY: f64 = 18.0;
-const PEAK: f64 = 36.0;
+const PEAK: f64 = 40.0;
 /// Of one processor: three quarters of what it may take. Interpreted, it says nothing of one.
 const PROCESSOR: f64 = 0.0075;
 /// Several windows.

@@ -35,28 +35,28 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         evidence.unseen.push("packets: --duration 0 looks at the tables only".to_owned());
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
         thread::sleep(APART);
-        count(&mut evidence, &counters);
+        count(&mut evidence, &counters, statistics::read());
         read_again(&mut evidence)?;
         return Ok(evidence);
     }
     if let Some(problem) = problem {
         // Nothing to attach to; what the tables say is judged all the same.
         evidence.capabilities.push(stages_off(&problem.to_string()));
-        count(&mut evidence, &counters);
+        count(&mut evidence, &counters, statistics::read());
         return Ok(evidence);
     }
     let plan = plan(&evidence);
     observe::observe(&mut evidence, &plan, args.duration, args.attach);
-    count(&mut evidence, &counters);
+    count(&mut evidence, &counters, statistics::read());
     ask_for_strangers(&mut evidence)?;
     read_again(&mut evidence)?;
     Ok(evidence)
 }
 
-/// Fills in what the kernel's counters rose by since they were read first.
-pub(super) fn count(evidence: &mut Evidence, since: &Reading) {
+/// Fills in what the kernel's counters rose by between two readings.
+pub(super) fn count(evidence: &mut Evidence, since: &Reading, until: Reading) {
     let Evidence { roles, unseen, .. } = evidence;
-    evidence.statistics = Some(since.until(statistics::read(), &roles.uplinks, unseen));
+    evidence.statistics = Some(since.until(until, &roles.uplinks, unseen));
 }
 
 /// Reads the tables once more: what is being changed just now is no fault.

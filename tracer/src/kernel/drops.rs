@@ -112,6 +112,8 @@ impl DropSession {
     /// When none can be.
     pub fn start(options: &DropOptions) -> Result<Self, DropError> {
         let mut session = Self::open(options)?;
+        // Now, and not at the first drop. Who reads drops hears of an error then.
+        let _ = session.symbols.read();
         let btf = kernel_types()?;
         if options.variant == DropVariant::Packets {
             match session.attach(DropVariant::Packets, &btf) {

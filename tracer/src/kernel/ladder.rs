@@ -34,10 +34,35 @@ pub fn capabilities(
     session: Result<&[Hook], &StartError>,
     drops: Vec<Capability>,
 ) -> Vec<Capability> {
-    let mut rungs = vec![stages::of_session(session), memory::rung(), btf::rung()];
+    capabilities_beside(session, drops, &Standing::read())
+}
+
+/// What of [`capabilities`] is the same for long: reading it means to read every process.
+#[derive(Debug, Clone)]
+pub struct Standing([Capability; 5]);
+
+/// [`capabilities`], with what stands read before.
+#[must_use]
+pub fn capabilities_beside(
+    session: Result<&[Hook], &StartError>,
+    drops: Vec<Capability>,
+    standing: &Standing,
+) -> Vec<Capability> {
+    let [memory, btf, symbols, processes, privileges] = standing.0.clone();
+    let mut rungs = vec![stages::of_session(session), memory, btf];
     rungs.extend(drops);
-    rungs.extend([symbols::rung(), processes::rung(), privileges::rung()]);
+    rungs.extend([symbols, processes, privileges]);
     rungs
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Reads it.
+    #[must_use]
+    pub fn read() -> Self {
+        Self([memory::rung(), btf::rung(), symbols::rung(), processes::rung(), privileges::rung()])
+    }
 }
 
 /// A feature that works.

@@ -34,8 +34,10 @@ pub(super) struct Symbols {
 /// Functions by address.
 #[derive(Debug, Default)]
 struct Table {
-    /// Where each begins, and where its name does.
-    starts: Vec<(u64, u32)>,
+    /// Where each begins.
+    starts: Vec<u64>,
+    /// Where its name begins.
+    at: Vec<u32>,
     /// The names, each with a line's end.
     names: String,
 }
@@ -71,15 +73,26 @@ impl Symbols {
     pub(super) fn find(&mut self, addresses: impl Iterator<Item = u64>) -> io::Result<()> {
         let wanted: BTreeSet<u64> =
             addresses.filter(|address| !self.known.contains_key(address)).collect();
-        if let Some(mut list) = self.list.as_ref().filter(|_| !wanted.is_empty()) {
-            let modules = fs::read(MODULES).ok();
-            if self.table.starts.is_empty() || modules != self.modules {
-                list.rewind()?;
-                self.table = Table::read(BufReader::new(list))?;
-                self.modules = modules;
-            }
+        if !wanted.is_empty() {
+            self.read()?;
             let name = |address| (address, self.table.name(address).map(str::to_owned));
             self.known.extend(wanted.into_iter().map(name));
+        }
+        Ok(())
+    }
+
+    /// Reads the list, unless it is that of before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        let modules = fs::read(MODULES).ok();
+        let is_known = modules.is_some() || !self.table.starts.is_empty();
+        let is_read = is_known && modules == self.modules;
+        if let Some(mut list) = self.list.as_ref().filter(|_| !is_read) {
+            list.rewind()?;
+            self.table = Table::read(BufReader::new(list))?;
+            self.modules = modules;
         }
         Ok(())
     }
@@ -95,34 +108,35 @@ impl Symbols {
 
 impl Table {
     fn read(mut list: impl BufRead) -> io::Result<Self> {
-        let mut table = Self::default();
+        let mut functions = Vec::new();
+        let mut names = String::new();
         let mut line = String::new();
         while list.read_line(&mut line)? != 0 {
             if let Some((start, name)) = function(&line) {
                 // Names of a kernel take some MiB, not GiB.
-                let at = u32::try_from(table.names.len()).unwrap_or(u32::MAX);
-                table.starts.push((start, at));
-                table.names.push_str(plain(name));
-                table.names.push('\n');
+                let at = u32::try_from(names.len()).unwrap_or(u32::MAX);
+                functions.push((start, at));
+                names.push_str(plain(name));
+                names.push('\n');
             }
             line.clear();
         }
         // Stable: of several names of one function the first is taken.
-        table.starts.sort_by_key(|(start, _)| *start);
-        table.starts.dedup_by_key(|(start, _)| *start);
-        table.starts.shrink_to_fit();
-        table.names.shrink_to_fit();
-        Ok(table)
+        functions.sort_by_key(|(start, _)| *start);
+        functions.dedup_by_key(|(start, _)| *start);
+        names.shrink_to_fit();
+        let (starts, at) = functions.into_iter().unzip();
+        Ok(Self { starts, at, names })
     }
 
     /// The function in which an address lies: the one that begins last before it. A call may be the
     /// last instruction of its function: what it returns to is then the next function's, hence
     /// "before" and not "at".
     fn name(&self, address: u64) -> Option<&str> {
-        let after = self.starts.partition_point(|(start, _)| *start < address);
-        let (start, at) = self.starts.get(after.checked_sub(1)?)?;
-        let is_near = address - start <= LONGEST_FUNCTION;
-        self.names.get(*at as usize..)?.lines().next().filter(|_| is_near)
+        let place = self.starts.partition_point(|start| *start < address).checked_sub(1)?;
+        let is_near = address - self.starts.get(place)? <= LONGEST_FUNCTION;
+        let at = *self.at.get(place)? as usize;
+        self.names.get(at..)?.lines().next().filter(|_| is_near)
     }
 }
 

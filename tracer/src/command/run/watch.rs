@@ -25,8 +25,9 @@ use tracer::{
     },
     evidence::{Capability, Hook, Roles},
     export::prometheus::{Snapshot as Metrics, render},
-    kernel::{self, Session},
+    kernel::{self, Session, Standing},
     netlink::Change,
+    statistics,
     topology::Topologies,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Watch<'a> {
     session: Session,
     dropping: Dropping,
     dropped: Dropped,
+    /// What of the tracer's features is read again only now and then.
+    standing: Option<Standing>,
     /// When the programs were loaded anew.
     reloaded: Option<Instant>,
     window: Option<Window>,
@@ -94,6 +97,7 @@ impl<'a> Watch<'a> {
             session,
             dropping,
             dropped: Dropped::new(args.top_flows),
+            standing: None,
             reloaded: None,
             window: None,
             replan_due: None,
@@ -106,7 +110,7 @@ impl<'a> Watch<'a> {
             teller: None,
         };
         let opening = watch.read().await.map_err(not_started)?;
-        watch.window = Some(Window::begin(tables, roles, Some(opening)));
+        watch.window = Some(Window::begin(tables, roles, Some(opening), statistics::read()));
         Ok(watch)
     }
 
@@ -210,7 +214,7 @@ impl<'a> Watch<'a> {
                 Ok(())
             }
             Some(window) => self.turn(window, snapshot).await,
-            None => self.begin_window(Some(snapshot)).await,
+            None => self.begin_window(Some(snapshot), statistics::read()).await,
         }
     }
 
@@ -241,7 +245,11 @@ impl<'a> Watch<'a> {
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        kernel::capabilities(Ok(self.session.hooks()), self.dropping.capabilities())
+        let (hooks, drops) = (self.session.hooks(), self.dropping.capabilities());
+        match &self.standing {
+            Some(standing) => kernel::capabilities_beside(Ok(hooks), drops, standing),
+            None => kernel::capabilities(Ok(hooks), drops),
+        }
     }
 
     fn metrics(&self) -> Metrics {

@@ -7,7 +7,7 @@ use tracer::{
     evidence::{Roles, Tables, Traffic},
     kernel::{DropReading, FlowReading, Session},
     observe::{Moment, Observation, traffic},
-    statistics::{self, Reading},
+    statistics::Reading,
 };
 
 use super::super::{
@@ -76,14 +76,19 @@ impl Snapshot {
 
 impl Window {
     /// Begins where `opening` was taken; without one only the tables are observed.
-    pub(super) fn begin(tables: Tables, roles: Roles, opening: Option<Snapshot>) -> Self {
+    pub(super) fn begin(
+        tables: Tables,
+        roles: Roles,
+        opening: Option<Snapshot>,
+        counters: Reading,
+    ) -> Self {
         let took = opening.as_ref().map_or(Duration::ZERO, |it| it.took);
         Self {
             start: Timestamp::now(),
             tables,
             roles,
             is_broken: false,
-            counters: statistics::read(),
+            counters,
             started: Instant::now(),
             length: (took * COST).clamp(SHORTEST, LONGEST),
             opening,

@@ -11,11 +11,12 @@ use tracer::{
     diagnose::{Diagnosis, PeerVerdict, diagnose_but},
     evidence::{Evidence, Link, SCHEMA, StageCounts},
     export::{prometheus::Interface, role_links},
+    statistics::{self, Reading},
 };
 
 use super::{
     super::super::{Failure, collect, drops::overlays},
-    Roles, Snapshot, Timestamp, Topologies, Watch, Window,
+    Roles, Snapshot, Timestamp, Topologies, Watch, Window, kernel,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -35,9 +36,11 @@ impl Watch<'_> {
         let is_whole = !window.is_broken && self.live.is_in_step();
         let (start, length) = (window.start, window.seconds());
         // Tables that are out of step would be judged as if flannel had written them.
+        // The end of this window is the beginning of the next.
+        let counters = statistics::read();
         let mut judged = None;
         if self.live.is_in_step() {
-            match self.evidence(window, &end, length) {
+            match self.evidence(window, &end, length, counters.clone()) {
                 Ok(evidence) => {
                     let causes = self.judge(&evidence, is_whole, start);
                     judged = Some((evidence, causes));
@@ -46,7 +49,7 @@ impl Watch<'_> {
             }
         }
         self.count_drops(&end, judged.as_ref());
-        self.begin_window(Some(end)).await
+        self.begin_window(Some(end), counters).await
     }
 
     /// Adds to the totals what was dropped until the end of a window.
@@ -65,8 +68,14 @@ impl Watch<'_> {
 
     /// Begins a window with the tables as they are, where `opening` was taken if counts of then
     /// and later can be compared.
-    pub(super) async fn begin_window(&mut self, opening: Option<Snapshot>) -> anyhow::Result<()> {
-        self.known.refresh(&self.args.node);
+    pub(super) async fn begin_window(
+        &mut self,
+        opening: Option<Snapshot>,
+        counters: Reading,
+    ) -> anyhow::Result<()> {
+        if self.known.refresh(&self.args.node) || self.standing.is_none() {
+            self.standing = Some(kernel::Standing::read());
+        }
         let mut tables = self.live.tables();
         let roles = match collect::detect_roles(&mut tables, &self.known.intent) {
             Ok(Ok(roles)) => roles,
@@ -80,7 +89,7 @@ impl Watch<'_> {
             Some(opening) if !self.follow(&tables, &roles)? => opening,
             _ => self.read().await?,
         };
-        self.window = Some(Window::begin(tables, roles, Some(opening)));
+        self.window = Some(Window::begin(tables, roles, Some(opening), counters));
         Ok(())
     }
 
@@ -89,9 +98,10 @@ impl Watch<'_> {
         mut window: Window,
         end: &Snapshot,
         seconds: f64,
+        counters: Reading,
     ) -> Result<Evidence, Failure> {
         let tables = std::mem::take(&mut window.tables);
-        let counters = std::mem::take(&mut window.counters);
+        let since = std::mem::take(&mut window.counters);
         let roles = window.roles.clone();
         let start = window.start;
         let topologies = Topologies::from_parts(Some(&tables), &self.known.intent, &roles, None);
@@ -125,7 +135,7 @@ impl Watch<'_> {
             flannel: self.known.flannel.clone(),
             unseen,
         };
-        collect::count(&mut evidence, &counters);
+        collect::count(&mut evidence, &since, counters);
         collect::ask_for_strangers(&mut evidence)?;
         collect::second_reading(&mut evidence, self.live.tables())?;
         Ok(evidence)

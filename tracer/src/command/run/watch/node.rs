@@ -43,10 +43,10 @@ impl Known {
     }
 
     /// Reads it again when it has grown old. What can no longer be read, as after privileges were
-    /// given up, stays as it was.
-    pub(super) fn refresh(&mut self, args: &NodeArgs) {
+    /// given up, stays as it was. Whether it was read.
+    pub(super) fn refresh(&mut self, args: &NodeArgs) -> bool {
         if self.read.elapsed() < GOOD_FOR {
-            return;
+            return false;
         }
         self.read = Instant::now();
         let mut unseen = Vec::new();
@@ -62,5 +62,6 @@ impl Known {
         self.flannel = self.watch.find_again(&self.flannel, &mut unseen);
         unseen.extend(self.never_seen.clone());
         self.unseen = unseen;
+        true
     }
 }
