@@ -21,10 +21,10 @@ pub const CAPABILITIES: &str = "capabilities";
 pub const HEALTHY: &str = "healthy";
 /// Most faults of a sample for a guest: an interpreted one takes fifteen seconds for each where both
 /// IP versions are spoken.
-pub const OF_GUEST: usize = 12;
+pub const OF_GUEST: usize = 10;
 /// Most faults of a sample for this kernel: each has a lab of its own here, and is looked at with
 /// every intent.
-pub const OF_LAB: usize = 12;
+pub const OF_LAB: usize = 10;
 /// Most look-alikes of a drawn sample, beside the plain healthy lab.
 const LOOK_ALIKES: usize = 4;
 
@@ -78,6 +78,16 @@ impl Sample {
     #[must_use]
     pub fn has_turn(&self, index: usize, most: usize) -> bool {
         self.seed.is_none_or(|seed| (seed as usize).wrapping_add(index).is_multiple_of(most))
+    }
+
+    /// The same in labs of several kinds: all of them, or the one whose turn it is.
+    pub fn turn_of<T>(&self, kinds: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mut kinds: Vec<T> = kinds.into_iter().collect();
+        if let Some(seed) = self.seed.filter(|_| !kinds.is_empty()) {
+            let turn = seed as usize % kinds.len();
+            kinds = vec![kinds.swap_remove(turn)];
+        }
+        kinds
     }
 
     /// The seed of a lab: another one for each sample, and the `fixed` one where everything is shown.

@@ -19,6 +19,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     lan::loss,
     plan::{Family, Node, Plan, Stack},
+    sample::{OF_LAB, Sample},
     seed::Shape,
     size,
     tracer::{CheckOutput, Intent, binary},
@@ -103,9 +104,14 @@ fn states(answer: &CheckOutput, from: &str, to: &str) -> Vec<String> {
     rows.map(|row| row["state"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Every change plays one lab of each kind of test, and `cargo xtask test --all` all of them.
+fn share() -> Sample {
+    Sample::of_environment(OF_LAB).unwrap()
+}
+
 #[test]
 fn healthy_nodes_find_nothing_together_and_every_way_is_ok() {
-    for (seed, nodes, stack) in [(430, 2, Stack::Dual), (431, 3, Stack::V4)] {
+    for (seed, nodes, stack) in share().turn_of([(430, 2, Stack::Dual), (431, 3, Stack::V4)]) {
         let lab = lab(seed, nodes, stack);
         let all = lab.plan().all_nodes();
         let _traffic = lab.traffic_all_pairs();
@@ -130,7 +136,7 @@ fn healthy_nodes_find_nothing_together_and_every_way_is_ok() {
 
 #[test]
 fn a_route_that_is_missing_on_the_peer_is_told_of_both() {
-    for (seed, stack) in [(432, Stack::V4), (433, Stack::V6)] {
+    for (seed, stack) in share().turn_of([(432, Stack::V4), (433, Stack::V6)]) {
         let lab = lab(seed, 3, stack);
         let plan = lab.plan();
         let _traffic = lab.traffic_all_pairs();
@@ -176,7 +182,7 @@ fn what_one_node_proves_the_other_does_not_tell_again() {
 
 #[test]
 fn a_network_that_loses_the_tunnel_between_two_of_three_nodes_is_named() {
-    for (seed, stack) in [(435, Stack::V4), (436, Stack::V6)] {
+    for (seed, stack) in share().turn_of([(435, Stack::V4), (436, Stack::V6)]) {
         let lab = lab(seed, 3, stack);
         let plan = lab.plan();
         let _traffic = lab.traffic_all_pairs();

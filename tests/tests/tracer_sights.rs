@@ -8,6 +8,7 @@ use tracer_tests::{
     flannel,
     lab::{LOCK_WAIT, Lab},
     plan::{Family, Mac, Node, Plan, Stack},
+    sample::{OF_LAB, Sample},
     script::{Script, Tool},
     seed::Shape,
     size,
@@ -99,7 +100,8 @@ const REJECT: &str = "reject with icmpx type admin-prohibited";
 #[test]
 fn what_a_peer_does_is_told_by_the_packets_that_come_of_it() {
     let mut wrong = String::new();
-    for stack in [Stack::V4, Stack::V6] {
+    let share = Sample::of_environment(OF_LAB).unwrap();
+    for stack in share.turn_of([Stack::V4, Stack::V6]) {
         let lab = lab(stack);
         let (plan, family) = (lab.plan(), stack.families()[0]);
         let _traffic = lab.traffic_all_pairs();
