@@ -127,15 +127,17 @@ fn into_of<A: Counted, P: Packet>(
     }
     let is_rare = match parse::wire::<A, P>(packet, at, config.vxlan_port())? {
         Wire::Vxlan(vxlan) if config.is_tunnel_end(vxlan.outer.destination) => {
-            let is_ours = vxlan.vni() == config.vni();
-            let is_rare = !is_ours
-                || config.refuses_header(vxlan.header)
-                || config.is_own_mac(vxlan.source_mac);
-            if is_ours && let Some(inner) = vxlan.inner(packet)? {
-                let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
-                account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
+            if vxlan.vni() != config.vni() {
+                true
+            } else {
+                if let Some(inner) = vxlan.inner(packet)? {
+                    let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
+                    account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
+                }
+                // Only now: an answer that is carried past the counting has old verifiers follow
+                // all of it once for each way to the answer.
+                config.refuses_header(vxlan.header) || config.is_own_mac(vxlan.source_mac)
             }
-            is_rare
         }
         Wire::Vxlan(_) => false,
         Wire::Datagram(_, port) => VXLAN_PORTS.contains(&port),
