@@ -19,9 +19,9 @@ pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_TEST_SEED";
 pub const CAPABILITIES: &str = "capabilities";
 /// A lab without fault or look-alike.
 pub const HEALTHY: &str = "healthy";
-/// Most faults of a sample for a guest: an interpreted one takes fifteen seconds for each where both
+/// Most faults of a sample for a guest: an interpreted one takes half a minute for each where both
 /// IP versions are spoken.
-pub const OF_GUEST: usize = 10;
+pub const OF_GUEST: usize = 7;
 /// Most faults of a sample for this kernel: each has a lab of its own here, and is looked at with
 /// every intent.
 pub const OF_LAB: usize = 10;
