@@ -146,7 +146,7 @@ proptest! {
         if inner.extensions == 0 {
             // Where headers may be anywhere, any packet may be a first fragment.
             let mut anywhere = tunnel(&&bytes[..]);
-            for (vxlan, found) in &mut anywhere {
+            if let Ok((vxlan, found)) = &mut anywhere {
                 let inner = found.iter_mut().map(|inner| &mut inner.ip);
                 inner.chain([&mut vxlan.outer]).for_each(|ip| ip.maybe_first_fragment = false);
             }
