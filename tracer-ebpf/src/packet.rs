@@ -4,7 +4,10 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
-use tracer_ebpf::parse::{Inner, Packet, Version};
+use tracer_ebpf::{
+    packet_by_words,
+    parse::{Inner, Packet, Version},
+};
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
@@ -193,30 +196,6 @@ impl Copied {
         // which every pattern is a value.
         (status == 0).then(|| unsafe { value.assume_init() })
     }
-}
-
-/// Both kinds of bytes are read by words.
-macro_rules! packet_by_words {
-    ($kind:ty, $any_layout:literal) => {
-        impl Packet for $kind {
-            const ANY_LAYOUT: bool = $any_layout;
-
-            #[inline(always)]
-            fn byte(&self, at: usize) -> Option<u8> {
-                self.read(at)
-            }
-
-            #[inline(always)]
-            fn half(&self, at: usize) -> Option<u16> {
-                self.read(at)
-            }
-
-            #[inline(always)]
-            fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
-                self.read(at)
-            }
-        }
-    };
 }
 
 packet_by_words!(Linear, false);

@@ -2,6 +2,7 @@
 //! nothing else, so that it runs over a packet's linear part, over a copy of a packet, and over a
 //! slice in a test.
 
+mod by_words;
 mod ethernet;
 mod inner;
 mod ip;

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use tracer_common::drop::Field;
-use tracer_ebpf::parse::Packet;
+use tracer_ebpf::packet_by_words;
 
 use crate::structure::Structure;
 
@@ -61,24 +61,7 @@ impl Copied {
     }
 }
 
-impl Packet for Copied {
-    const ANY_LAYOUT: bool = false;
-
-    #[inline(always)]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.read(at)
-    }
-
-    #[inline(always)]
-    fn half(&self, at: usize) -> Option<u16> {
-        self.read(at)
-    }
-
-    #[inline(always)]
-    fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
-        self.read(at)
-    }
-}
+packet_by_words!(Copied, false);
 
 /// A copy of what lies at an address of the kernel; `None` when nothing does.
 #[inline(always)]

@@ -119,26 +119,12 @@ fn flow(drop: &Drop, cause: &'static str) -> Option<DroppedFlow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::DropFlow;
+    use crate::diagnose::testing::dropped_to;
 
     fn drop(interface: &str, place: DropPlace, port: u16, packets: u64) -> Drop {
-        Drop {
-            reason: Some("NETFILTER_DROP".to_owned()),
-            symbol: Some("nft_do_chain".to_owned()),
-            interface: Some(interface.to_owned()),
-            place,
-            ethertype: 0x0800,
-            packets,
-            early: 0,
-            flow: (port > 0).then(|| DropFlow {
-                source: "10.244.1.9".parse().unwrap(),
-                destination: "10.244.2.5".parse().unwrap(),
-                protocol: 17,
-                source_port: 40_000,
-                destination_port: port,
-            }),
-            outer: None,
-        }
+        let drop = dropped_to(port, packets);
+        let flow = drop.flow.filter(|_| port > 0);
+        Drop { interface: Some(interface.to_owned()), place, flow, ..drop }
     }
 
     fn sums(totals: &DropTotals) -> (u64, u64) {

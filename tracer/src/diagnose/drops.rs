@@ -75,7 +75,7 @@ mod tests {
 
     use super::super::{
         diagnose,
-        testing::{Pass, Plan},
+        testing::{Pass, Plan, dropped},
     };
     use crate::{
         diagnose::Diagnosis,
@@ -86,23 +86,10 @@ mod tests {
     const OVERLAY: &str = "flannel.1";
 
     fn drop(source: IpAddr, destination: IpAddr, interface: &str, symbol: &str) -> Drop {
-        Drop {
-            reason: None,
-            symbol: Some(symbol.to_owned()),
-            interface: Some(interface.to_owned()),
-            place: DropPlace::Node,
-            ethertype: 0x0800,
-            packets: 10,
-            early: 5,
-            flow: Some(DropFlow {
-                source,
-                destination,
-                protocol: 17,
-                source_port: 40_000,
-                destination_port: 53,
-            }),
-            outer: None,
-        }
+        let drop = dropped();
+        let flow = drop.flow.map(|flow| DropFlow { source, destination, ..flow });
+        let (interface, symbol) = (Some(interface.to_owned()), Some(symbol.to_owned()));
+        Drop { flow, interface, symbol, ..drop }
     }
 
     fn judged(evidence: &mut Evidence, entries: Vec<Drop>) -> Diagnosis {

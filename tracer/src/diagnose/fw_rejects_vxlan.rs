@@ -7,7 +7,7 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    sighted::{Refusal, is_of_tunnel, lasting_errors, peers_sent_to, refusal, words},
+    sighted::{Refusal, refusal, refused_tunnels, words},
 };
 use crate::{evidence::IcmpError, topology::Peer};
 
@@ -20,16 +20,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
-    if case.working_overlay().is_none() {
-        return Ruling::default();
-    }
-    let found = lasting_errors(case, |error| {
-        refusal(error) == Some(Refusal::Prohibited) && is_of_tunnel(case, error)
-    });
-    let judged = found.iter().flat_map(|(error, seen)| {
-        let peers = peers_sent_to(case, error.quoted.destination);
-        peers.map(|peer| judged(case, peer, error, seen.packets))
-    });
+    let refused = refused_tunnels(case, |it| refusal(it) == Some(Refusal::Prohibited)).into_iter();
+    let judged = refused.map(|(peer, error, packets)| judged(case, peer, &error, packets));
     Ruling::from(judged.collect::<Vec<_>>())
 }
 

@@ -18,8 +18,23 @@ pub(super) struct Narrow<'a> {
 }
 
 impl Narrow<'_> {
+    /// What shows that it is too small for full packets of `overlay`.
+    pub(super) fn told(&self, case: &Case<'_>, overlay: &Link) -> String {
+        format!(
+            "{}, the kernel's way to {} of {} peers, has MTU {}: encapsulated, a packet of at most {} \
+             fits; {} has MTU {}",
+            self.link.name,
+            self.peers.len(),
+            case.topology.peers.len(),
+            self.mtu_in_words(),
+            self.room,
+            overlay.name,
+            overlay.mtu
+        )
+    }
+
     /// A router's announcement or a setting lowers the MTU of IPv6 alone.
-    pub(super) fn mtu_in_words(&self) -> String {
+    fn mtu_in_words(&self) -> String {
         if self.mtu == self.link.mtu {
             return self.mtu.to_string();
         }

@@ -1,14 +1,14 @@
 //! Peers whose tunnel has another setting than this node's: who of them is the odd one.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     case::Case,
     finding::Subject,
     rule::{Effect, Judged, Rule},
-    sighted::is_heard,
+    sighted::{ENOUGH, is_heard, lasting, peers_at},
 };
-use crate::topology::Peer;
+use crate::{evidence::Sighting, topology::Peer};
 
 /// A peer whose tunnel packets carry another setting, and how many came.
 pub(super) struct Differing<'c, 'a> {
@@ -28,6 +28,20 @@ pub(super) struct Words {
     pub(super) own: u32,
     /// Its key in flannel's net-conf.json.
     pub(super) key: &'static str,
+}
+
+/// The peers from which only packets of another setting come, by what `name` makes of a sight: the
+/// sender's node address and the setting.
+pub(super) fn differing<'c, 'a>(
+    case: &'c Case<'a>,
+    name: impl Fn(&Sighting) -> Option<(IpAddr, u32)>,
+) -> Vec<Differing<'c, 'a>> {
+    let mut all = Vec::new();
+    for ((source, setting), seen) in lasting(case, ENOUGH, name) {
+        let peers = peers_at(case, source).filter(|peer| !is_heard(peer));
+        all.extend(peers.map(|peer| Differing { peer, setting, packets: seen.packets }));
+    }
+    all
 }
 
 /// A finding for each peer; but where several peers agree on another setting and nobody has this

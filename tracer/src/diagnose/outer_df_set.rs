@@ -31,21 +31,16 @@ fn judge(case: &Case<'_>) -> Ruling {
 }
 
 fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'_>]) -> Judged {
-    let (name, mtu, of) = (&overlay.name, overlay.mtu, case.topology.peers.len());
-    let (uplink, most) = (&least.link.name, least.link.mtu);
-    let lines = found.iter().map(|it| {
-        format!(
-            "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
-             {} fits; {name} has MTU {mtu}",
-            it.link.name,
-            it.peers.len(),
-            it.link.mtu,
-            it.room
-        )
-    });
+    let (name, mtu) = (&overlay.name, overlay.mtu);
+    let (uplink, most) = (&least.link.name, least.mtu);
+    let lines = found.iter().map(|it| it.told(case, overlay));
     Judged {
         finding: RULE.finding(
-            format!("{name} MTU {mtu} + {} > {uplink} MTU {most}, and {name} forbids fragments: full packets are dropped", most - least.room),
+            format!(
+                "{name} MTU {mtu} + {} > {uplink} MTU {most}, and {name} forbids fragments: full \
+                 packets are dropped",
+                most - least.room
+            ),
             case.about_interface(name),
             case.before_start(),
             [setting(overlay)].into_iter().chain(lines).chain(refused(case)).collect(),

@@ -8,13 +8,10 @@ use super::{
     finding::{Confidence, Severity},
     life,
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    silence::is_silent,
+    silence::silent_peers,
     underlay::destination,
 };
-use crate::{
-    evidence::{PeerTraffic, Stage},
-    topology::Peer,
-};
+use crate::{evidence::PeerTraffic, topology::Peer};
 
 pub(super) const RULE: Rule = Rule {
     code: "peer-node-silent",
@@ -26,13 +23,7 @@ pub(super) const RULE: Rule = Rule {
 
 /// That nothing is known of a node is no proof: then it is `tunnel-one-way`.
 fn judge(case: &Case<'_>) -> Ruling {
-    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
-    if !sees_all(Stage::WireIn) || !sees_all(Stage::OverlayIn) {
-        return Ruling::default();
-    }
-    let known = case.topology.peers.iter().filter(|peer| peer.is_known());
-    let judged = known.filter_map(|peer| {
-        let traffic = peer.traffic.filter(|traffic| is_silent(traffic))?;
+    let judged = silent_peers(case).into_iter().filter_map(|(peer, traffic)| {
         let life = life::of(case, peer);
         let because = life.because.filter(|_| life.is_alive == Some(false))?;
         Some(judged(case, peer, traffic, &because))

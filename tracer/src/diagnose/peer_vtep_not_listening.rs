@@ -7,7 +7,7 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    sighted::{Refusal, is_of_tunnel, lasting_errors, peers_sent_to, refusal, tunnel, words},
+    sighted::{Refusal, refusal, refused_tunnels, tunnel, words},
 };
 use crate::{evidence::IcmpError, topology::Peer};
 
@@ -20,19 +20,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
-    if case.working_overlay().is_none() {
-        return Ruling::default();
-    }
     // A host knows its own ports; of those of others nobody can say this but a firewall.
     let of_itself = |error: &IcmpError| {
-        refusal(error) == Some(Refusal::Port)
-            && error.sender == error.quoted.destination
-            && is_of_tunnel(case, error)
+        refusal(error) == Some(Refusal::Port) && error.sender == error.quoted.destination
     };
-    let found = lasting_errors(case, of_itself);
-    let judged = found.iter().flat_map(|(error, seen)| {
-        peers_sent_to(case, error.sender).map(|peer| judged(case, peer, error, seen.packets))
-    });
+    let refused = refused_tunnels(case, of_itself).into_iter();
+    let judged = refused.map(|(peer, error, packets)| judged(case, peer, &error, packets));
     Ruling::from(judged.collect::<Vec<_>>())
 }
 

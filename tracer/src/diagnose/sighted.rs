@@ -86,11 +86,26 @@ pub(super) fn peers_at<'c, 'a>(
     peers.filter(move |peer| peer.node_ip == Some(node))
 }
 
-/// The peers whose packets the FDB sends to a node address.
-pub(super) fn peers_sent_to<'c, 'a>(
+/// The peers whose tunnel packets from this node are refused by ICMP errors that `is_meant`, with the
+/// error and its packets.
+pub(super) fn refused_tunnels<'c, 'a>(
     case: &'c Case<'a>,
-    node: IpAddr,
-) -> impl Iterator<Item = &'c Peer<'a>> {
+    is_meant: impl Fn(&IcmpError) -> bool,
+) -> Vec<(&'c Peer<'a>, IcmpError, u64)> {
+    let mut refused = Vec::new();
+    if case.working_overlay().is_none() {
+        return refused;
+    }
+    let errors = lasting_errors(case, |error| is_meant(error) && is_of_tunnel(case, error));
+    for (error, seen) in errors {
+        let peers = peers_sent_to(case, error.quoted.destination);
+        refused.extend(peers.map(|peer| (peer, error, seen.packets)));
+    }
+    refused
+}
+
+/// The peers whose packets the FDB sends to a node address.
+fn peers_sent_to<'c, 'a>(case: &'c Case<'a>, node: IpAddr) -> impl Iterator<Item = &'c Peer<'a>> {
     let peers = case.topology.peers.iter().filter(|peer| peer.overlay_route.is_some());
     peers.filter(move |peer| peer.fdb.is_some_and(|entry| entry.destination == Some(node)))
 }
@@ -116,7 +131,7 @@ pub(super) fn tunnel<'a>(case: &Case<'a>) -> Option<&'a Vxlan> {
 }
 
 /// Whether an ICMP error is about a tunnel packet of this node.
-pub(super) fn is_of_tunnel(case: &Case<'_>, error: &IcmpError) -> bool {
+fn is_of_tunnel(case: &Case<'_>, error: &IcmpError) -> bool {
     let quoted = &error.quoted;
     quoted.protocol == UDP
         && tunnel(case).is_some_and(|vxlan| vxlan.port == quoted.destination_port)

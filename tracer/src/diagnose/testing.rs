@@ -5,6 +5,8 @@
 //!  pod CIDR of node n: 10.NETWORK.n.0/LENGTH, its node address 192.168.LAN.(10+n)
 //! ```
 
+mod drops;
+mod healthy;
 mod kernel;
 mod twin;
 
@@ -25,6 +27,8 @@ use crate::{
 };
 
 pub(crate) use self::{
+    drops::{dropped, dropped_to},
+    healthy::{assert_healthy, finds_nothing},
     kernel::observe,
     twin::{dual, twin, twin_words},
 };

@@ -33,17 +33,7 @@ fn judge(case: &Case<'_>) -> Ruling {
 }
 
 fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'_>]) -> Judged {
-    let (name, mtu, of) = (&overlay.name, overlay.mtu, case.topology.peers.len());
-    let lines = found.iter().map(|it| {
-        format!(
-            "{}, the kernel's way to {} of {of} peers, has MTU {}: encapsulated, a packet of at most \
-             {} fits; {name} has MTU {mtu}",
-            it.link.name,
-            it.peers.len(),
-            it.mtu_in_words(),
-            it.room
-        )
-    });
+    let (name, mtu) = (&overlay.name, overlay.mtu);
     Judged {
         finding: RULE.finding(
             format!(
@@ -54,7 +44,7 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
             ),
             case.about_interface(name),
             case.before_start(),
-            lines.collect(),
+            found.iter().map(|it| it.told(case, overlay)).collect(),
             repair(case, name, least),
         ),
         rank: RULE.rank,

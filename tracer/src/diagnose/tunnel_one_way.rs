@@ -7,12 +7,9 @@ use super::{
     finding::{Confidence, Severity},
     life,
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    silence::is_silent,
+    silence::silent_peers,
 };
-use crate::{
-    evidence::{PeerTraffic, Stage},
-    topology::Peer,
-};
+use crate::{evidence::PeerTraffic, topology::Peer};
 
 pub(super) const RULE: Rule = Rule {
     code: "tunnel-one-way",
@@ -23,16 +20,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
-    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
-    if !sees_all(Stage::WireIn) || !sees_all(Stage::OverlayIn) {
-        return Ruling::default();
-    }
-    let known = case.topology.peers.iter().filter(|peer| peer.is_known());
-    let judged = known.filter_map(|peer| {
-        let traffic = peer.traffic.filter(|traffic| is_silent(traffic))?;
-        Some(judged(case, peer, traffic))
-    });
-    Ruling::from(judged.collect::<Vec<_>>())
+    let silent = silent_peers(case).into_iter();
+    Ruling::from(silent.map(|(peer, traffic)| judged(case, peer, traffic)).collect::<Vec<_>>())
 }
 
 fn judged(case: &Case<'_>, peer: &Peer<'_>, traffic: &PeerTraffic) -> Judged {

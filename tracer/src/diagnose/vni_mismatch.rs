@@ -8,9 +8,8 @@
 use super::{
     case::Case,
     finding::{Confidence, Severity},
-    odd_one_out::{self, Differing, Words},
+    odd_one_out::{self, Words, differing},
     rule::{Rank, Rule, Ruling},
-    sighted::{ENOUGH, is_heard, lasting, peers_at},
 };
 use crate::evidence::{Sight, Sighting, Tables};
 
@@ -26,20 +25,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let Some(own) = overlay.vxlan.as_ref() else { return Ruling::default() };
     let name = |sighting: &Sighting| match sighting.what {
-        Sight::OtherVni { source, vni } => Some((source, vni)),
+        Sight::OtherVni { source, vni } if !takes(tables, vni, own.port) => Some((source, vni)),
         _ => None,
     };
-    let found = lasting(case, ENOUGH, name);
-    let foreign = found.iter().filter(|((_, vni), _)| !takes(tables, *vni, own.port));
-    let differing: Vec<Differing<'_, '_>> = foreign
-        .flat_map(|((source, vni), seen)| {
-            let (setting, packets) = (*vni, seen.packets);
-            let peers = peers_at(case, *source).filter(|peer| !is_heard(peer));
-            peers.map(move |peer| Differing { peer, setting, packets })
-        })
-        .collect();
     let words = Words { name: "VNI", own: own.vni, key: "Backend.VNI" };
-    Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing))
+    Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing(case, name)))
 }
 
 /// Whether a device of this node takes packets of this VNI at this port.

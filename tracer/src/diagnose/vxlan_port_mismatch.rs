@@ -7,9 +7,8 @@
 use super::{
     case::Case,
     finding::{Confidence, Severity},
-    odd_one_out::{self, Differing, Words},
+    odd_one_out::{self, Words, differing},
     rule::{Rank, Rule, Ruling},
-    sighted::{ENOUGH, is_heard, lasting, peers_at},
 };
 use crate::evidence::{Sight, Sighting, Tables};
 
@@ -25,20 +24,14 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let Some(own) = overlay.vxlan.as_ref() else { return Ruling::default() };
     let name = |sighting: &Sighting| match sighting.what {
-        Sight::OtherPort { source, port, vni } if vni == own.vni => Some((source, port)),
+        Sight::OtherPort { source, port, vni } => {
+            let is_foreign = vni == own.vni && port != own.port && !takes(tables, port);
+            is_foreign.then_some((source, u32::from(port)))
+        }
         _ => None,
     };
-    let found = lasting(case, ENOUGH, name);
-    let foreign = found.iter().filter(|((_, port), _)| *port != own.port && !takes(tables, *port));
-    let differing: Vec<Differing<'_, '_>> = foreign
-        .flat_map(|((source, port), seen)| {
-            let (setting, packets) = (u32::from(*port), seen.packets);
-            let peers = peers_at(case, *source).filter(|peer| !is_heard(peer));
-            peers.map(move |peer| Differing { peer, setting, packets })
-        })
-        .collect();
     let words = Words { name: "UDP port", own: u32::from(own.port), key: "Backend.Port" };
-    Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing))
+    Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing(case, name)))
 }
 
 /// Whether a device of this node takes packets at this port.

@@ -7,12 +7,9 @@ use super::{json as json_format, text};
 use crate::{
     diagnose::{
         Severity, diagnose, exit_status,
-        testing::{Pass, Plan, UPLINK, judge, mac, peer_traffic, tables},
+        testing::{Pass, Plan, UPLINK, dropped_to, judge, mac, peer_traffic, tables},
     },
-    evidence::{
-        Capability, CapabilityState, Drop, DropFlow, DropPlace, Drops, Evidence, Flow, Platform,
-        StageCounts,
-    },
+    evidence::{Capability, CapabilityState, Drop, Drops, Evidence, Flow, Platform, StageCounts},
     topology::nth_address,
 };
 
@@ -278,23 +275,11 @@ fn drops_are_listed_to_the_hundredth_and_their_coverage_is_told() {
     let mut evidence = Plan::of(2, Pass::Tables).evidence();
     assert_eq!(json_of(&evidence)["coverage"]["drops"], "off");
     assert!(json_of(&evidence)["unseen"].to_string().contains("drops: not observed"));
-    let flow = DropFlow {
-        source: "10.244.1.9".parse().unwrap(),
-        destination: "10.244.2.5".parse().unwrap(),
-        protocol: 17,
-        source_port: 4000,
-        destination_port: 53,
-    };
     let drop = Drop {
         reason: Some("NO_TX_TARGET".to_owned()),
         symbol: None,
         interface: Some("flannel.1".to_owned()),
-        place: DropPlace::Node,
-        ethertype: 0x0800,
-        packets: 7,
-        early: 3,
-        flow: Some(flow),
-        outer: None,
+        ..dropped_to(53, 7)
     };
     let entries = vec![drop; 130];
     evidence.drops = Some(Drops { entries, left_out: 5, headers_read: true, ..Drops::default() });
@@ -306,7 +291,7 @@ fn drops_are_listed_to_the_hundredth_and_their_coverage_is_told() {
         json!({"cause": "unexplained", "reason": "NO_TX_TARGET", "symbol": null,
             "interface": "flannel.1", "where": "node", "packets": 7, "outer": null,
             "flow": {"source": "10.244.1.9", "destination": "10.244.2.5", "protocol": "udp",
-                "source_port": 4000, "destination_port": 53}})
+                "source_port": 40_000, "destination_port": 53}})
     );
     assert_eq!(json["coverage"]["drops"], "on");
     assert!(!json["unseen"].to_string().contains("drops: "));

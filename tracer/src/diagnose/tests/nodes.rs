@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::{
     super::{
-        PeerState, Severity, diagnose, exit_status,
+        PeerState, Severity, diagnose,
         testing::{
-            PASSES, Pass, Plan, UPLINK, dual, judge, judge_ipv4, mac, peer_traffic, tables, told,
-            twin,
+            self, PASSES, Pass, Plan, UPLINK, dual, judge, judge_ipv4, mac, peer_traffic, tables,
+            told, twin,
         },
     },
     faults::{Fault, assert_told},
@@ -143,10 +143,7 @@ fn assert_healthy(seconds: f64, change: impl Fn(&mut Evidence, &Plan)) -> Vec<St
     let plan = Plan { seconds, ..Plan::of(3, Pass::PeersFile) };
     let mut evidence = plan.evidence();
     change(&mut evidence, &plan);
-    let diagnosis = judge(&mut evidence);
-    assert_eq!(told(&diagnosis), [""; 0], "{diagnosis:#?}");
-    assert_eq!(exit_status(&diagnosis, &evidence, Severity::Warning), 0);
-    diagnosis.unseen
+    testing::assert_healthy(&mut evidence)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::{
     Confidence, Diagnosis, Precision, Severity, SubjectKind, diagnose, exit_status,
-    testing::{PASSES, Pass, Plan, dual, judge, tables, told, twin},
+    testing::{PASSES, Pass, Plan, dual, finds_nothing, judge, tables, told, twin},
 };
 use crate::evidence::{Evidence, FlannelMemory, FlannelProcess, OomKill, Platform};
 
@@ -48,13 +48,6 @@ fn with(plan: &Plan, change: impl FnOnce(&mut Evidence)) -> Diagnosis {
     let mut evidence = plan.evidence();
     change(&mut evidence);
     judge(&mut evidence)
-}
-
-fn finds_nothing(change: impl Fn(&mut Evidence)) {
-    for pass in PASSES {
-        let diagnosis = with(&Plan::of(3, pass), &change);
-        assert_eq!(told(&diagnosis), [""; 0], "{pass:?}");
-    }
 }
 
 #[test]

@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     diagnose::{
         diagnose,
-        testing::{Pass, Plan},
+        testing::{Pass, Plan, dropped_to},
     },
-    evidence::{Drop, DropFlow, DropPlace, Drops, FlannelMemory},
+    evidence::{Drops, FlannelMemory},
     export::prometheus::{Exposition, render},
 };
 
@@ -51,24 +51,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
 
 /// Two flows of which one has a series, and one drop of which no flow is known.
 fn drops() -> DropTotals {
-    let drop = |port: u16, packets| Drop {
-        reason: Some("NETFILTER_DROP".to_owned()),
-        symbol: Some("nft_do_chain".to_owned()),
-        interface: Some("cni0".to_owned()),
-        place: DropPlace::Node,
-        ethertype: 0x0800,
-        packets,
-        early: 0,
-        flow: Some(DropFlow {
-            source: "10.244.1.9".parse().unwrap(),
-            destination: "10.244.2.5".parse().unwrap(),
-            protocol: 17,
-            source_port: 40_000,
-            destination_port: port,
-        }),
-        outer: None,
-    };
-    let entries = vec![drop(53, 10), drop(80, 5)];
+    let entries = vec![dropped_to(53, 10), dropped_to(80, 5)];
     let mut totals = DropTotals::new(1);
     let drops = Drops { entries, packets: 16, ..Drops::default() };
     totals.add(1.0, &drops, &["fdb-entry-missing"], &["cni0"]);
