@@ -10,6 +10,7 @@ mod cni0_wrong_address;
 mod conntrack_table_full;
 mod dead_pods;
 mod default_route_missing;
+mod dropped;
 mod drops;
 mod duplicate_pod_address;
 mod duplicate_pod_ip;
