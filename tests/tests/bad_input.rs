@@ -162,7 +162,6 @@ fn what_is_not_built_or_not_known_says_so() {
         ("--vip-interface", "eth0"),
         ("--vip", "192.0.2.9"),
         ("--kubeconfig", "/etc/kubeconfig"),
-        ("--flow", "peer=192.0.2.1"),
         ("--dns-timeout", "2s"),
         ("--sample", "10"),
         ("--config", "/etc/flannel-tracer.toml"),
@@ -183,6 +182,8 @@ fn what_is_not_built_or_not_known_says_so() {
         &["check", "--fail-on", "info"],
         &["check", "--platform", "nomad"],
         &["check", "--cluster-cidr", "10.0.0.0/33"],
+        &["check", "--flow", "src=192.0.2.1"],
+        &["check", "--flow", ""],
         &["no-such-command"],
         &[],
     ] {

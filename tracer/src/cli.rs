@@ -11,8 +11,12 @@ use ipnet::IpNet;
 use tracer::{
     diagnose::{Ignored, Severity},
     evidence::Platform,
+    filter::FlowFilter,
     kernel::AttachMode,
 };
+
+/// What `--flow` is made of.
+const FLOW: &str = "peer=… source=… destination=… port=… protocol=…";
 
 /// Says why pods on one node cannot reach pods on another, in a flannel VXLAN cluster.
 #[derive(Debug, Parser)]
@@ -81,6 +85,10 @@ pub(crate) struct CheckArgs {
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
     pub(crate) ignore: Vec<Ignored>,
+    /// List these flows and drops only, of which all is true that is given; everything is judged.
+    /// Addresses are of packets or of their nodes, and may be networks.
+    #[arg(long, value_name = FLOW)]
+    pub(crate) flow: Option<FlowFilter>,
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach: AttachMode,
@@ -165,8 +173,6 @@ pub(crate) struct LaterArgs {
     vip: Vec<IpAddr>,
     #[arg(long, value_name = "PATH", hide = true)]
     kubeconfig: Option<PathBuf>,
-    #[arg(long, value_name = "FILTER", hide = true)]
-    flow: Option<String>,
     #[arg(long, value_name = "TIME", hide = true)]
     dns_timeout: Option<String>,
     #[arg(long, value_name = "N", hide = true)]
@@ -203,7 +209,6 @@ impl LaterArgs {
             (!self.vip_interface.is_empty(), "--vip-interface"),
             (!self.vip.is_empty(), "--vip"),
             (self.kubeconfig.is_some(), "--kubeconfig"),
-            (self.flow.is_some(), "--flow"),
             (self.dns_timeout.is_some(), "--dns-timeout"),
             (self.sample.is_some(), "--sample"),
             (self.config.is_some(), "--config"),

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod diagnose;
 pub mod evidence;
 pub mod export;
+pub mod filter;
 pub mod intent;
 pub mod kernel;
 pub mod netlink;

@@ -13,6 +13,7 @@ use tracer::{
     diagnose::{Diagnosis, diagnose_but, exit_status},
     evidence::{Evidence, SCHEMA},
     export::{json, text},
+    filter::Chosen,
     topology::{RoleProblem, detect_roles},
 };
 
@@ -42,7 +43,11 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
             status = Status::Unobserved as u8;
         }
     }
-    print(args.format, &diagnosis, &evidence, status)?;
+    if let Some(filter) = &args.flow {
+        let unknown = Chosen::of(filter, &diagnosis).unknown(&evidence);
+        diagnosis.unseen.push(filter.note(unknown));
+    }
+    print(args, &diagnosis, &evidence, status)?;
     Ok(ended(status))
 }
 
@@ -93,14 +98,17 @@ fn no_vxlan(evidence: &Evidence) -> Option<RoleProblem> {
 }
 
 fn print(
-    format: Format,
+    args: &CheckArgs,
     diagnosis: &Diagnosis,
     evidence: &Evidence,
     status: u8,
 ) -> Result<(), Failure> {
     say(|out| {
-        match format {
-            Format::Json => out.write_all(json::render(diagnosis, evidence)?.as_bytes())?,
+        match args.format {
+            Format::Json => {
+                let json = json::render(diagnosis, evidence, args.flow.as_ref())?;
+                out.write_all(json.as_bytes())?;
+            }
             Format::Text => text::write(out, diagnosis, evidence, status)?,
         }
         Ok(())

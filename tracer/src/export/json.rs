@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(crate) use self::drop::DropJson;
 pub use self::joined::render_joined;
-use self::{drop::DropJson, flow::FlowJson, joined::PartJson};
+use self::{flow::FlowJson, joined::PartJson};
 use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
@@ -19,6 +20,7 @@ use crate::{
         Capability, Count, Evidence, FlannelProcess, Link, MacAddress, Platform, SelfCounters,
         StageTotals, Window,
     },
+    filter::{Chosen, FlowFilter},
     topology::Topologies,
 };
 
@@ -145,19 +147,21 @@ struct FlannelJson {
     last_oom: Option<Timestamp>,
 }
 
-/// The document for a diagnosis.
+/// The document for a diagnosis. With a filter it lists only the flows and drops that are meant.
 #[must_use]
-pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'a> {
+pub fn document<'a>(
+    diagnosis: &'a Diagnosis,
+    evidence: &'a Evidence,
+    filter: Option<&FlowFilter>,
+) -> Check<'a> {
     let topologies = Topologies::of(evidence);
     let traffic = evidence.traffic.as_ref();
+    let chosen = filter.map(|filter| Chosen::of(filter, diagnosis));
     let mut truncated = BTreeMap::new();
-    let flows = flow::flows(&topologies, evidence);
-    let left_out =
-        traffic.map_or(0, |it| it.flows_left_out + (it.flows.len() - flows.len()) as u64);
-    truncated.insert("flows", left_out);
-    let drops = drop::drops(diagnosis, evidence);
-    let dropped = evidence.drops.as_ref();
-    let left_out = dropped.map_or(0, |it| it.left_out + (it.entries.len() - drops.len()) as u64);
+    let (flows, more) = flow::flows(&topologies, evidence, chosen.as_ref());
+    truncated.insert("flows", more + traffic.map_or(0, |it| it.flows_left_out));
+    let (drops, more) = drop::drops(diagnosis, evidence, chosen.as_ref());
+    let left_out = more + evidence.drops.as_ref().map_or(0, |it| it.left_out);
     if left_out > 0 {
         truncated.insert("drops", left_out);
     }
@@ -191,8 +195,12 @@ pub fn document<'a>(diagnosis: &'a Diagnosis, evidence: &'a Evidence) -> Check<'
 }
 
 /// The document as text, one line at the end.
-pub fn render(diagnosis: &Diagnosis, evidence: &Evidence) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&document(diagnosis, evidence))?;
+pub fn render(
+    diagnosis: &Diagnosis,
+    evidence: &Evidence,
+    filter: Option<&FlowFilter>,
+) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(&document(diagnosis, evidence, filter))?;
     text.push('\n');
     Ok(text)
 }

@@ -10,6 +10,7 @@ use crate::{
         testing::{Pass, Plan, UPLINK, dropped_to, judge, mac, peer_traffic, tables},
     },
     evidence::{Capability, CapabilityState, Drop, Drops, Evidence, Flow, Platform, StageCounts},
+    filter::FlowFilter,
     topology::nth_address,
 };
 
@@ -41,7 +42,12 @@ fn text_of(evidence: &Evidence) -> String {
 }
 
 fn json_of(evidence: &Evidence) -> Value {
-    serde_json::from_str(&json_format::render(&diagnose(evidence), evidence).unwrap()).unwrap()
+    json_of_chosen(evidence, None)
+}
+
+fn json_of_chosen(evidence: &Evidence, filter: Option<&FlowFilter>) -> Value {
+    let text = json_format::render(&diagnose(evidence), evidence, filter).unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 #[test]
@@ -234,6 +240,33 @@ fn arrays_hold_100_entries_and_say_what_is_left_out() {
     let json = json_of(&evidence);
     assert_eq!(json["flows"].as_array().unwrap().len(), 100);
     assert_eq!(json["truncated"]["flows"], 4050);
+}
+
+#[test]
+fn with_a_filter_only_what_is_meant_is_listed_and_all_is_judged() {
+    let (plan, mut evidence) = broken(Platform::Kubeadm);
+    let entries =
+        vec![dropped_to(53, 7), dropped_to(80, 5), Drop { flow: None, ..dropped_to(1, 4) }];
+    evidence.drops = Some(Drops { entries, headers_read: true, ..Drops::default() });
+    let all = json_of(&evidence);
+    let chosen = |filter: &str| json_of_chosen(&evidence, Some(&filter.parse().unwrap()));
+    let number = |json: &Value, list: &str| json[list].as_array().unwrap().len();
+
+    let dns = chosen("port=53 protocol=udp");
+    assert_eq!(dns["drops"].as_array().unwrap()[..], all["drops"].as_array().unwrap()[..1]);
+    for judged in ["findings", "peers", "stages", "unseen", "coverage"] {
+        assert_eq!(dns[judged], all[judged], "{judged}");
+    }
+
+    let peer = chosen(&format!("peer={}", plan.cidr(0)));
+    assert_eq!(number(&peer, "drops"), 0);
+    assert!(number(&peer, "flows") > 0 && number(&peer, "flows") < number(&all, "flows"));
+    // Answers are sought among all flows.
+    let one_way = chosen(&format!("source={}", plan.own_cidr()));
+    for flow in one_way["flows"].as_array().unwrap() {
+        assert!(all["flows"].as_array().unwrap().contains(flow), "{flow:#}");
+    }
+    assert_eq!(one_way["truncated"], all["truncated"]);
 }
 
 #[test]

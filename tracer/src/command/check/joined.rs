@@ -5,6 +5,7 @@ use tracer::{
     diagnose::{Joined, diagnose_joined, exit_status_joined},
     evidence::Evidence,
     export::{json, text},
+    filter::Chosen,
 };
 
 use super::{Failure, Status, ended, load, no_vxlan};
@@ -28,19 +29,27 @@ pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
             status = Status::Unobserved as u8;
         }
     }
-    print(args.format, &joined, &evidence, status)?;
+    if let Some(filter) = &args.flow {
+        let each = joined.nodes.iter().zip(&evidence);
+        let unknown = each.map(|it| Chosen::of(filter, &it.0.diagnosis).unknown(it.1)).sum();
+        joined.unseen.push(filter.note(unknown));
+    }
+    print(args, &joined, &evidence, status)?;
     Ok(ended(status))
 }
 
 fn print(
-    format: Format,
+    args: &CheckArgs,
     joined: &Joined,
     evidence: &[Evidence],
     status: u8,
 ) -> Result<(), Failure> {
     say(|out| {
-        match format {
-            Format::Json => out.write_all(json::render_joined(joined, evidence)?.as_bytes())?,
+        match args.format {
+            Format::Json => {
+                let json = json::render_joined(joined, evidence, args.flow.as_ref())?;
+                out.write_all(json.as_bytes())?;
+            }
             Format::Text => text::write_joined(out, joined, evidence, status)?,
         }
         Ok(())

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::super::words::{self, MOST_ENTRIES};
-use crate::diagnose::Diagnosis;
-use crate::evidence::{CapabilityState, Drop, DropFlow, DropOuter, DropPlace, Evidence};
+use crate::{
+    diagnose::Diagnosis,
+    evidence::{CapabilityState, Drop, DropFlow, DropOuter, DropPlace, Evidence},
+    filter::Chosen,
+};
 
 /// Packets that the kernel dropped at one place, of one flow where that is known.
 #[derive(Debug, Serialize)]
-pub(super) struct DropJson<'a> {
+pub(crate) struct DropJson<'a> {
     cause: &'static str,
     reason: Option<&'a str>,
     symbol: Option<&'a str>,
@@ -31,11 +34,18 @@ struct DropFlowJson {
     destination_port: u16,
 }
 
-/// The drops with most packets.
-pub(super) fn drops<'a>(diagnosis: &Diagnosis, evidence: &'a Evidence) -> Vec<DropJson<'a>> {
+/// The drops with most packets, of all or of those that are chosen; and how many more there are.
+pub(super) fn drops<'a>(
+    diagnosis: &Diagnosis,
+    evidence: &'a Evidence,
+    chosen: Option<&Chosen<'_>>,
+) -> (Vec<DropJson<'a>>, u64) {
     let all = evidence.drops.as_ref().map_or(&[][..], |drops| &drops.entries);
     let causes = diagnosis.drop_causes.iter().copied();
-    all.iter().zip(causes).take(MOST_ENTRIES).map(|(drop, cause)| entry(drop, cause)).collect()
+    let is_meant = |drop: &Drop| chosen.is_none_or(|it| it.takes_drop(drop) == Some(true));
+    let mut meant = all.iter().zip(causes).filter(|(drop, _)| is_meant(drop));
+    let listed = meant.by_ref().take(MOST_ENTRIES).map(|it| DropJson::of(it.0, it.1)).collect();
+    (listed, meant.count() as u64)
 }
 
 /// Whether drops were seen, and whether with everything that is to be known of them,
@@ -55,16 +65,19 @@ fn sees_all(evidence: &Evidence) -> bool {
     evidence.drops.is_some() && lines.all(|it| it.state == CapabilityState::On)
 }
 
-fn entry<'a>(drop: &'a Drop, cause: &'static str) -> DropJson<'a> {
-    DropJson {
-        cause,
-        reason: drop.reason.as_deref(),
-        symbol: drop.symbol.as_deref(),
-        interface: drop.interface.as_deref(),
-        place: drop.place,
-        packets: drop.packets,
-        flow: drop.flow.map(flow),
-        outer: drop.outer,
+impl<'a> DropJson<'a> {
+    /// The object for a drop and the finding that explains it.
+    pub(crate) fn of(drop: &'a Drop, cause: &'static str) -> Self {
+        Self {
+            cause,
+            reason: drop.reason.as_deref(),
+            symbol: drop.symbol.as_deref(),
+            interface: drop.interface.as_deref(),
+            place: drop.place,
+            packets: drop.packets,
+            flow: drop.flow.map(flow),
+            outer: drop.outer,
+        }
     }
 }
 

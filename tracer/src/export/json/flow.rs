@@ -8,6 +8,7 @@ use super::super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::lost_after,
     evidence::{Evidence, Flow, Stage, StageCounts},
+    filter::Chosen,
     topology::Topologies,
 };
 
@@ -31,13 +32,19 @@ pub(super) struct FlowJson {
     destination_pod: Option<String>,
 }
 
-/// The flows with most packets.
-pub(super) fn flows(topologies: &Topologies<'_>, evidence: &Evidence) -> Vec<FlowJson> {
+/// The flows with most packets, of all or of those that are chosen; and how many more there are.
+pub(super) fn flows(
+    topologies: &Topologies<'_>,
+    evidence: &Evidence,
+    chosen: Option<&Chosen<'_>>,
+) -> (Vec<FlowJson>, u64) {
     let all = evidence.traffic.as_ref().map_or(&[][..], |traffic| &traffic.flows);
-    let mut order: Vec<&Flow> = all.iter().collect();
+    let is_meant = |flow: &&Flow| chosen.is_none_or(|it| it.takes_flow(flow));
+    let mut order: Vec<&Flow> = all.iter().filter(is_meant).collect();
     order.sort_by_key(|flow| (Reverse(most(flow)), key(flow)));
+    let more = order.len().saturating_sub(MOST_ENTRIES);
     order.truncate(MOST_ENTRIES);
-    order
+    let listed = order
         .into_iter()
         .map(|flow| FlowJson {
             source: flow.source,
@@ -52,7 +59,8 @@ pub(super) fn flows(topologies: &Topologies<'_>, evidence: &Evidence) -> Vec<Flo
             source_pod: None,
             destination_pod: None,
         })
-        .collect()
+        .collect();
+    (listed, more as u64)
 }
 
 fn most(flow: &Flow) -> u64 {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     diagnose::{Joined, JoinedFinding, JoinedNode, PeerVerdict},
     evidence::{Capability, Evidence, Window},
+    filter::FlowFilter,
 };
 
 /// What belongs to one node.
@@ -35,17 +36,25 @@ pub(super) struct PartJson<'a> {
 ///
 /// # Errors
 /// When a value cannot be serialised.
-pub fn render_joined(joined: &Joined, evidence: &[Evidence]) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&all(joined, evidence))?;
+pub fn render_joined(
+    joined: &Joined,
+    evidence: &[Evidence],
+    filter: Option<&FlowFilter>,
+) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(&all(joined, evidence, filter))?;
     text.push('\n');
     Ok(text)
 }
 
-fn all<'a>(joined: &'a Joined, evidence: &'a [Evidence]) -> Option<Check<'a>> {
+fn all<'a>(
+    joined: &'a Joined,
+    evidence: &'a [Evidence],
+    filter: Option<&FlowFilter>,
+) -> Option<Check<'a>> {
     let each = || joined.nodes.iter().zip(evidence);
     let (first, of_first) = each().next()?;
-    let mut check = document(&first.diagnosis, of_first);
-    check.nodes = each().map(|(node, evidence)| part(node, evidence)).collect();
+    let mut check = document(&first.diagnosis, of_first, filter);
+    check.nodes = each().map(|(node, evidence)| part(node, evidence, filter)).collect();
     check.coverage = coverage(&joined.coverage, drop::coverage(evidence));
     check.unseen = &joined.unseen;
     check.truncated.retain(|name, _| ["drops", "flows"].contains(name));
@@ -56,7 +65,11 @@ fn all<'a>(joined: &'a Joined, evidence: &'a [Evidence]) -> Option<Check<'a>> {
     Some(check)
 }
 
-fn part<'a>(node: &'a JoinedNode, evidence: &'a Evidence) -> PartJson<'a> {
+fn part<'a>(
+    node: &'a JoinedNode,
+    evidence: &'a Evidence,
+    filter: Option<&FlowFilter>,
+) -> PartJson<'a> {
     let Check {
         node: who,
         window,
@@ -68,7 +81,7 @@ fn part<'a>(node: &'a JoinedNode, evidence: &'a Evidence) -> PartJson<'a> {
         drops,
         flannel,
         ..
-    } = document(&node.diagnosis, evidence);
+    } = document(&node.diagnosis, evidence, filter);
     let key = &node.key;
     PartJson {
         key,

@@ -19,7 +19,7 @@ fn text_of(nodes: &[Evidence]) -> String {
 }
 
 fn json_of(nodes: &[Evidence]) -> Value {
-    serde_json::from_str(&json::render_joined(&judge(nodes), nodes).unwrap()).unwrap()
+    serde_json::from_str(&json::render_joined(&judge(nodes), nodes, None).unwrap()).unwrap()
 }
 
 #[test]
