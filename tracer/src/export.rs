@@ -7,4 +7,5 @@ mod tests;
 pub mod text;
 mod words;
 
+pub(crate) use self::words::protocol;
 pub use self::words::{RoleLink, role_links};

@@ -1,12 +1,16 @@
-//! Events of `run`, in the form of the contract `flannel-tracer/event/v1`, and how many of them
-//! are told a second.
+//! Events of `run` and `watch`, in the form of the contract `flannel-tracer/event/v1`, and how many
+//! of them are told a second.
 
+mod dropped;
 mod throttle;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use self::throttle::Throttle;
+pub use self::{
+    dropped::{Dropped, of_drops},
+    throttle::Throttle,
+};
 use crate::{
     diagnose::Finding,
     netlink::{Action, Change},
@@ -50,9 +54,17 @@ pub enum What {
     },
     /// An entry of the kernel's tables that flannel depends on.
     TableChange(TableChange),
+    /// The kernel dropped packets.
+    Drop {
+        /// The object of `check`, for what was dropped since the last event of the same cause, flow
+        /// and place.
+        drop: Box<Dropped>,
+    },
     /// Something could not be told.
     Lost {
-        /// Where: `netlink` (notifications; the tables were read again) or `events`.
+        /// Where: `netlink` (notifications; the tables were read again), `events`, `drops` (packets
+        /// that were dropped and are in no event) or `drop-flows` (packets that were dropped, nobody
+        /// knows of which flow, where only some flows are asked for).
         source: &'static str,
     },
 }
@@ -87,6 +99,12 @@ impl Event {
         Self { schema: SCHEMA, time, node, what, count: 1 }
     }
 
+    /// The same for so many of its kind.
+    #[must_use]
+    pub fn times(self, count: u64) -> Self {
+        Self { count, ..self }
+    }
+
     /// One line of JSON.
     ///
     /// # Errors
@@ -117,6 +135,7 @@ impl What {
                 format!("closed  {} of {}", finding.code, finding.subject.key)
             }
             Self::TableChange(change) => change.headline(),
+            Self::Drop { drop } => drop.headline(),
             Self::Lost { source } => format!("lost  {source}"),
         }
     }
@@ -146,9 +165,10 @@ mod tests {
     use crate::{
         diagnose::{
             diagnose,
-            testing::{OVERLAY, Pass, Plan},
+            testing::{OVERLAY, Pass, Plan, dropped},
         },
-        evidence::{Evidence, NextHop},
+        evidence::{Drops, Evidence, NextHop},
+        export::json,
     };
 
     fn time() -> Timestamp {
@@ -171,6 +191,21 @@ mod tests {
         assert_eq!((&json["kind"], &json["reason"]), (&"finding-closed".into(), &"gone".into()));
         assert_eq!(json["finding"], serde_json::to_value(&finding).unwrap());
         assert_eq!((&json["time"], &json["node"]), (&"2026-01-01T12:00:00Z".into(), &"n1".into()));
+    }
+
+    #[test]
+    fn a_drop_is_the_object_of_check() {
+        let mut evidence = evidence();
+        let entries = vec![dropped()];
+        evidence.drops = Some(Drops { entries, headers_read: true, ..Drops::default() });
+        let check = json::render(&diagnose(&evidence), &evidence, None).unwrap();
+        let check: serde_json::Value = serde_json::from_str(&check).unwrap();
+        let drop = Box::new(Dropped { cause: "unexplained", drop: dropped() });
+        let json = Event::new(time(), "n1".to_owned(), What::Drop { drop }).json().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["schema"], &json["kind"]), (&SCHEMA.into(), &"drop".into()));
+        assert_eq!(json["drop"], check["drops"][0]);
+        assert_eq!(json["drop"]["packets"], 10);
     }
 
     #[test]

@@ -76,6 +76,18 @@ struct Past {
     closed: Timestamp,
 }
 
+// === impl Turn ===
+
+impl Turn {
+    /// The finding.
+    #[must_use]
+    pub const fn finding(&self) -> &Finding {
+        match self {
+            Self::Opened(finding) | Self::Held(finding) | Self::Closed(finding) => finding,
+        }
+    }
+}
+
 // === impl Lives ===
 
 impl Lives {

@@ -41,7 +41,7 @@ pub(super) const fn platform(platform: Platform) -> Option<&'static str> {
 }
 
 /// An IP protocol's name, else its number.
-pub(super) fn protocol(number: u8) -> String {
+pub(crate) fn protocol(number: u8) -> String {
     match number {
         1 => "icmp".to_owned(),
         6 => "tcp".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Event, What};
+use super::{Event, What, dropped::Place};
 
 /// Events a second that are told one by one.
 const A_SECOND: usize = 100;
@@ -18,9 +18,14 @@ pub struct Throttle {
     gathered: BTreeMap<Cause, Event>,
 }
 
-/// What events have in common that are told together: table and action, or another kind; and the
-/// device.
-type Cause = (&'static str, &'static str, Option<String>);
+/// What events have in common that are told together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// Table, action and device.
+    TableChange(&'static str, &'static str, Option<String>),
+    Drop(Place),
+    Lost(&'static str),
+}
 
 impl Throttle {
     /// The event, unless too many were told in this second. Findings are always told.
@@ -35,7 +40,7 @@ impl Throttle {
             return Some(event);
         }
         match self.gathered.get_mut(&cause) {
-            Some(gathered) => gathered.count += event.count,
+            Some(gathered) => add(gathered, &event),
             None => {
                 self.gathered.insert(cause, together(event));
             }
@@ -45,9 +50,11 @@ impl Throttle {
 
     /// What was gathered, once the second is over.
     pub fn turn(&mut self, now: Timestamp) -> Vec<Event> {
-        if !self.is_over(now) {
-            return Vec::new();
-        }
+        if self.is_over(now) { self.rest() } else { Vec::new() }
+    }
+
+    /// What was gathered, at the end.
+    pub fn rest(&mut self) -> Vec<Event> {
         (self.second, self.passed) = (None, 0);
         let mut gathered: Vec<Event> = std::mem::take(&mut self.gathered).into_values().collect();
         // As many causes as that are no help to a reader either.
@@ -77,23 +84,39 @@ impl Throttle {
 fn cause(what: &What) -> Option<Cause> {
     match what {
         What::FindingOpened { .. } | What::FindingClosed { .. } => None,
-        What::TableChange(change) => Some((change.table, change.action, change.interface.clone())),
-        What::Lost { source } => Some(("lost", source, None)),
+        What::TableChange(it) => {
+            Some(Cause::TableChange(it.table, it.action, it.interface.clone()))
+        }
+        What::Drop { drop } => Some(Cause::Drop(drop.place())),
+        What::Lost { source } => Some(Cause::Lost(source)),
     }
 }
 
 /// The event as the first of several.
 fn together(mut event: Event) -> Event {
-    if let What::TableChange(change) = &mut event.what {
-        change.entry = None;
+    match &mut event.what {
+        What::TableChange(change) => change.entry = None,
+        What::Drop { drop } => drop.of_no_flow(),
+        _ => (),
     }
     event
+}
+
+/// Adds another event of the same cause.
+fn add(gathered: &mut Event, event: &Event) {
+    gathered.count += event.count;
+    if let (What::Drop { drop: sum }, What::Drop { drop }) = (&mut gathered.what, &event.what) {
+        sum.drop.packets += drop.drop.packets;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::event::TableChange;
+    use crate::{
+        daemon::event::{Dropped, TableChange},
+        diagnose::testing::dropped_to,
+    };
 
     fn event(interface: &str, millisecond: i64) -> Event {
         let time = Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap();
@@ -125,6 +148,44 @@ mod tests {
         );
         assert!(throttle.offer(event("eth0", 1_200)).is_some(), "a new second");
         assert_eq!(throttle.due(), None);
+    }
+
+    fn drop_event(cause: &'static str, port: u16, packets: u64) -> Event {
+        let drop = Box::new(Dropped { cause, drop: dropped_to(port, packets) });
+        Event { what: What::Drop { drop }, ..event("x", 0) }
+    }
+
+    #[test]
+    fn of_many_drops_the_rest_is_told_by_cause_and_place_with_all_packets() {
+        let mut throttle = Throttle::default();
+        let offered = (0..1_000).flat_map(|port| {
+            [drop_event("unexplained", port, 3), drop_event("fdb-entry-missing", port, 2)]
+        });
+        let mut told: Vec<Event> = offered.filter_map(|it| throttle.offer(it)).collect();
+        assert_eq!(told.len(), A_SECOND);
+        let rest = throttle.turn(time(1_000));
+        assert_eq!(rest.len(), 2, "one a cause: {rest:#?}");
+        told.extend(rest);
+        let of = |cause: &str| {
+            let drops = told.iter().filter_map(|event| match &event.what {
+                What::Drop { drop } if drop.cause == cause => Some((drop, event.count)),
+                _ => None,
+            });
+            drops.fold((0, 0), |sum, it| (sum.0 + it.0.drop.packets, sum.1 + it.1))
+        };
+        assert_eq!(of("unexplained"), (3_000, 1_000));
+        assert_eq!(of("fdb-entry-missing"), (2_000, 1_000));
+        let last = told.last().unwrap();
+        assert!(matches!(&last.what, What::Drop { drop } if drop.drop.flow.is_none()), "{last:?}");
+    }
+
+    #[test]
+    fn at_the_end_nothing_is_held_back() {
+        let mut throttle = Throttle::default();
+        let passed = (0..150).filter_map(|_| throttle.offer(event("eth0", 5))).count();
+        let rest: u64 = throttle.rest().iter().map(|event| event.count).sum();
+        assert_eq!((passed, rest), (A_SECOND, 50));
+        assert_eq!(throttle.rest(), []);
     }
 
     #[test]
