@@ -1,4 +1,4 @@
-//! Runs the daemon on a node of the lab, reads its events, and scrapes it.
+//! Runs the daemon or a watch on a node of the lab, reads its events, and scrapes it.
 
 mod metrics;
 
@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, TcpStream},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -34,10 +34,12 @@ const START: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long the daemon may take to end.
 pub const END: Duration = Duration::from_secs(5);
+/// What a watch says, at log level info, when programs are attached and its first window has begun.
+const WATCHING: &str = "watching from now on";
 /// Where the daemon listens unless told otherwise.
 const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 19469);
 
-/// A running daemon. Dropping it kills it.
+/// A running daemon, or a watch. Dropping it kills it.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -65,7 +67,7 @@ pub struct Ended {
     pub status: ExitStatus,
     /// What it wrote to stderr.
     pub said: String,
-    /// From the signal on.
+    /// From the signal on, or since it was waited for.
     pub took: Duration,
 }
 
@@ -77,15 +79,56 @@ impl Lab {
     /// # Errors
     /// When it does not become ready.
     pub fn daemon(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<Daemon> {
+        let arguments = [&["run", "--format", "json"], extra].concat();
+        let mut daemon = self.start_daemon(node, intent, &arguments, |_| {})?;
+        let name = &self.plan().nodes[node].name;
+        daemon.wait_ready().with_context(|| format!("run on {name}"))?;
+        Ok(daemon)
+    }
+
+    /// Starts `watch` on a node and waits until it watches.
+    ///
+    /// # Errors
+    /// When it does not begin.
+    pub fn watch_events(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<Daemon> {
+        self.watch_events_with(node, intent, extra, |_| {})
+    }
+
+    /// The same of a tracer that is started with less, see [`crate::less`].
+    ///
+    /// # Errors
+    /// When it does not begin.
+    pub fn watch_events_with(
+        &self,
+        node: usize,
+        intent: Intent,
+        extra: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Daemon> {
+        let arguments = [&["watch"], extra].concat();
+        let mut watch = self.start_daemon(node, intent, &arguments, prepare)?;
+        let name = &self.plan().nodes[node].name;
+        watch.wait_watching().with_context(|| format!("watch on {name}"))?;
+        Ok(watch)
+    }
+
+    fn start_daemon(
+        &self,
+        node: usize,
+        intent: Intent,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Daemon> {
         let node = &self.plan().nodes[node];
         let mut command = tracer_command(node)?;
         command
-            .args(["run", "--format", "json", "--log-level", "info"])
+            .args(arguments)
+            .args(["--log-level", "info"])
             .args(intent.options(node))
-            .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        prepare(&mut command);
         let mut child = process::start(&node.namespace, &mut command)?;
         let stdout = child.stdout.take().context("a pipe was asked for")?;
         let stderr = child.stderr.take().context("a pipe was asked for")?;
@@ -106,9 +149,7 @@ impl Lab {
             }),
         ];
         let namespace = node.namespace.clone();
-        let mut daemon = Daemon { child, namespace, events, readers, said };
-        daemon.wait_ready().with_context(|| format!("run on {}", node.name))?;
-        Ok(daemon)
+        Ok(Daemon { child, namespace, events, readers, said })
     }
 }
 
@@ -171,10 +212,18 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not end within [`END`].
-    pub fn end_by(mut self, signal: Signal) -> Result<Ended> {
-        let begin = Instant::now();
+    pub fn end_by(self, signal: Signal) -> Result<Ended> {
         self.signal(signal)?;
-        let status = poll_until("the daemon to end", END, || {
+        self.wait(END).map(|(ended, _)| ended)
+    }
+
+    /// Waits until it ends by itself; how, and what it had told.
+    ///
+    /// # Errors
+    /// When it does not end within `patience`.
+    pub fn wait(mut self, patience: Duration) -> Result<(Ended, Vec<Value>)> {
+        let begin = Instant::now();
+        let status = poll_until("the daemon to end", patience, || {
             self.child.try_wait().context("wait")?.context("it still runs")
         })?;
         let took = begin.elapsed();
@@ -182,7 +231,7 @@ impl Daemon {
             // Its pipe has ended with the daemon.
             let _ = reader.join();
         }
-        Ok(Ended { status, said: self.said(), took })
+        Ok((Ended { status, said: self.said(), took }, self.events()))
     }
 
     /// A field of `/proc/PID/status` in bytes, such as `VmRSS`.
@@ -213,13 +262,27 @@ impl Daemon {
     }
 
     fn wait_ready(&mut self) -> Result<()> {
-        poll_until("the daemon to be ready", START, || {
+        self.wait_until("the daemon to be ready", |daemon| {
+            let answer = daemon.get("/readyz", "*/*")?;
+            ensure!(answer.status == 200, "{}", answer.body);
+            Ok(())
+        })
+    }
+
+    fn wait_watching(&mut self) -> Result<()> {
+        self.wait_until("the watch to begin", |watch| {
+            let said = watch.said();
+            ensure!(said.contains(WATCHING), "it said: {said}");
+            Ok(())
+        })
+    }
+
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> Result<()>) -> Result<()> {
+        poll_until(what, START, || {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Err(format!("it ended with {status}, and said: {}", self.said())));
             }
-            let answer = self.get("/readyz", "*/*")?;
-            ensure!(answer.status == 200, "{}", answer.body);
-            Ok(Ok(()))
+            is_so(self).map(Ok)
         })?
         .or_else(|ended| bail!(ended))
     }

@@ -170,10 +170,13 @@ fn what_is_not_built_or_not_known_says_so() {
         assert_refused(option, &check(node, &[option, value]), 3, &[option, "not built"]);
     }
     assert_refused("--probe", &check(node, &["--probe"]), 3, &["--probe", "not built"]);
-    for command in ["watch", "top", "record"] {
+    for command in ["top", "record"] {
         let ran = tracer(node, &[command, "--listen", "127.0.0.1:9"]);
         assert_refused(command, &ran, 3, &[command, "not built"]);
     }
+    assert_refused("a watch", &tracer(node, &["watch", "--sample", "2"]), 3, &["not built"]);
+    let ran = tracer(node, &["run", "--flow", "port=53"]);
+    assert_refused("--flow of run", &ran, 3, &["--flow", "watch and check"]);
     for wrong in [
         ["check", "--no-such-option"].as_slice(),
         &["check", "--duration", "soon"],
@@ -184,6 +187,10 @@ fn what_is_not_built_or_not_known_says_so() {
         &["check", "--cluster-cidr", "10.0.0.0/33"],
         &["check", "--flow", "src=192.0.2.1"],
         &["check", "--flow", ""],
+        &["watch", "--flow", "port=53 protocol=icmp"],
+        &["watch", "--listen", "127.0.0.1:9"],
+        &["watch", "--duration", "soon"],
+        &["watch", "--overlay", "nope0"],
         &["no-such-command"],
         &[],
     ] {

@@ -39,8 +39,8 @@ pub(crate) enum Command {
     Cleanup,
     /// The daemon: watch, tell events on stdout and serve metrics, until stopped.
     Run(Box<RunArgs>),
-    /// Stream events as text or JSON lines (not built yet).
-    Watch(NotBuilt),
+    /// Stream drops and findings as they come, as text or JSON lines, until stopped.
+    Watch(Box<WatchArgs>),
     /// Live view in the terminal (not built yet).
     Top(NotBuilt),
     /// Write an incident bundle (not built yet).
@@ -104,6 +104,30 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Form of the events; with json each is a line of JSON.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// How long to watch; without it until stopped.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) duration: Option<Duration>,
+    /// Tell only of drops of which all is true that is given, and of findings that may concern
+    /// such packets. Addresses are of packets or of their nodes, and may be networks.
+    #[arg(long, value_name = FLOW)]
+    pub(crate) flow: Option<FlowFilter>,
+    /// Leave out findings of this code, or of this code and subject.
+    #[arg(long, value_name = "CODE[=SUBJECT]")]
+    pub(crate) ignore: Vec<Ignored>,
+    /// How to attach the programs.
+    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
+    pub(crate) attach: AttachMode,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    #[command(flatten)]
+    pub(crate) later: LaterArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Form of the events on stdout.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -124,6 +148,9 @@ pub(crate) struct RunArgs {
     pub(crate) node: NodeArgs,
     #[command(flatten)]
     pub(crate) later: LaterArgs,
+    /// An option of the contract that is of others.
+    #[arg(long, hide = true)]
+    pub(crate) flow: Option<String>,
 }
 
 /// What is detected when it is not given.
@@ -218,18 +245,22 @@ impl LaterArgs {
     }
 }
 
-/// A time such as `5s`, `500ms` or `1m30s`; a bare 0 needs no unit.
+/// A time such as `5s`, `500ms` or `1m30s`, up to an hour; a bare 0 needs no unit.
 fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(3600);
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let parsed = text
-        .parse::<jiff::SignedDuration>()
+    let parsed = time(text)?;
+    if parsed > LONGEST { Err("at most 1h".to_owned()) } else { Ok(parsed) }
+}
+
+/// A time such as `5s`, `500ms` or `1m30s`.
+fn time(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| format!("'{text}' is not a time: write it like 5s, 500ms or 1m30s"))?;
-    if parsed > LONGEST { Err("at most 1h".to_owned()) } else { Ok(parsed) }
+        .ok_or_else(|| format!("'{text}' is not a time: write it like 5s, 500ms or 1m30s"))
 }
 
 fn fail_on(text: &str) -> Result<Severity, String> {
@@ -265,6 +296,19 @@ mod tests {
         for text in ["", "5", "-1s", "x", "2h", "5 parsecs"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_watch_may_last_long_and_takes_a_filter() {
+        let args =
+            ["flannel-tracer", "watch", "--duration", "8h", "--flow", "port=53 protocol=udp"];
+        let Command::Watch(watch) = Cli::try_parse_from(args).unwrap().command else {
+            panic!("not watch")
+        };
+        assert_eq!(watch.duration, Some(Duration::from_secs(8 * 3600)));
+        assert_eq!(watch.flow.map(|it| it.to_string()).as_deref(), Some("port=53 protocol=udp"));
+        let error = Cli::try_parse_from(["flannel-tracer", "check", "--flow", "port=dns"]);
+        assert!(error.unwrap_err().to_string().contains("write a number from 1 to 65535"));
     }
 
     #[test]

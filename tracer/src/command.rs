@@ -6,7 +6,9 @@ pub(crate) mod cleanup;
 mod collect;
 mod drops;
 mod observe;
+mod rounds;
 pub(crate) mod run;
+pub(crate) mod watch;
 
 use std::{
     io::{self, Write as _},
@@ -20,7 +22,7 @@ use anyhow::Context as _;
 pub(crate) enum Status {
     /// Nothing wrong.
     Fine = 0,
-    /// Findings; of `run`: it could not start.
+    /// Findings; of `run` and `watch`: it could not start.
     Findings = 1,
     /// Nothing wrong found, but not everything could be looked at.
     Unobserved = 2,

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Command::Capabilities(args) => command::capabilities::run(&args),
         Command::Cleanup => command::cleanup::run(),
         Command::Run(args) => command::run::run(&args),
-        Command::Watch(_) => Err(command::not_built("watch")),
+        Command::Watch(args) => command::watch::run(&args),
         Command::Top(_) => Err(command::not_built("top")),
         Command::Record(_) => Err(command::not_built("record")),
     };

@@ -1,4 +1,4 @@
-//! `run`: the production binary as a daemon on a node of the lab.
+//! `run` and `watch`: the production binary as a daemon on a node of the lab.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -10,6 +10,7 @@ mod findings;
 mod flaps;
 mod metrics;
 mod storm;
+mod stream;
 
 use std::time::Duration;
 

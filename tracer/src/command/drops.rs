@@ -70,13 +70,16 @@ impl Dropping {
 
     /// Says what cannot be seen of drops.
     pub(super) fn tell_unseen(&self, unseen: &mut Vec<String>) {
-        match &self.session {
-            Ok(session) => {
-                unseen
-                    .extend(session.because().map(|it| format!("flows of dropped packets: {it}")));
-            }
-            Err(error) => unseen.push(format!("drops: {error:#}")),
-        }
+        unseen.extend(self.unseen());
+    }
+
+    /// What cannot be seen of drops.
+    pub(super) fn unseen(&self) -> Vec<String> {
+        let line = match &self.session {
+            Ok(session) => session.because().map(|it| format!("flows of dropped packets: {it}")),
+            Err(error) => Some(format!("drops: {error:#}")),
+        };
+        line.into_iter().collect()
     }
 }
 

@@ -1,32 +1,24 @@
 //! `run`: the daemon. It judges one window after the other as `check` judges its only one, follows
 //! the devices as they come and go, tells what changes on stdout, and answers scrapers.
 
-mod dropped;
-mod live;
-mod tell;
-mod watch;
-mod window;
-
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tracer::{
-    daemon::{http, privileges},
-    kernel::{self, StartError},
-    process,
-};
+use tracer::daemon::{http, privileges};
 
-use self::{tell::Teller, watch::Watch};
-use super::{Failure, Status, not_built, not_started, observe::Stop, unobserved};
+use super::{
+    Failure, Status, not_built, not_started,
+    observe::Stop,
+    rounds::{self, DRAIN, Reader, Rounds, Teller, Told, Wanted},
+    usage,
+};
 use crate::cli::RunArgs;
 
-/// How long open requests and unread events may hold up the end.
-const DRAIN: Duration = Duration::from_secs(3);
 /// Questions that wait for the loop.
 const QUESTIONS: usize = 16;
 
@@ -34,13 +26,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Status, Failure> {
     if let Some(option) = args.later.first() {
         return Err(not_built(option));
     }
-    kernel::require_kernel(&process::kernel_release()).map_err(unobserved)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the clock")
-        .map_err(not_started)?;
-    runtime.block_on(serve(args))
+    if args.flow.is_some() {
+        return Err(usage(anyhow!(
+            "--flow is for watch and check: run's metrics are of all flows"
+        )));
+    }
+    rounds::block_on(serve(args))
 }
 
 async fn serve(args: &RunArgs) -> Result<Status, Failure> {
@@ -50,11 +41,11 @@ async fn serve(args: &RunArgs) -> Result<Status, Failure> {
         .await
         .with_context(|| format!("listening on {}; choose another with --listen", args.listen))
         .map_err(not_started)?;
-    let mut watch = Watch::start(args).await?;
+    let mut rounds = Rounds::start(wanted(args)).await?;
     privileges::keep_only_needed().map_err(not_started)?;
-    let (teller, told) = Teller::start(args.format);
-    watch.tell_to(teller);
-    say_what_is_bound(&watch, &listener);
+    let (teller, written) = Teller::start(args.format, Reader::Log);
+    rounds.tell_to(teller);
+    say_what_is_bound(&rounds, &listener);
 
     let (sender, mut questions) = mpsc::channel(QUESTIONS);
     let (end, ended) = oneshot::channel::<()>();
@@ -63,26 +54,34 @@ async fn serve(args: &RunArgs) -> Result<Status, Failure> {
         let _ = ended.await;
     }));
     let started = Instant::now();
-    let ended = watch.run(&mut stop, &mut questions).await;
+    let ended = rounds.run(async { Ok(stop.signal().await) }, &mut questions).await;
 
-    let hooks = watch.end();
+    let hooks = rounds.end();
     drop(end);
     drop(questions);
-    let drained = timeout(DRAIN, server).await.is_ok() & told.wait(DRAIN);
+    let drained = timeout(DRAIN, server).await.is_ok() & written.wait(DRAIN).await;
     say_how_it_ended(&ended, started.elapsed(), hooks, drained);
     ended.map(|_| Status::Fine).map_err(not_started)
 }
 
-fn say_what_is_bound(watch: &Watch<'_>, listener: &TcpListener) {
-    let address = listener.local_addr().map_or_else(|error| error.to_string(), |it| it.to_string());
-    tracing::info!("serving /metrics, /healthz and /readyz on {address}");
-    for hook in watch.hooks() {
-        let (interface, direction) = (&hook.interface, hook.direction);
-        tracing::info!("{interface} {direction:?}: {}", hook.because);
+fn wanted(args: &RunArgs) -> Wanted<'_> {
+    Wanted {
+        node: &args.node,
+        attach: args.attach,
+        ignore: &args.ignore,
+        top_flows: args.top_flows,
+        told: Told::Changes,
     }
 }
 
-fn say_how_it_ended(
+fn say_what_is_bound(rounds: &Rounds<'_>, listener: &TcpListener) {
+    let address = listener.local_addr().map_or_else(|error| error.to_string(), |it| it.to_string());
+    tracing::info!("serving /metrics, /healthz and /readyz on {address}");
+    rounds.say_where();
+}
+
+/// How it ended, on stderr.
+pub(super) fn say_how_it_ended(
     ended: &anyhow::Result<&'static str>,
     after: Duration,
     hooks: usize,
@@ -95,13 +94,5 @@ fn say_how_it_ended(
     }
     if !drained {
         tracing::warn!("what a reader or a client did not take within {DRAIN:?} is lost");
-    }
-}
-
-/// Without privileges or with a kernel that refuses, 2; else 1.
-fn start_failure(error: StartError) -> Failure {
-    match error {
-        StartError::Refused(_) => unobserved(error),
-        StartError::Other(error) => not_started(error),
     }
 }

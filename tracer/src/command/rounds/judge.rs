@@ -15,8 +15,8 @@ use tracer::{
 };
 
 use super::{
-    super::super::{Failure, collect, drops::overlays},
-    Roles, Snapshot, Timestamp, Topologies, Watch, Window, kernel,
+    super::{Failure, collect, drops::overlays},
+    Roles, Rounds, Snapshot, Timestamp, Topologies, Window, kernel,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -28,9 +28,9 @@ pub(super) struct Judged {
     pub(super) interfaces: Vec<Interface>,
 }
 
-// === impl Watch ===
+// === impl Rounds ===
 
-impl Watch<'_> {
+impl Rounds<'_> {
     /// Judges a window and begins the next.
     pub(super) async fn turn(&mut self, window: Window, end: Snapshot) -> anyhow::Result<()> {
         let is_whole = !window.is_broken && self.live.is_in_step();
@@ -52,20 +52,6 @@ impl Watch<'_> {
         self.begin_window(Some(end), counters).await
     }
 
-    /// Adds to the totals what was dropped until the end of a window.
-    fn count_drops(&mut self, end: &Snapshot, judged: Option<&(Evidence, Vec<&'static str>)>) {
-        let Some(reading) = &end.dropped else { return };
-        let entries = judged.into_iter().flat_map(|(evidence, causes)| {
-            let drops = evidence.drops.iter().flat_map(|drops| &drops.entries);
-            drops.zip(causes.iter().copied())
-        });
-        let interfaces = &self.judged.interfaces;
-        let devices: Vec<&str> = interfaces.iter().map(|it| it.name.as_str()).collect();
-        let overlays = interfaces.iter().filter(|it| it.role == "overlay");
-        let overlays: Vec<String> = overlays.map(|it| it.name.clone()).collect();
-        self.dropped.count(&self.dropping, reading, entries, &devices, &overlays);
-    }
-
     /// Begins a window with the tables as they are, where `opening` was taken if counts of then
     /// and later can be compared.
     pub(super) async fn begin_window(
@@ -73,7 +59,7 @@ impl Watch<'_> {
         opening: Option<Snapshot>,
         counters: Reading,
     ) -> anyhow::Result<()> {
-        if self.known.refresh(&self.args.node) || self.standing.is_none() {
+        if self.known.refresh(self.wanted.node) || self.standing.is_none() {
             self.standing = Some(kernel::Standing::read());
         }
         let mut tables = self.live.tables();
@@ -148,10 +134,13 @@ impl Watch<'_> {
         complete: bool,
         start: Timestamp,
     ) -> Vec<&'static str> {
-        let diagnosis = diagnose_but(evidence, &self.args.ignore);
+        let diagnosis = diagnose_but(evidence, self.wanted.ignore);
         self.judged.take_over(&diagnosis, evidence);
         let end = Timestamp::now();
         let turns = self.lives.look(Look { findings: diagnosis.findings, complete, start, end });
+        let chosen = self.chosen();
+        let is_told = |turn: &Turn| chosen.as_ref().is_none_or(|it| it.concerns(turn.finding()));
+        let turns: Vec<Turn> = turns.into_iter().filter(is_told).collect();
         for turn in turns {
             let what = match turn {
                 Turn::Opened(finding) => {

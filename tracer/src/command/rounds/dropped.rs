@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Instant};
 
 use tracer::{
     daemon::drops::DropTotals,
-    evidence::{Drop, DropFlow, DropOuter, DropPlace},
+    evidence::{Drop, DropFlow, DropOuter, DropPlace, Drops},
     kernel::DropReading,
 };
 
@@ -19,21 +19,30 @@ type Name<'a> = (
     (DropPlace, u16, Option<DropFlow>, Option<DropOuter>),
 );
 
-/// What was dropped since the daemon began.
-pub(super) struct Dropped {
+/// What was dropped since the first window began.
+pub(super) struct DroppedSoFar {
     totals: DropTotals,
+    /// What was counted last, with the cause of each entry.
+    last: Option<Counted>,
     /// Up to where drops are in the totals; zero where the programs have just been loaded.
     counted: DropReading,
     began: Instant,
 }
 
-// === impl Dropped ===
+/// What was dropped between two countings.
+pub(super) struct Counted {
+    pub(super) drops: Drops,
+    /// Of each entry, in their order.
+    pub(super) causes: Vec<&'static str>,
+}
 
-impl Dropped {
+// === impl DroppedSoFar ===
+
+impl DroppedSoFar {
     /// Nothing yet; at most `flows` flows will have a series.
     pub(super) fn new(flows: usize) -> Self {
         let totals = DropTotals::new(flows);
-        Self { totals, counted: DropReading::default(), began: Instant::now() }
+        Self { totals, last: None, counted: DropReading::default(), began: Instant::now() }
     }
 
     /// The program was loaded anew: it counts from zero.
@@ -43,7 +52,7 @@ impl Dropped {
 
     /// Counts what was dropped until `end`. `judged` are drops of the last window with their causes;
     /// what is none of these is unexplained. `devices` are those that have a role, `overlays`
-    /// flannel's among them.
+    /// flannel's among them. Says what was counted.
     pub(super) fn count<'a>(
         &mut self,
         dropping: &Dropping,
@@ -51,20 +60,35 @@ impl Dropped {
         judged: impl Iterator<Item = (&'a Drop, &'static str)>,
         devices: &[&str],
         overlays: &[String],
-    ) {
+    ) -> Option<&Counted> {
         let counted = std::mem::replace(&mut self.counted, end.clone());
         let readings = [counted.clone(), counted, end.clone()];
-        let Some(drops) = dropping.between(&readings, overlays) else { return };
+        let drops = dropping.between(&readings, overlays)?;
         let causes: HashMap<Name<'_>, &'static str> =
             judged.map(|(drop, cause)| (name(drop), cause)).collect();
         let cause = |drop: &Drop| causes.get(&name(drop)).copied().unwrap_or(UNEXPLAINED);
         let causes: Vec<&'static str> = drops.entries.iter().map(cause).collect();
         self.totals.add(self.began.elapsed().as_secs_f64(), &drops, &causes, devices);
+        Some(self.last.insert(Counted { drops, causes }))
+    }
+
+    /// What was counted last.
+    pub(super) fn take_last(&mut self) -> Option<Counted> {
+        self.last.take()
     }
 
     /// The totals, for whoever exports them.
     pub(super) const fn totals(&self) -> &DropTotals {
         &self.totals
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// Each entry with its cause.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Drop, &'static str)> {
+        self.drops.entries.iter().zip(self.causes.iter().copied())
     }
 }
 

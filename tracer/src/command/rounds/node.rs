@@ -7,7 +7,7 @@ use tracer::{
     process::FlannelWatch,
 };
 
-use super::super::super::{Failure, collect};
+use super::super::{Failure, collect};
 use crate::cli::NodeArgs;
 
 /// How long it is good for: reading every process costs some milliseconds.

@@ -9,7 +9,7 @@ use tracer::{
     topology::Topologies,
 };
 
-use super::{Dropping, Roles, Watch, collect};
+use super::{Dropping, Roles, Rounds, collect};
 
 /// Peers that may join before the programs have to be loaded anew.
 const ROOM: u32 = 256;
@@ -23,12 +23,10 @@ pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError
     session
 }
 
-/// Begins to count drops, or says why that cannot be.
-pub(super) fn start_dropping(plan: &Plan) -> Dropping {
+/// Begins to count drops, or says why that cannot be, unless it was `said` before.
+pub(super) fn start_dropping(plan: &Plan, said: &[String]) -> Dropping {
     let dropping = Dropping::start(plan);
-    let mut unseen = Vec::new();
-    dropping.tell_unseen(&mut unseen);
-    for line in unseen {
+    for line in dropping.unseen().iter().filter(|line| !said.contains(line)) {
         tracing::warn!("not seen: {line}");
     }
     memory::give_back();
@@ -46,7 +44,7 @@ pub(super) fn readiness(hooks: &[Hook]) -> Result<(), String> {
     }
 }
 
-impl Watch<'_> {
+impl Rounds<'_> {
     /// Devices have come or gone: follows them with the maps as they are.
     pub(super) fn replan(&mut self) -> anyhow::Result<()> {
         self.replan_due = None;
@@ -78,9 +76,9 @@ impl Watch<'_> {
             return Ok(self.session.update(&plan)?);
         }
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
-        let next = start(&plan, self.args.attach)?;
+        let next = start(&plan, self.wanted.attach)?;
         if !self.dropping.fits(&plan) {
-            self.dropping = start_dropping(&plan);
+            self.dropping = start_dropping(&plan, &self.dropping.unseen());
             self.dropped.begin_anew();
         }
         let last = std::mem::replace(&mut self.session, next);

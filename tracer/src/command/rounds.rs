@@ -1,14 +1,24 @@
-//! The loop: tables followed, devices attached to as they come, windows judged, questions answered.
+//! One window after the other, for `run` and for `watch`: tables followed, devices attached to as
+//! they come, windows judged, questions answered, and what happens told on stdout.
 
+mod answer;
+mod dropped;
+mod drops;
 mod judge;
+mod live;
 mod node;
 mod session;
+mod tell;
+mod window;
 
 use std::{
     collections::BTreeMap,
+    future::Future,
+    pin::pin,
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
@@ -23,36 +33,60 @@ use tracer::{
         parts::Parts,
         totals::Totals,
     },
-    evidence::{Capability, Hook, Roles},
-    export::prometheus::{Snapshot as Metrics, render},
-    kernel::{self, Session, Standing},
+    diagnose::Ignored,
+    evidence::Roles,
+    filter::FlowFilter,
+    kernel::{self, AttachMode, Session, Standing, StartError},
     netlink::Change,
-    statistics,
+    process, statistics,
     topology::Topologies,
 };
 
-use self::{judge::Judged, node::Known};
-use super::{
-    super::{Failure, collect, drops::Dropping, not_started, observe, unobserved, usage},
-    dropped::Dropped,
+pub(super) use self::tell::{Reader, Teller};
+use self::{
+    dropped::DroppedSoFar,
+    judge::Judged,
     live::{Live, News},
-    start_failure,
-    tell::Teller,
+    node::Known,
     window::{Snapshot, Window},
 };
-use crate::cli::RunArgs;
+use super::{Failure, Status, collect, drops::Dropping, not_started, observe, unobserved, usage};
+use crate::cli::NodeArgs;
 
 /// Changes of devices that come together are followed together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
-/// Everything that the daemon holds.
-pub(super) struct Watch<'a> {
-    args: &'a RunArgs,
+/// How long open requests and unread events may hold up the end.
+pub(super) const DRAIN: Duration = Duration::from_secs(3);
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) node: &'a NodeArgs,
+    pub(super) attach: AttachMode,
+    pub(super) ignore: &'a [Ignored],
+    /// Flows that have a series of their own.
+    pub(super) top_flows: usize,
+    pub(super) told: Told<'a>,
+}
+
+/// What is told beside findings.
+#[derive(Clone, Copy)]
+pub(super) enum Told<'a> {
+    /// Changes of the tables; drops are in the metrics.
+    Changes,
+    /// Drops; of some flows only, and findings that may concern these, where a filter is given.
+    Drops(Option<&'a FlowFilter>),
+}
+
+/// Everything that is kept from window to window.
+pub(super) struct Rounds<'a> {
+    wanted: Wanted<'a>,
     known: Known,
     live: Live,
     session: Session,
     dropping: Dropping,
-    dropped: Dropped,
+    dropped: DroppedSoFar,
     /// What of the tracer's features is read again only now and then.
     standing: Option<Standing>,
     /// When the programs were loaded anew.
@@ -68,10 +102,33 @@ pub(super) struct Watch<'a> {
     teller: Option<Teller>,
 }
 
-impl<'a> Watch<'a> {
+/// Runs on this thread, on a kernel that can do it.
+pub(super) fn block_on(
+    future: impl Future<Output = Result<Status, Failure>>,
+) -> Result<Status, Failure> {
+    kernel::require_kernel(&process::kernel_release()).map_err(unobserved)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the clock")
+        .map_err(not_started)?;
+    runtime.block_on(future)
+}
+
+/// Without privileges or with a kernel that refuses, 2; else 1.
+fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Refused(_) => unobserved(error),
+        StartError::Other(error) => not_started(error),
+    }
+}
+
+// === impl Rounds ===
+
+impl<'a> Rounds<'a> {
     /// Reads the tables, attaches, and begins the first window.
-    pub(super) async fn start(args: &'a RunArgs) -> Result<Self, Failure> {
-        let mut known = Known::read(&args.node)?;
+    pub(super) async fn start(wanted: Wanted<'a>) -> Result<Self, Failure> {
+        let mut known = Known::read(wanted.node)?;
         observe::remove_leftovers(&mut known.unseen);
         let live = Live::start().map_err(not_started)?;
         let mut tables = live.tables();
@@ -88,15 +145,15 @@ impl<'a> Watch<'a> {
         let mut parts = Parts::default();
         parts.take_over(&topologies);
         let plan = kernel::plan(&topologies, &tables);
-        let session = session::start(&plan, args.attach).map_err(start_failure)?;
-        let dropping = session::start_dropping(&plan);
-        let mut watch = Self {
-            args,
+        let session = session::start(&plan, wanted.attach).map_err(start_failure)?;
+        let dropping = session::start_dropping(&plan, &[]);
+        let mut rounds = Self {
+            wanted,
             known,
             live,
             session,
             dropping,
-            dropped: Dropped::new(args.top_flows),
+            dropped: DroppedSoFar::new(wanted.top_flows),
             standing: None,
             reloaded: None,
             window: None,
@@ -109,9 +166,9 @@ impl<'a> Watch<'a> {
             flows: 0,
             teller: None,
         };
-        let opening = watch.read().await.map_err(not_started)?;
-        watch.window = Some(Window::begin(tables, roles, Some(opening), statistics::read()));
-        Ok(watch)
+        let opening = rounds.read().await.map_err(not_started)?;
+        rounds.window = Some(Window::begin(tables, roles, Some(opening), statistics::read()));
+        Ok(rounds)
     }
 
     /// From here on events are told.
@@ -119,23 +176,27 @@ impl<'a> Watch<'a> {
         self.teller = Some(teller);
     }
 
-    /// Where programs are to be attached, and whether they are.
-    pub(super) fn hooks(&self) -> &[Hook] {
-        self.session.hooks()
+    /// Says where programs are to be attached, and whether they are.
+    pub(super) fn say_where(&self) {
+        for hook in self.session.hooks() {
+            let (interface, direction) = (&hook.interface, hook.direction);
+            tracing::info!("{interface} {direction:?}: {}", hook.because);
+        }
     }
 
-    /// Goes round until a signal comes, and says which.
+    /// Goes round until something ends it, and says what.
     pub(super) async fn run(
         &mut self,
-        stop: &mut observe::Stop,
+        until: impl Future<Output = anyhow::Result<&'static str>>,
         questions: &mut Receiver<Question>,
     ) -> anyhow::Result<&'static str> {
+        let mut until = pin!(until);
         loop {
             let next = Wakening::from_std(self.next_due());
             tokio::select! {
                 // In this order: notifications may never cease.
                 biased;
-                signal = stop.signal() => return Ok(signal),
+                end = &mut until => return end,
                 Some(question) = questions.recv() => self.answer(question)?,
                 () = sleep_until(next) => self.on_time().await?,
                 news = self.live.hear() => self.take_in(news?),
@@ -143,8 +204,12 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Detaches, and says from how many hooks.
-    pub(super) fn end(self) -> usize {
+    /// Tells what is still to be told, detaches, and says from how many hooks.
+    pub(super) fn end(mut self) -> usize {
+        self.tell_last_drops();
+        if let Some(teller) = self.teller.take() {
+            teller.end();
+        }
         self.session.hooks().iter().filter(|hook| hook.attached).count()
     }
 
@@ -175,7 +240,7 @@ impl<'a> Watch<'a> {
     fn take_in(&mut self, news: News) {
         let News { changes, overrun } = news;
         if overrun {
-            self.tell(What::Lost { source: "netlink" });
+            self.tell(What::Lost { source: "netlink" }, 1);
         }
         if changes.iter().any(|(change, _)| may_play_a_part(change)) {
             self.replan_due.get_or_insert(Instant::now() + TOGETHER);
@@ -183,14 +248,15 @@ impl<'a> Watch<'a> {
         if let Some(window) = &mut self.window {
             window.is_broken |= !self.live.is_in_step();
         }
+        let is_told = matches!(self.wanted.told, Told::Changes);
         for (change, action) in changes {
-            if self.parts.concern(&change) {
+            if is_told && self.parts.concern(&change) {
                 let name_of = |index| {
                     let link = self.live.link(index).map(|link| link.name.clone());
                     link.or_else(|| self.parts.name(index))
                 };
                 let change = TableChange::of(&change, action, name_of);
-                self.tell(What::TableChange(change));
+                self.tell(What::TableChange(change), 1);
             }
         }
     }
@@ -218,25 +284,6 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn answer(&mut self, question: Question) -> anyhow::Result<()> {
-        // Who asked may have gone.
-        match question {
-            Question::Metrics(form, answer) => {
-                let reading = self.session.read()?;
-                self.totals.read(self.session.peers(), &reading);
-                self.note_seen();
-                let _ = answer.send(render(&self.metrics(), form)?);
-            }
-            Question::Ready(answer) => {
-                let _ = answer.send(session::readiness(self.session.hooks()));
-            }
-            Question::Alive(answer) => {
-                let _ = answer.send(());
-            }
-        }
-        Ok(())
-    }
-
     fn note_seen(&mut self) {
         let now = Timestamp::now();
         for peer in self.totals.heard_of() {
@@ -244,42 +291,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn capabilities(&self) -> Vec<Capability> {
-        let (hooks, drops) = (self.session.hooks(), self.dropping.capabilities());
-        match &self.standing {
-            Some(standing) => kernel::capabilities_beside(Ok(hooks), drops, standing),
-            None => kernel::capabilities(Ok(hooks), drops),
-        }
-    }
-
-    fn metrics(&self) -> Metrics {
-        Metrics {
-            node: self.known.node.clone(),
-            node_ip: self.judged.node_ip,
-            pod_cidrs: self.judged.pod_cidrs.clone(),
-            sums: self.totals.sums(),
-            peers: self.judged.peers.clone(),
-            last_seen: self.last_seen.clone(),
-            findings: self.lives.open().cloned().collect(),
-            interfaces: self.judged.interfaces.clone(),
-            flannel: self.known.flannel.clone(),
-            capabilities: self.capabilities(),
-            hooks: self.session.hooks().to_vec(),
-            table_changes: self.live.changes().clone(),
-            drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
-            netlink_overruns: self.live.overruns(),
-            events_lost: self.teller.as_ref().map_or(0, Teller::lost),
-            flows: self.flows as u64,
-            flow_capacity: u64::from(self.session.flow_capacity()),
-            slots: self.session.peers().len() as u64,
-            slot_capacity: self.session.room() as u64,
-            version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("FLANNEL_TRACER_COMMIT").unwrap_or("unknown"),
-        }
-    }
-
-    fn tell(&mut self, what: What) {
-        let event = Event::new(Timestamp::now(), self.known.node.name.clone(), what);
+    /// Tells of something that happened `count` times.
+    fn tell(&mut self, what: What, count: u64) {
+        let event = Event::new(Timestamp::now(), self.known.node.name.clone(), what).times(count);
         if let Some(teller) = &mut self.teller {
             teller.tell(event, None);
         }
