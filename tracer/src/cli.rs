@@ -15,9 +15,6 @@ use tracer::{
     kernel::AttachMode,
 };
 
-/// What `--flow` is made of.
-const FLOW: &str = "peer=… source=… destination=… port=… protocol=…";
-
 /// Says why pods on one node cannot reach pods on another, in a flannel VXLAN cluster.
 #[derive(Debug, Parser)]
 #[command(name = "flannel-tracer", version, max_term_width = 100)]
@@ -85,9 +82,10 @@ pub(crate) struct CheckArgs {
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
     pub(crate) ignore: Vec<Ignored>,
-    /// List these flows and drops only, of which all is true that is given; everything is judged.
-    /// Addresses are of packets or of their nodes, and may be networks.
-    #[arg(long, value_name = FLOW)]
+    /// List only flows and drops of which all is true that is given, of 'peer=… source=…
+    /// destination=… port=… protocol=…'; everything is judged. Addresses are of packets or of their
+    /// nodes, and may be networks.
+    #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
@@ -111,9 +109,10 @@ pub(crate) struct WatchArgs {
     /// How long to watch; without it until stopped.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) duration: Option<Duration>,
-    /// Tell only of drops of which all is true that is given, and of findings that may concern
-    /// such packets. Addresses are of packets or of their nodes, and may be networks.
-    #[arg(long, value_name = FLOW)]
+    /// Tell only of drops of which all is true that is given, of 'peer=… source=… destination=…
+    /// port=… protocol=…', and of findings that may concern such packets. Addresses are of packets
+    /// or of their nodes, and may be networks.
+    #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
