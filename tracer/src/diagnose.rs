@@ -98,6 +98,7 @@ use self::{judgement::Judgement, rule::Rule};
 use crate::evidence::Evidence;
 
 pub use self::{
+    drops::UNEXPLAINED,
     finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
     flow::lost_after,
     ignore::{Ignored, UnknownCode},

@@ -3,8 +3,8 @@
 use super::{case::Case, merge::Cause, rule::Effect};
 use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
 
-/// What a drop is called that no finding explains.
-const UNEXPLAINED: &str = "unexplained";
+/// What the cause of a drop is called that no finding explains.
+pub const UNEXPLAINED: &str = "unexplained";
 
 /// The code of the finding that explains each drop of the evidence, in their order.
 pub(super) fn causes_of(cases: &[Case<'_>], causes: &[&Cause]) -> Vec<&'static str> {

@@ -158,7 +158,7 @@ impl Effect {
     pub(super) fn beyond_overlay(cidr: IpNet) -> impl Iterator<Item = Self> {
         let pairs = [StagePair::OverlayToWire, StagePair::WireToPeer];
         let losses = pairs.into_iter().map(move |pair| Self::Loss(cidr, pair));
-        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr)])
+        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr), Self::Refused(cidr)])
     }
 
     /// Everything that can happen to the packets of a peer.
