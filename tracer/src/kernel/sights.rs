@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuHashMap, ProgramArray},
+    maps::{MapData, PerCpuHashMap, ProgramArray},
     programs::{ProgramFd, SchedClassifier},
 };
 use tracer_common::{
@@ -59,21 +59,15 @@ pub(super) fn read(ebpf: &Ebpf, hooks: &[Hook]) -> Result<Vec<SightCount>> {
     Ok(sights.iter().filter_map(|(key, packets)| decode(key, *packets, hooks)).collect())
 }
 
-/// A map's values, summed over the CPUs. A removed entry can send the walk back to its start, so it
-/// ends after twice as many steps as there can be entries.
+/// A map's values, summed over the CPUs. Nothing is ever removed, so that a walk comes to its end.
 fn read_table(ebpf: &Ebpf, name: &str, entries: u32) -> Result<BTreeMap<SightKey, u64>> {
     let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
     let map: PerCpuHashMap<&MapData, SightKey, u64> = map.try_into()?;
     let mut sums = BTreeMap::new();
-    for key in map.keys().take(2 * entries as usize) {
+    for key in map.keys().take(entries as usize) {
         let key = key.with_context(|| format!("walking the map {name}"))?;
-        match map.get(&key, 0) {
-            Ok(values) => {
-                sums.insert(key, values.iter().sum());
-            }
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error).with_context(|| format!("reading the map {name}")),
-        }
+        let values = map.get(&key, 0).with_context(|| format!("reading the map {name}"))?;
+        sums.insert(key, values.iter().sum());
     }
     Ok(sums)
 }
