@@ -4,14 +4,12 @@ use std::{collections::HashMap, time::Instant};
 
 use tracer::{
     daemon::drops::DropTotals,
+    diagnose::UNEXPLAINED,
     evidence::{Drop, DropFlow, DropOuter, DropPlace},
     kernel::DropReading,
 };
 
 use super::super::drops::Dropping;
-
-/// The cause of what no finding explains.
-const UNEXPLAINED: &str = "unexplained";
 
 /// What tells one entry of a window's drops from another.
 type Name<'a> = (

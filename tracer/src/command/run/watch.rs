@@ -130,6 +130,7 @@ impl<'a> Watch<'a> {
         stop: &mut observe::Stop,
         questions: &mut Receiver<Question>,
     ) -> anyhow::Result<&'static str> {
+        self.standing = Some(Standing::read());
         loop {
             let next = Wakening::from_std(self.next_due());
             tokio::select! {

@@ -11,6 +11,7 @@ use tracer::{
     diagnose::{Diagnosis, PeerVerdict, diagnose_but},
     evidence::{Evidence, Link, SCHEMA, StageCounts},
     export::{prometheus::Interface, role_links},
+    kernel::DropReading,
     statistics::{self, Reading},
 };
 
@@ -35,10 +36,10 @@ impl Watch<'_> {
     pub(super) async fn turn(&mut self, window: Window, end: Snapshot) -> anyhow::Result<()> {
         let is_whole = !window.is_broken && self.live.is_in_step();
         let (start, length) = (window.start, window.seconds());
-        // Tables that are out of step would be judged as if flannel had written them.
         // The end of this window is the beginning of the next.
         let counters = statistics::read();
         let mut judged = None;
+        // Tables that are out of step would be judged as if flannel had written them.
         if self.live.is_in_step() {
             match self.evidence(window, &end, length, counters.clone()) {
                 Ok(evidence) => {
@@ -48,13 +49,20 @@ impl Watch<'_> {
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
             }
         }
-        self.count_drops(&end, judged.as_ref());
+        if let Some(reading) = &end.dropped {
+            self.count_drops(reading, judged.as_ref());
+        }
+        // With thousands of peers two windows' tables at a time are too many.
+        drop(judged);
         self.begin_window(Some(end), counters).await
     }
 
-    /// Adds to the totals what was dropped until the end of a window.
-    fn count_drops(&mut self, end: &Snapshot, judged: Option<&(Evidence, Vec<&'static str>)>) {
-        let Some(reading) = &end.dropped else { return };
+    /// Adds to the totals what was dropped until a reading, as a rule that of a window's end.
+    pub(super) fn count_drops(
+        &mut self,
+        reading: &DropReading,
+        judged: Option<&(Evidence, Vec<&'static str>)>,
+    ) {
         let entries = judged.into_iter().flat_map(|(evidence, causes)| {
             let drops = evidence.drops.iter().flat_map(|drops| &drops.entries);
             drops.zip(causes.iter().copied())
@@ -73,7 +81,7 @@ impl Watch<'_> {
         opening: Option<Snapshot>,
         counters: Reading,
     ) -> anyhow::Result<()> {
-        if self.known.refresh(&self.args.node) || self.standing.is_none() {
+        if self.known.refresh(&self.args.node) {
             self.standing = Some(kernel::Standing::read());
         }
         let mut tables = self.live.tables();

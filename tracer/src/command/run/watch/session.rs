@@ -80,7 +80,11 @@ impl Watch<'_> {
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
         let next = start(&plan, self.args.attach)?;
         if !self.dropping.fits(&plan) {
-            self.dropping = start_dropping(&plan);
+            let next = start_dropping(&plan);
+            if let Some(last) = self.dropping.read() {
+                self.count_drops(&last, None);
+            }
+            self.dropping = next;
             self.dropped.begin_anew();
         }
         let last = std::mem::replace(&mut self.session, next);
