@@ -17,7 +17,7 @@ use super::table::Done;
 
 /// Short, because nothing runs in these guests, and longer than an interpreted one is silent until
 /// its init speaks.
-const LIMITS: Limits = Limits { silence: Duration::from_secs(45), total: Duration::from_secs(150) };
+const LIMITS: Limits = Limits { silence: Duration::from_secs(20), total: Duration::from_secs(150) };
 
 /// What a panic says.
 const PANIC: &str = "Kernel panic - not syncing";
