@@ -72,7 +72,7 @@ fn static_release() -> Result<PathBuf> {
 }
 
 /// The commit that is built, for `build_info`.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     shell::output(shell::command("git").args(["rev-parse", "--short=12", "HEAD"]))
         .map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }
