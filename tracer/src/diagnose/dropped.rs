@@ -103,7 +103,14 @@ impl Dropper {
             | (Self::Program, "__netif_receive_skb_core" | "__dev_queue_xmit")
             | (Self::Queue, "__dev_queue_xmit" | "kfree_skb_list")
             | (Self::IpChecksum | Self::OtherHost, "ip_rcv_core")
-            | (Self::UdpChecksum, "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv")
+            | (
+                Self::UdpChecksum,
+                "__udp4_lib_rcv"
+                | "__udp6_lib_rcv"
+                | "udp_rcv"
+                | "udp_queue_rcv_one_skb"
+                | "udpv6_queue_rcv_one_skb",
+            )
             | (Self::TooBig, "ip_forward" | "ip6_forward") => Some(Told::Perhaps),
             _ => None,
         }

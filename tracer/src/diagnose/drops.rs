@@ -44,7 +44,7 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
 }
 
 /// What the drop may be part of: packets between this node and a peer, lost where they were dropped.
-fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
+pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     let Some(DropFlow { source, destination, .. }) = drop.flow else { return Vec::new() };
     let topology = &case.topology;
     if drop.place == DropPlace::Pod {
