@@ -1,8 +1,10 @@
 //! `bpf-or-tc-drops`: a program of tc or XDP drops the tunnel's packets on a device that they pass,
 //! such as one that another network plugin has left behind.
 //!
-//! Kernels of before Linux 5.18 name the function alone, which drops for other reasons too: then the
-//! stages have to miss the packets, and on the way out the program has to be known.
+//! Kernels of before Linux 5.18 name the function alone: then the stages have to miss the packets. On
+//! the way in that function drops nothing else that is IP and for one host
+//! (`__netif_receive_skb_core` in net/core/dev.c, Linux 5.10); on the way out a queue is full by the same
+//! one, so the program has to be known, and is likely only.
 
 use std::collections::BTreeSet;
 
@@ -142,7 +144,8 @@ fn judged(
         evidence(case, (device, side), peers, dropped),
         repair(device, side),
     );
-    let confidence = if is_told(dropped) { Confidence::Certain } else { Confidence::Likely };
+    let is_certain = is_told(dropped) || side == Side::Ingress;
+    let confidence = if is_certain { Confidence::Certain } else { Confidence::Likely };
     Judged {
         finding: Finding { confidence, ..finding },
         rank: RULE.rank,

@@ -119,18 +119,23 @@ fn what_it_drops_of_packets_to_the_outside_is_the_same_finding() {
 }
 
 #[test]
-fn without_a_reason_it_is_likely_where_the_packets_end() {
+fn without_a_reason_the_function_tells_on_the_way_in_and_hints_on_the_way_out() {
     let plan = Plan::of(3, Pass::SubnetEnv);
-    let came = drop(&plan, "flannel.1", "TC_INGRESS", false, false);
-    let diagnosis = without_reason(StagePair::OverlayToPod, None, came);
+    let came = || drop(&plan, "flannel.1", "TC_INGRESS", false, false);
+    let diagnosis = without_reason(StagePair::OverlayToPod, None, came());
     assert_eq!(told(&diagnosis), ["bpf-or-tc-drops flannel.1"]);
-    assert_eq!(diagnosis.findings[0].confidence, Confidence::Likely);
+    assert_eq!(diagnosis.findings[0].confidence, Confidence::Certain);
     let left = || drop(&plan, "eth0", "TC_EGRESS", true, true);
-    let diagnosis = without_reason(StagePair::OverlayToWire, Some(HookDirection::Egress), left());
+    let known = Some(HookDirection::Egress);
+    let diagnosis = without_reason(StagePair::OverlayToWire, known, left());
     assert_eq!(told(&diagnosis), ["bpf-or-tc-drops eth0"]);
+    assert_eq!(diagnosis.findings[0].confidence, Confidence::Likely);
     assert!(diagnosis.findings[0].evidence.iter().any(|it| it.contains("TCX program other")));
     // A queue drops by the same function.
     let diagnosis = without_reason(StagePair::OverlayToWire, None, left());
+    assert_eq!(told(&diagnosis), [format!("unexplained-loss {}", plan.hit_cidr())]);
+    // Packets that are missed elsewhere were not dropped there.
+    let diagnosis = without_reason(StagePair::WireToOverlay, None, came());
     assert_eq!(told(&diagnosis), [format!("unexplained-loss {}", plan.hit_cidr())]);
 }
 
