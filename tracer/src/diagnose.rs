@@ -3,13 +3,16 @@
 //! Pure: no I/O, no clock, no privileges. Each rule lives in its own file, knows no other rule and
 //! speaks only where its proof is there; [`merge`] makes one finding of one fault.
 
+mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;
 mod conntrack_table_full;
+mod counted;
 mod dead_pods;
 mod default_route_missing;
+mod dropped;
 mod drops;
 mod duplicate_pod_address;
 mod duplicate_pod_ip;
@@ -34,6 +37,7 @@ mod fw_rejects_forwarded;
 mod fw_rejects_vxlan;
 mod ignore;
 mod impact;
+mod inner_ip_damaged;
 mod ip_forward_off;
 mod joined;
 mod judgement;
@@ -58,6 +62,7 @@ mod peer_vtep_not_listening;
 mod peers;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_policy_drops;
 mod pod_port_closed;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -66,6 +71,7 @@ mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
+mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
 mod rule;
 mod sighted;
@@ -89,6 +95,7 @@ mod vxlan_header_malformed;
 mod vxlan_module_missing;
 mod vxlan_port_mismatch;
 mod vxlan_port_taken;
+mod vxlan_udp_checksum_bad;
 
 use std::net::IpAddr;
 
@@ -108,7 +115,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 56] = [
+const RULES: [Rule; 61] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -164,6 +171,11 @@ const RULES: [Rule; 56] = [
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
     tunnel_one_way::RULE,
+    rp_filter_drops_inner::RULE,
+    pod_policy_drops::RULE,
+    bpf_or_tc_drops::RULE,
+    vxlan_udp_checksum_bad::RULE,
+    inner_ip_damaged::RULE,
     unexplained_loss::RULE,
 ];
 

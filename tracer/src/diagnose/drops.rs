@@ -1,6 +1,14 @@
 //! Which finding explains a drop: the tables of the same moment decide, not the kernel's word for it.
 
-use super::{case::Case, merge::Cause, rule::Effect};
+use std::collections::BTreeSet;
+
+use super::{
+    case::Case,
+    dropped::{self, Way},
+    finding::Impact,
+    merge::Cause,
+    rule::Effect,
+};
 use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
 
 /// What the cause of a drop is called that no finding explains.
@@ -19,11 +27,35 @@ fn cause_of(cases: &[Case<'_>], causes: &[&Cause], drop: &Drop) -> &'static str 
     causes.iter().find(explains).map_or(UNEXPLAINED, |cause| cause.judged.finding.code)
 }
 
+/// The packets and flows that were dropped in pods, on the way to the node itself, or to the outside:
+/// no stage counts them.
+pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) -> Impact {
+    let is_off = |effect: &Effect| {
+        matches!(effect, Effect::InPod(_) | Effect::ToNode(_) | Effect::Outside(_))
+    };
+    let is_hit = |drop: &&Drop| {
+        let mut effects = cases.iter().flat_map(|case| effects(case, drop));
+        effects.any(|effect| is_off(&effect) && hit.contains(&effect))
+    };
+    let Some(case) = cases.first() else { return Impact::default() };
+    let drops: Vec<&Drop> = dropped::drops(case).filter(is_hit).collect();
+    let flows: BTreeSet<Option<DropFlow>> = drops.iter().map(|drop| drop.flow).collect();
+    Impact { packets: drops.iter().map(|drop| drop.packets).sum(), flows: flows.len() as u64 }
+}
+
 /// What the drop may be part of: packets between this node and a peer, lost where they were dropped.
-fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
-    let Some(flow) = drop.flow.filter(|_| drop.place == DropPlace::Node) else { return Vec::new() };
-    let DropFlow { source, destination, .. } = flow;
+pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
+    let Some(DropFlow { source, destination, .. }) = drop.flow else { return Vec::new() };
     let topology = &case.topology;
+    if drop.place == DropPlace::Pod {
+        let ends = [source, destination].into_iter();
+        return ends.filter(|end| topology.is_own(*end)).map(Effect::InPod).collect();
+    }
+    match dropped::way(case, drop) {
+        Some(Way::ToNode) => return vec![Effect::ToNode(source)],
+        Some(Way::Outside) => return vec![Effect::Outside(source)],
+        _ => (),
+    }
     let outward = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
     let inward = || topology.peer_of(source).map(|peer| (peer.cidr, pairs_inward(case, drop)));
     let found = outward.or_else(inward);
@@ -61,7 +93,7 @@ fn pairs_inward(case: &Case<'_>, drop: &Drop) -> Vec<StagePair> {
 }
 
 /// Whether the VXLAN driver dropped it, in its sending half or in its receiving one.
-fn is_vxlan(drop: &Drop) -> bool {
+pub(super) fn is_vxlan(drop: &Drop) -> bool {
     drop.symbol.as_deref().is_some_and(|symbol| symbol.starts_with("vxlan_"))
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::{case::Case, finding::Impact, rule::Effect};
+use super::{case::Case, drops, finding::Impact, rule::Effect};
 use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic};
 
 /// The packets and flows of all IP versions that these effects hit; a lower bound.
 pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
+    let dropped = drops::off_the_tunnels_way(cases, effects);
     let Some(traffic) = cases.first().and_then(|case| case.evidence.traffic.as_ref()) else {
-        return Impact::default();
+        return dropped;
     };
     let cidrs: BTreeSet<IpNet> = effects.iter().filter_map(Effect::cidr).collect();
     let of_peers: u64 = cidrs.iter().map(|cidr| packets_of(traffic, effects, *cidr)).sum();
@@ -19,8 +20,10 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let undelivered: u64 = effects.iter().map(|effect| undelivered(traffic, effect)).sum();
     let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(cases, effect, flow));
     let flows = traffic.flows.iter().filter(is_hit).count();
-    let packets = of_peers + stray + undelivered;
-    Impact { packets, flows: u64::try_from(flows).unwrap_or(u64::MAX) }
+    Impact {
+        packets: of_peers + stray + undelivered + dropped.packets,
+        flows: flows as u64 + dropped.flows,
+    }
 }
 
 /// Packets that came for an address and reached no pod.
@@ -112,7 +115,11 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoAnswer(_)
         | Effect::NoNeighbour(_)
         | Effect::NoFdb(_)
-        | Effect::FlannelMemory => false,
+        | Effect::FlannelMemory
+        // What was dropped off the tunnel's way is in the list of drops.
+        | Effect::InPod(_)
+        | Effect::ToNode(_)
+        | Effect::Outside(_) => false,
     }
 }
 

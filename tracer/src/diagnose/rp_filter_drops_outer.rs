@@ -26,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Strict: a packet has to come in by the device of the way back.
-const STRICT: u8 = 1;
+pub(super) const STRICT: u8 = 1;
 /// Fewer packets prove nothing.
 const ENOUGH: u64 = 3;
 
@@ -65,7 +65,7 @@ fn way_back<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<&'a Link> {
 }
 
 /// What holds for a device.
-fn mode(statistics: &Statistics, name: &str) -> u8 {
+pub(super) fn mode(statistics: &Statistics, name: &str) -> u8 {
     let settings = statistics.rp_filter.iter();
     let theirs = settings.filter(|it| it.interface.as_deref().is_none_or(|its| its == name));
     theirs.map(|it| it.mode).max().unwrap_or(0)

@@ -76,6 +76,12 @@ pub(super) enum Effect {
     FlannelMemory,
     /// Packets for an address of this node's pod network reached no pod.
     Undelivered(IpAddr),
+    /// Packets were dropped in the network namespace of a pod of this node.
+    InPod(IpAddr),
+    /// Packets of a pod to this node were dropped.
+    ToNode(IpAddr),
+    /// Packets of a pod to addresses outside the cluster were dropped.
+    Outside(IpAddr),
 }
 
 /// What a rule says about a case.
@@ -144,7 +150,10 @@ impl Effect {
             | Self::NoSourceAddress(_)
             | Self::NoOverlay(_)
             | Self::FlannelMemory
-            | Self::Undelivered(_) => None,
+            | Self::Undelivered(_)
+            | Self::InPod(_)
+            | Self::ToNode(_)
+            | Self::Outside(_) => None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! The rules together: each fault gives its finding and no other, healthy nodes give none.
 
 mod corpus;
+mod counted;
 mod details;
 mod device;
 mod entries;
 mod faults;
 mod host;
+mod in_pods;
 mod injections;
 mod ipv6;
 mod joined;
@@ -13,6 +15,7 @@ mod lookalikes;
 mod nodes;
 mod pods;
 mod process;
+mod programs;
 mod properties;
 mod routes;
 mod served;
