@@ -5,6 +5,7 @@ mod details;
 mod device;
 mod entries;
 mod faults;
+mod firewalls;
 mod host;
 mod injections;
 mod ipv6;
