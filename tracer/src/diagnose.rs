@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no privileges. Each rule lives in its own file, knows no other rule and
 //! speaks only where its proof is there; [`merge`] makes one finding of one fault.
 
+mod blocked;
 mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
 mod case;
@@ -17,11 +18,13 @@ mod drops;
 mod duplicate_pod_address;
 mod duplicate_pod_ip;
 mod duplicate_vtep_mac;
+mod egress_dropped;
 mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod fdb_entry_wrong_node;
 mod finding;
+mod firewall;
 mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
@@ -33,6 +36,11 @@ mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
 mod flow;
+mod fw_drops_forwarded;
+mod fw_drops_pod_to_node;
+mod fw_drops_vxlan;
+mod fw_drops_vxlan_input;
+mod fw_drops_vxlan_output;
 mod fw_rejects_forwarded;
 mod fw_rejects_vxlan;
 mod ignore;
@@ -86,6 +94,7 @@ mod tunnel_one_way;
 mod underlay;
 mod unexplained_loss;
 mod unmapped;
+mod unread;
 mod unseen;
 mod uplink_down;
 mod verdict;
@@ -115,7 +124,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 61] = [
+const RULES: [Rule; 66] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -170,6 +179,12 @@ const RULES: [Rule; 61] = [
     peer_node_silent::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
+    // Firewalls.
+    fw_drops_vxlan_input::RULE,
+    fw_drops_vxlan_output::RULE,
+    fw_drops_forwarded::RULE,
+    fw_drops_pod_to_node::RULE,
+    egress_dropped::RULE,
     tunnel_one_way::RULE,
     rp_filter_drops_inner::RULE,
     pod_policy_drops::RULE,

@@ -119,9 +119,15 @@ impl Dropper {
 
 // === impl Dropped ===
 
-impl Dropped<'_> {
+impl<'a> Dropped<'a> {
+    /// These drops together.
+    pub(super) fn of(drops: Vec<&'a Drop>) -> Self {
+        let sum = |of: fn(&Drop) -> u64| drops.iter().map(|drop| of(drop)).sum();
+        Self { packets: sum(|drop| drop.packets), early: sum(|drop| drop.early), drops }
+    }
+
     /// Enough packets, and some in both halves of the window: it holds on.
-    const fn lasts(&self) -> bool {
+    pub(super) const fn lasts(&self) -> bool {
         self.packets >= ENOUGH && self.early > 0 && self.packets > self.early
     }
 }

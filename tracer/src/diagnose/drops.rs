@@ -121,7 +121,7 @@ mod tests {
         let drop = dropped();
         let flow = drop.flow.map(|flow| DropFlow { source, destination, ..flow });
         let (interface, symbol) = (Some(interface.to_owned()), Some(symbol.to_owned()));
-        Drop { flow, interface, symbol, ..drop }
+        Drop { reason: None, flow, interface, symbol, ..drop }
     }
 
     fn judged(evidence: &mut Evidence, entries: Vec<Drop>) -> Diagnosis {
@@ -147,7 +147,7 @@ mod tests {
             vec![
                 drop(pod, to(hit), OVERLAY, "vxlan_xmit"),
                 drop(pod, to(other), OVERLAY, "vxlan_xmit"),
-                drop(pod, "192.0.2.1".parse().unwrap(), "cni0", "nft_do_chain"),
+                drop(pod, "192.0.2.1".parse().unwrap(), "cni0", "ip_error"),
             ],
         );
         let codes: Vec<&str> = diagnosis.findings.iter().map(|it| it.code).collect();

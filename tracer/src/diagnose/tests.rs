@@ -6,6 +6,7 @@ mod details;
 mod device;
 mod entries;
 mod faults;
+mod firewalls;
 mod host;
 mod in_pods;
 mod injections;

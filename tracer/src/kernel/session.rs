@@ -24,7 +24,7 @@ use super::{
     privileges::Privilege,
     reading,
     refusal::{Refusal, asks_for_perfmon},
-    sights,
+    sights::{self, Aging},
 };
 use crate::{evidence::Hook, process};
 
@@ -47,6 +47,7 @@ pub struct Session {
     config: Config,
     /// Why rare packets are not looked at, if they are not.
     blind: Option<String>,
+    aging: Aging,
 }
 
 /// A hook of the plan, and what was attached there.
@@ -133,6 +134,7 @@ impl Session {
             slots: Slots::new((entries - FIRST_PEER) as usize),
             config: plan.config,
             blind,
+            aging: Aging::default(),
         };
         session.update(plan)?;
         Ok(session)
@@ -242,6 +244,15 @@ impl Session {
         let mut reading = reading::read(&self.ebpf, self.slots.peers().len(), &self.hooks)?;
         reading.flow_inserts = reading.flow_inserts.saturating_sub(self.slots.forgotten());
         Ok(reading)
+    }
+
+    /// Makes room for new sights of what is rare, where there is little left: those that have not been
+    /// had again since the last call are forgotten.
+    ///
+    /// # Errors
+    /// When a map cannot be read or changed.
+    pub fn forget_idle_sights(&mut self) -> anyhow::Result<()> {
+        self.aging.forget_idle(&mut self.ebpf)
     }
 
     /// The flow table now.
