@@ -49,6 +49,7 @@ mod inner_ip_damaged;
 mod ip_forward_off;
 mod joined;
 mod judgement;
+mod l3_uplink_daemon_stuck;
 mod leak_to_unassigned_cidr;
 mod life;
 mod masquerade_rules_missing;
@@ -68,6 +69,7 @@ mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
 mod peer_vtep_not_listening;
 mod peers;
+mod pmtud_icmp_blocked;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
 mod pod_policy_drops;
@@ -97,6 +99,7 @@ mod unmapped;
 mod unread;
 mod unseen;
 mod uplink_down;
+mod uplink_queue_overlimit;
 mod verdict;
 mod vni_mismatch;
 mod vtep_source_address_lost;
@@ -124,7 +127,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 66] = [
+const RULES: [Rule; 69] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -185,6 +188,9 @@ const RULES: [Rule; 66] = [
     fw_drops_forwarded::RULE,
     fw_drops_pod_to_node::RULE,
     egress_dropped::RULE,
+    l3_uplink_daemon_stuck::RULE,
+    uplink_queue_overlimit::RULE,
+    pmtud_icmp_blocked::RULE,
     tunnel_one_way::RULE,
     rp_filter_drops_inner::RULE,
     pod_policy_drops::RULE,

@@ -18,6 +18,7 @@ mod pods;
 mod process;
 mod programs;
 mod properties;
+mod queues;
 mod routes;
 mod served;
 mod sighted;

@@ -54,6 +54,9 @@ const NOT_YET: &[&str] = &[
     "fw-drops-forwarded-pod-traffic",
     "fw-drops-pod-to-node",
     "egress-dropped",
+    "l3-uplink-daemon-stuck",
+    "uplink-queue-overlimit",
+    "pmtud-icmp-blocked",
 ];
 /// What names no cause, or not the whole of it: with less intent a finding may become one of these.
 const LESSER: [&str; 4] =
