@@ -11,13 +11,15 @@
 
 use std::{env, fmt, io::Write as _};
 
+use serde::{Deserialize, Serialize};
+
 /// Tells a suite the nonce of its guest.
 pub const NONCE_VARIABLE: &str = "FLANNEL_TRACER_VM_NONCE";
 /// Characters of a cell's detail: a line is written to a console at once, or not as one.
 const DETAIL: usize = 400;
 
 /// What came of one case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// The case: a fault, a look-alike, or what else the suite shows. One word.
     pub case: String,
@@ -26,7 +28,7 @@ pub struct Cell {
 }
 
 /// How a case came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// As on the newest kernel.
     Right,

@@ -70,6 +70,20 @@ pub fn peers(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {
     ]
 }
 
+/// The overlay device anew, each line that makes it changed, with the entries for the peers.
+pub fn remade(
+    plan: &Plan,
+    node: &Node,
+    family: Family,
+    change: impl Fn(String) -> String,
+) -> Vec<Script> {
+    let delete = format!("link del {}", plan.overlay(family));
+    let lines = device(plan, node, family).into_iter().map(change);
+    let mut scripts = vec![Script::ip(&node.namespace, [delete].into_iter().chain(lines))];
+    scripts.extend(peers(plan, node, family));
+    scripts
+}
+
 /// Device and entries of a family, as a restart of flanneld brings them back.
 #[must_use]
 pub fn restart(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {

@@ -74,7 +74,7 @@ fn exhaust(node: &str, limit: u64) -> Result<()> {
     let cgroup = limited(node, limit)?;
     spawn_in(node, &cgroup, 2 * limit)?;
     poll_true("the kernel to kill flanneld", FILLING, || {
-        process::has_ended(&namespace(node), NAME)
+        process::has_ended(&namespace(node), NAME) && kills(&cgroup) > 0
     })?;
     spawn_in(node, &cgroup, 0)?;
     poll_true("flanneld to be in its cgroup", FILLING, || !processes(&cgroup).is_empty())
@@ -130,6 +130,14 @@ fn used(cgroup: &Path) -> u64 {
     let file = if is_v2(cgroup) { "memory.current" } else { "memory.usage_in_bytes" };
     let text = fs::read_to_string(cgroup.join(file)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
+}
+
+fn kills(cgroup: &Path) -> u64 {
+    let file = if is_v2(cgroup) { "memory.events" } else { "memory.oom_control" };
+    let text = fs::read_to_string(cgroup.join(file)).unwrap_or_default();
+    let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let kills = pairs.find(|(name, _)| *name == "oom_kill").map(|(_, number)| number.parse());
+    kills.and_then(Result::ok).unwrap_or(0)
 }
 
 fn processes(cgroup: &Path) -> String {

@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow};
 use crate::{
     kernel,
     lab::Lab,
+    sample::Sample,
     size,
     tracer::{CheckOutput, Intent},
 };
@@ -87,6 +88,14 @@ impl Case {
         let preferred = Attach::on_this_kernel().first().copied();
         cases.retain(|case| !size::is_small() || Some(case.attach) == preferred);
         cases
+    }
+
+    /// What a lab of a fault is looked at with: as much as is affordable where everything is shown,
+    /// else what [`Case::most`] says.
+    #[must_use]
+    pub fn of_share(nodes: &[usize], share: &Sample) -> Vec<Self> {
+        let is_whole = share.seed.is_none() || size::is_small();
+        if is_whole { Self::affordable(nodes) } else { Self::most(nodes) }
     }
 
     /// Every intent by the preferred way, and flannel's own by clsact, on each of `nodes`.

@@ -91,7 +91,7 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
             if drawn.is_some_and(|drawn| drawn != place) {
                 continue;
             }
-            let verdicts = play(fault, &lab, &public);
+            let verdicts = play(fault, &lab, &share, &public);
             say(&format!("\n{}, {}: {} wrong", fault.name, verdicts.lab, verdicts.wrong()));
             all.push(verdicts);
         }
@@ -122,7 +122,7 @@ fn labs(number: u64, fault: &Fault) -> [Kind; 3] {
 }
 
 /// Injects a fault into a new lab and checks all nodes in all ways at the same time.
-fn play(fault: &Fault, kind: &Kind, public: &PublicFolder) -> Verdicts {
+fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Verdicts {
     // What IPv4 alone can have is played beside a healthy IPv6 too.
     let has_ipv6 = fault.families.contains(&Family::V6);
     let stack = if kind.stack == Stack::V6 && !has_ipv6 { Stack::Dual } else { kind.stack };
@@ -135,7 +135,7 @@ fn play(fault: &Fault, kind: &Kind, public: &PublicFolder) -> Verdicts {
     let (plan, site) = (lab.plan(), lab.plan().site);
     let _traffic = lab.traffic_all_pairs();
     let _injection = lab.inject(fault, site).unwrap();
-    let cases = Case::affordable(&plan.all_nodes());
+    let cases = Case::of_share(&plan.all_nodes(), share);
     let answers = lab.check_cases(&cases, size::of(WINDOW, LONG_WINDOW), public.folder.path());
     let again = in_parallel(&cases, at_once(), |case| public.judge_saved(case));
     let injected = Injected { plan, fault, site };

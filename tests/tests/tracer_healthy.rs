@@ -55,7 +55,8 @@ fn complaints(
 
 #[test]
 fn a_healthy_cluster_has_no_finding_and_every_peer_is_ok() {
-    for (seed, stack) in [(301, Stack::V4), (302, Stack::Dual), (303, Stack::V6)] {
+    let stacks = [(301, Stack::V4), (302, Stack::Dual), (303, Stack::V6)];
+    for (seed, stack) in Sample::of_environment(OF_LAB).unwrap().turn_of(stacks) {
         let lab = lab(seed, &of_nodes(3, stack));
         let plan = lab.plan();
         let _traffic = lab.traffic_all_pairs();
@@ -70,7 +71,8 @@ fn a_healthy_cluster_has_no_finding_and_every_peer_is_ok() {
 
 #[test]
 fn a_node_alone_has_no_finding_and_no_peer() {
-    for (seed, stack) in [(305, Stack::V4), (306, Stack::Dual)] {
+    let stacks = [(305, Stack::V4), (306, Stack::Dual)];
+    for (seed, stack) in Sample::of_environment(OF_LAB).unwrap().turn_of(stacks) {
         let lab = lab(seed, &of_nodes(1, stack));
         let _traffic = lab.traffic_all_pairs();
         let wrong = complaints(&lab, &Case::all(&[0]), DEFAULT_WINDOW, |_, answer| {

@@ -150,10 +150,7 @@ fn lab(stack: Stack) -> Lab {
 }
 
 fn source(network: String, family: Family) -> String {
-    match family {
-        Family::V4 => format!("ip saddr {network}"),
-        Family::V6 => format!("ip6 saddr {network}"),
-    }
+    format!("{} saddr {network}", family.word())
 }
 
 fn third(plan: &Plan) -> &Node {
@@ -178,12 +175,7 @@ fn unfilter(node: &Node) -> Vec<Script> {
 
 /// The peer's overlay device anew, with another line that makes it.
 fn remade(plan: &Plan, family: Family, change: impl Fn(String) -> String) -> Vec<Script> {
-    let peer = plan.peer();
-    let lines = flannel::device(plan, peer, family).into_iter().map(change);
-    let delete = format!("link del {}", plan.overlay(family));
-    let mut scripts = vec![Script::ip(&peer.namespace, [delete].into_iter().chain(lines))];
-    scripts.extend(flannel::peers(plan, peer, family));
-    scripts
+    flannel::remade(plan, plan.peer(), family, change)
 }
 
 /// The peer's overlay device has this MAC, and all entries for its peers.

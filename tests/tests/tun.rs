@@ -57,7 +57,8 @@ fn lab_of(seed: u64, nodes: usize, stack: Stack) -> Lab {
 /// Runs all cases and holds every answer against `judge`; gives one line for each that is wrong.
 fn complaints(lab: &Lab, judge: impl Fn(&Case, &CheckOutput) -> Result<()>) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let cases = Case::affordable(&lab.plan().all_nodes());
+    let share = Sample::of_environment(OF_LAB).unwrap();
+    let cases = Case::of_share(&lab.plan().all_nodes(), &share);
     let answers = lab.check_cases(&cases, size::of(WINDOW[0], WINDOW[1]), folder.path());
     let wrong = cases.iter().zip(answers).filter_map(|(case, answer)| {
         let error = answer.and_then(|answer| judge(case, &answer)).err()?;

@@ -3,11 +3,14 @@
 //! Pure: no I/O, no clock, no privileges. Each rule lives in its own file, knows no other rule and
 //! speaks only where its proof is there; [`merge`] makes one finding of one fault.
 
+mod blocked;
+mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;
 mod conntrack_table_full;
+mod counted;
 mod dead_pods;
 mod default_route_missing;
 mod dropped;
@@ -15,11 +18,13 @@ mod drops;
 mod duplicate_pod_address;
 mod duplicate_pod_ip;
 mod duplicate_vtep_mac;
+mod egress_dropped;
 mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
 mod fdb_entry_wrong_node;
 mod finding;
+mod firewall;
 mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
@@ -31,13 +36,20 @@ mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
 mod flow;
+mod fw_drops_forwarded;
+mod fw_drops_pod_to_node;
+mod fw_drops_vxlan;
+mod fw_drops_vxlan_input;
+mod fw_drops_vxlan_output;
 mod fw_rejects_forwarded;
 mod fw_rejects_vxlan;
 mod ignore;
 mod impact;
+mod inner_ip_damaged;
 mod ip_forward_off;
 mod joined;
 mod judgement;
+mod l3_uplink_daemon_stuck;
 mod leak_to_unassigned_cidr;
 mod life;
 mod masquerade_rules_missing;
@@ -57,8 +69,10 @@ mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
 mod peer_vtep_not_listening;
 mod peers;
+mod pmtud_icmp_blocked;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_policy_drops;
 mod pod_port_closed;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -67,6 +81,7 @@ mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod remedy;
+mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
 mod rule;
 mod sighted;
@@ -81,8 +96,10 @@ mod tunnel_one_way;
 mod underlay;
 mod unexplained_loss;
 mod unmapped;
+mod unread;
 mod unseen;
 mod uplink_down;
+mod uplink_queue_overlimit;
 mod verdict;
 mod vni_mismatch;
 mod vtep_source_address_lost;
@@ -90,6 +107,7 @@ mod vxlan_header_malformed;
 mod vxlan_module_missing;
 mod vxlan_port_mismatch;
 mod vxlan_port_taken;
+mod vxlan_udp_checksum_bad;
 
 use std::net::IpAddr;
 
@@ -99,6 +117,7 @@ use self::{judgement::Judgement, rule::Rule};
 use crate::evidence::Evidence;
 
 pub use self::{
+    drops::UNEXPLAINED,
     finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
     flow::lost_after,
     ignore::{Ignored, UnknownCode},
@@ -108,7 +127,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 56] = [
+const RULES: [Rule; 69] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -163,7 +182,21 @@ const RULES: [Rule; 56] = [
     peer_node_silent::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
+    // Firewalls.
+    fw_drops_vxlan_input::RULE,
+    fw_drops_vxlan_output::RULE,
+    fw_drops_forwarded::RULE,
+    fw_drops_pod_to_node::RULE,
+    egress_dropped::RULE,
+    l3_uplink_daemon_stuck::RULE,
+    uplink_queue_overlimit::RULE,
+    pmtud_icmp_blocked::RULE,
     tunnel_one_way::RULE,
+    rp_filter_drops_inner::RULE,
+    pod_policy_drops::RULE,
+    bpf_or_tc_drops::RULE,
+    vxlan_udp_checksum_bad::RULE,
+    inner_ip_damaged::RULE,
     unexplained_loss::RULE,
 ];
 

@@ -85,6 +85,9 @@ pub fn traffic(observation: &Observation) -> Traffic {
         })
         .collect();
     listed.truncate(flows::LISTED);
+    let Observation { start, middle, end, .. } = observation;
+    let (sightings, sightings_left_out) =
+        sightings::sightings(&start.early, &middle.late, &end.late);
     Traffic {
         stages,
         peers,
@@ -92,11 +95,8 @@ pub fn traffic(observation: &Observation) -> Traffic {
         flows: listed,
         flows_left_out: left_out,
         other,
-        sightings: sightings::sightings(
-            &observation.start.early,
-            &observation.middle.late,
-            &observation.end.late,
-        ),
+        sightings,
+        sightings_left_out,
         parse_errors: parse_errors(observation),
         own: own(observation),
     }

@@ -71,6 +71,7 @@ impl FlannelWatch {
                     .is_some_and(|(a, b)| a.duration_since(b).abs() < SAME_START)
         };
         if found.process == FlannelProcess::Unknown && view.processes.iter().any(runs) {
+            self.was_missed = false;
             return self.with_memory(known.clone());
         }
         unseen.extend(doubt);

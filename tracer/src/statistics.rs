@@ -64,9 +64,11 @@ fn bridge_nf_call() -> Option<bool> {
 
 impl Reading {
     /// What the counters rose by since `self` was read, with the settings of `end`; of queues only
-    /// those of `uplinks`. Adds to `unseen` what could not be read then.
+    /// those of `uplinks`. Adds to `unseen` what could not be read at either time.
     #[must_use]
     pub fn until(&self, end: Self, uplinks: &[u32], unseen: &mut Vec<String>) -> Statistics {
+        let only_before = self.unseen.iter().filter(|line| !end.unseen.contains(line)).cloned();
+        unseen.extend(only_before);
         unseen.extend(end.unseen);
         let mut risen = difference::between(&self.absolute, end.absolute);
         risen.queues.retain(|queue| uplinks.contains(&queue.ifindex));

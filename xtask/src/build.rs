@@ -50,12 +50,13 @@ pub(crate) fn production() -> Result<Built> {
     if let Some(binary) = env::var_os(BINARY) {
         return Ok(Built { binary: binary.into() });
     }
-    let built = static_release("tracer", "flannel-tracer")?;
+    let built = static_release()?;
     place(&built).map(|binary| Built { binary })
 }
 
-/// Builds a static program; where it is.
-pub(crate) fn static_release(package: &str, program: &str) -> Result<PathBuf> {
+/// Builds the production binary, a static program; where it is.
+fn static_release() -> Result<PathBuf> {
+    let (package, program) = ("tracer", "flannel-tracer");
     let target = host_target()?;
     shell::run(
         shell::cargo()
@@ -71,7 +72,7 @@ pub(crate) fn static_release(package: &str, program: &str) -> Result<PathBuf> {
 }
 
 /// The commit that is built, for `build_info`.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     shell::output(shell::command("git").args(["rev-parse", "--short=12", "HEAD"]))
         .map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }

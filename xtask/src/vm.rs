@@ -20,6 +20,7 @@ mod initramfs;
 mod kernel;
 mod modules;
 mod programs;
+mod record;
 mod row;
 mod table;
 mod trial;
@@ -94,6 +95,10 @@ pub(crate) struct VmArgs {
     /// Write the tables to a file too, as Markdown with the date
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Do not run again the rows that a run with --all has shown to be right: their lines say of
+    /// which commit they are
+    #[arg(long, requires = "all", conflicts_with_all = ["suites", "filter"])]
+    resume: bool,
     /// Guests that panic, hang and never boot, to see whether that is seen: a minute
     #[arg(long, conflicts_with_all = ["all", "suites", "seed", "append", "write", "filter"])]
     trials: bool,
@@ -193,8 +198,20 @@ impl VmArgs {
         let limits = self.limits();
         let cases = payload.expected().cases.clone();
         let run = Run { kernels, payload, accelerator, limits, folder };
-        let guests = in_parallel(&rows, self.jobs, |row| Ok(run.guest(row)));
-        Ok((cases, guests.into_iter().collect::<Result<_>>()?))
+        // The newest kernels take longest: begun first, none of them is alone at the end.
+        let order: Vec<&Row> = rows.iter().rev().collect();
+        let guests = in_parallel(&order, self.jobs, |row| self.kept_or_run(&run, row));
+        Ok((cases, guests.into_iter().rev().collect::<Result<_>>()?))
+    }
+
+    /// What is known of a row already, or what its guest says now.
+    fn kept_or_run(&self, run: &Run, row: &Row) -> Result<Done> {
+        if let Some(kept) = self.resume.then(|| record::find(&run.folder, row)).flatten() {
+            return Ok(kept);
+        }
+        let done = run.guest(row);
+        let is_whole = self.all && self.suites.is_empty() && self.filter.is_empty();
+        if is_whole && done.is_good() { record::keep(&run.folder, done) } else { Ok(done) }
     }
 
     /// Has a guest die in each way, all at the same time: most of it is waiting.
@@ -249,7 +266,8 @@ impl Run {
             Ok(kernel) => self.boot(kernel, row, &log),
             Err(error) => Err(anyhow!("{error:#}")),
         };
-        let done = Done { row: row.clone(), result, log };
+        let at = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
+        let done = Done { row: row.clone(), result, log, at };
         eprintln!("vm: {row}: {}", done.words());
         done
     }

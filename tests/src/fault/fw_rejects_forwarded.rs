@@ -2,7 +2,7 @@
 
 use super::{Fault, PLAIN, pair};
 use crate::{
-    plan::{Family, Plan, Site},
+    plan::{Plan, Site},
     script::{Script, Tool},
 };
 
@@ -16,10 +16,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     there: &["unexplained-loss", "tunnel-one-way"],
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
-        let ip = match site.family {
-            Family::V4 => "ip",
-            Family::V6 => "ip6",
-        };
+        let ip = site.family.word();
         let subnet = peer.subnet.of(site.family);
         let lines = [
             format!("add table {TABLE}"),

@@ -30,10 +30,5 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
 
 /// The overlay device anew, with another line that makes it.
 fn remade(plan: &Plan, site: Site, change: impl Fn(String) -> String) -> Vec<Script> {
-    let victim = &plan.nodes[site.victim];
-    let lines = flannel::device(plan, victim, site.family).into_iter().map(change);
-    let delete = format!("link del {}", plan.overlay(site.family));
-    let mut scripts = vec![Script::ip(&victim.namespace, [delete].into_iter().chain(lines))];
-    scripts.extend(flannel::peers(plan, victim, site.family));
-    scripts
+    flannel::remade(plan, &plan.nodes[site.victim], site.family, change)
 }

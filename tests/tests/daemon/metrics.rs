@@ -1,15 +1,21 @@
 //! What a scraper is told.
 
-use std::time::Duration;
+use std::{io::ErrorKind, net::TcpStream, thread, time::Duration};
 
 use tracer::evidence::{Evidence, Stage};
-use tracer_tests::{daemon::Metrics, poll::poll_until, tracer::Intent};
+use tracer_common::sight::POD_SIGHTS;
+use tracer_tests::{daemon::Metrics, lab::Lab, netns, poll::poll_until, tracer::Intent};
 
 use super::{lab, send};
 
 const DATAGRAMS: u64 = 2_000;
 /// How long the last packet may take to be counted.
 const ARRIVAL: Duration = Duration::from_secs(5);
+/// How long a daemon looks before it judges.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Ports that a pod tries: more than three quarters of the sights that there is room for.
+const SCANNED: u16 = 1_600;
+const REFUSED_SIGHTS: &str = "map_insert_failures_total{map=\"sightings\"}";
 
 fn stage(metrics: &Metrics, unit: &str, stage: &str) -> u64 {
     metrics.value(&format!("stage_{unit}_total{{stage=\"{stage}\"}}")).unwrap() as u64
@@ -44,6 +50,37 @@ fn counters_rise_with_traffic_and_are_those_of_a_check_beside_it() {
     let rise = sent.value(&of_peer).unwrap() - before.value(&of_peer).unwrap();
     assert_eq!(rise as u64, DATAGRAMS);
     assert!(sent.fallen_since(&before).is_empty());
+}
+
+/// A connection to each of so many closed ports, from a pod of the first node to one of the second:
+/// each is refused, and that is a sight of its own.
+fn scan(lab: &Lab, first_port: u16, ports: u16) {
+    let [from, to] = [0, 1].map(|node| lab.plan().nodes[node].first_pod().unwrap());
+    netns::run_in(&from.namespace, || {
+        for port in first_port..first_port + ports {
+            let to = to.at(lab.plan().site.family, port);
+            let refused = TcpStream::connect_timeout(&to, ARRIVAL).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{port}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A pod that is scanned again and again would fill the table of sights for good.
+#[test]
+fn what_is_seen_no_more_makes_room_for_what_is_new() {
+    let lab = lab(404, 2);
+    let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
+    let refused = || daemon.scrape().unwrap().value(REFUSED_SIGHTS).unwrap();
+    scan(&lab, 20_000, SCANNED);
+    // One that sees that the table is nearly full, and one that sees who was idle since.
+    thread::sleep(3 * WINDOW);
+    scan(&lab, 30_000, SCANNED);
+    assert_eq!(refused(), 0.0);
+    // It counts what it cannot hold.
+    scan(&lab, 40_000, 2 * POD_SIGHTS as u16);
+    assert!(refused() > 0.0);
 }
 
 #[test]

@@ -157,12 +157,6 @@ impl<A: Address> DropFlowKey<A> {
         Self { place, flow, outer_source: A::ZERO, outer_destination: A::ZERO }
     }
 
-    /// Makes it one at another place.
-    #[inline(always)]
-    pub const fn set_place(&mut self, place: DropKey) {
-        self.place = place;
-    }
-
     /// Makes it another flow's.
     #[inline(always)]
     pub const fn set_flow(&mut self, flow: FlowKey<A>) {

@@ -191,6 +191,7 @@ impl<'a> Rounds<'a> {
         questions: &mut Receiver<Question>,
     ) -> anyhow::Result<&'static str> {
         let mut until = pin!(until);
+        self.standing = Some(Standing::read());
         loop {
             let next = Wakening::from_std(self.next_due());
             tokio::select! {
@@ -206,7 +207,7 @@ impl<'a> Rounds<'a> {
 
     /// Tells what is still to be told, detaches, and says from how many hooks.
     pub(super) fn end(mut self) -> usize {
-        self.tell_last_drops();
+        self.count_last_drops();
         if let Some(teller) = self.teller.take() {
             teller.end();
         }

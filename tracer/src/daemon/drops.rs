@@ -5,7 +5,10 @@ mod sticky;
 use std::{collections::BTreeMap, net::IpAddr};
 
 pub use self::sticky::Sticky;
-use crate::evidence::{Drop, DropPlace, Drops};
+use crate::{
+    diagnose::UNEXPLAINED,
+    evidence::{Drop, DropPlace, Drops},
+};
 
 /// How long a flow that loses nothing keeps its series, in seconds.
 const IDLE: f64 = 3600.0;
@@ -13,8 +16,6 @@ const IDLE: f64 = 3600.0;
 const NO_REASON: &str = "none";
 /// What is known by its number alone.
 const OTHER: &str = "other";
-/// The cause of what no finding explains.
-const UNEXPLAINED: &str = "unexplained";
 
 /// Packets dropped since the daemon began.
 #[derive(Debug, Clone)]

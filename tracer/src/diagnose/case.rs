@@ -95,6 +95,11 @@ impl<'a> Case<'a> {
         Some(PortHolder::Socket(socket.address))
     }
 
+    /// Whether nothing passes `stage` unseen: what was not counted there did not come.
+    pub(super) fn sees_all(&self, stage: Stage) -> bool {
+        self.observed(stage) && !self.may_be_hidden(stage)
+    }
+
     /// Why the tables were read but cannot be judged: a fault of the overlay device that has no
     /// rule, and without which no other rule speaks.
     pub(super) fn not_judged(&self) -> Option<String> {

@@ -29,11 +29,10 @@ pub(super) struct DeadPod<'a> {
 /// All such addresses, in their order. The entry must be unresolved when the tables are read before
 /// the window and after it: a rule that rests on it is asked both times.
 pub(super) fn dead_pods<'a>(case: &Case<'a>) -> Vec<DeadPod<'a>> {
-    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
     let Some(bridge) = case.topology.bridge.filter(|bridge| bridge.up && bridge.lower_up) else {
         return Vec::new();
     };
-    if !sees_all(Stage::OverlayIn) || !sees_all(Stage::PodIn) {
+    if !case.sees_all(Stage::OverlayIn) || !case.sees_all(Stage::PodIn) {
         return Vec::new();
     }
     let mut asked: BTreeMap<IpAddr, u64> = BTreeMap::new();

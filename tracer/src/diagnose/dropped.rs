@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{case::Case, drops::is_vxlan, sighted::UDP};
+use super::{case::Case, sighted::UDP};
 use crate::{
     evidence::{Drop, DropFlow, DropPlace},
     topology::Peer,
@@ -32,8 +32,6 @@ pub(super) enum Dropper {
     UdpChecksum,
     /// The next device's MTU.
     TooBig,
-    /// A receiver that the frame was not for.
-    OtherHost,
 }
 
 /// How the kernel tells what dropped a packet.
@@ -90,7 +88,6 @@ impl Dropper {
             Self::IpChecksum => reason == "IP_CSUM",
             Self::UdpChecksum => reason == "UDP_CSUM",
             Self::TooBig => reason == "PKT_TOO_BIG",
-            Self::OtherHost => reason == "OTHERHOST",
         }
     }
 
@@ -102,8 +99,15 @@ impl Dropper {
             (Self::ReversePath, "ip_rcv_finish_core")
             | (Self::Program, "__netif_receive_skb_core" | "__dev_queue_xmit")
             | (Self::Queue, "__dev_queue_xmit" | "kfree_skb_list")
-            | (Self::IpChecksum | Self::OtherHost, "ip_rcv_core")
-            | (Self::UdpChecksum, "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv")
+            | (Self::IpChecksum, "ip_rcv_core")
+            | (
+                Self::UdpChecksum,
+                "__udp4_lib_rcv"
+                | "__udp6_lib_rcv"
+                | "udp_rcv"
+                | "udp_queue_rcv_one_skb"
+                | "udpv6_queue_rcv_one_skb",
+            )
             | (Self::TooBig, "ip_forward" | "ip6_forward") => Some(Told::Perhaps),
             _ => None,
         }
@@ -112,11 +116,33 @@ impl Dropper {
 
 // === impl Dropped ===
 
-impl Dropped<'_> {
+impl<'a> Dropped<'a> {
+    /// These drops together.
+    pub(super) fn of(drops: Vec<&'a Drop>) -> Self {
+        let sum = |of: fn(&Drop) -> u64| drops.iter().map(|drop| of(drop)).sum();
+        Self { packets: sum(|drop| drop.packets), early: sum(|drop| drop.early), drops }
+    }
+
     /// Enough packets, and some in both halves of the window: it holds on.
-    const fn lasts(&self) -> bool {
+    pub(super) const fn lasts(&self) -> bool {
         self.packets >= ENOUGH && self.early > 0 && self.packets > self.early
     }
+
+    /// What dropped most of them, in the kernel's words.
+    pub(super) fn by(&self) -> String {
+        let first = self.drops.iter().max_by_key(|drop| drop.packets);
+        let symbol = first.and_then(|drop| drop.symbol.as_deref()).unwrap_or("an unnamed function");
+        match first.and_then(|drop| drop.reason.as_deref()) {
+            None | Some("NOT_SPECIFIED") => format!("in {symbol}"),
+            Some(reason) => format!("{reason} in {symbol}"),
+        }
+    }
+}
+
+/// Whether so many dropped packets are enough for what the stages miss: both are read one after the
+/// other, so that a few may be in one number and not in the other.
+pub(super) const fn covers(dropped: u64, missed: u64) -> bool {
+    missed <= dropped.saturating_add(dropped / 10).saturating_add(ENOUGH)
 }
 
 /// Whether it was `dropper`, and how the kernel tells.
@@ -202,11 +228,6 @@ fn plain_way(case: &Case<'_>, flow: &DropFlow) -> Option<Way> {
     }
 }
 
-/// Whether the kernel had not encapsulated the packet, though the tunnel's driver dropped it.
-pub(super) fn is_in_driver(drop: &Drop) -> bool {
-    is_vxlan(drop) && drop.outer.is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -222,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_reason_goes_before_the_function_and_a_function_may_only_hint() {
-        use Dropper::{Firewall, OtherHost, Queue, ReversePath};
+        use Dropper::{Firewall, IpChecksum, Queue, ReversePath};
         for (reason, symbol, dropper, expected) in [
             (Some("NETFILTER_DROP"), "nft_do_chain", Firewall, Some(Told::Reason)),
             (Some("NOT_SPECIFIED"), "nf_hook_slow", Firewall, Some(Told::Function)),
@@ -231,7 +252,7 @@ mod tests {
             (Some("IP_RPFILTER"), "ip_rcv_finish_core", ReversePath, Some(Told::Reason)),
             (Some("IP_NOPROTO"), "nf_hook_slow", Firewall, None),
             (Some("QDISC_OVERLIMIT"), "tbf_enqueue", Queue, Some(Told::Reason)),
-            (None, "tcp_v4_rcv", OtherHost, None),
+            (None, "tcp_v4_rcv", IpChecksum, None),
         ] {
             assert_eq!(told(&with(reason, symbol), dropper), expected, "{reason:?} {symbol}");
         }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use super::{
     case::Case,
-    dropped::{self, Way},
+    dropped::{self, Dropper, Way, told},
     finding::Impact,
     merge::Cause,
     rule::Effect,
 };
 use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
 
-/// What a drop is called that no finding explains.
-const UNEXPLAINED: &str = "unexplained";
+/// What the cause of a drop is called that no finding explains.
+pub const UNEXPLAINED: &str = "unexplained";
 
 /// The code of the finding that explains each drop of the evidence, in their order.
 pub(super) fn causes_of(cases: &[Case<'_>], causes: &[&Cause]) -> Vec<&'static str> {
@@ -27,11 +27,14 @@ fn cause_of(cases: &[Case<'_>], causes: &[&Cause], drop: &Drop) -> &'static str 
     causes.iter().find(explains).map_or(UNEXPLAINED, |cause| cause.judged.finding.code)
 }
 
-/// The packets and flows that were dropped in pods, on the way to the node itself, or to the outside:
-/// no stage counts them.
+/// The packets and flows that were dropped in pods, on the way to the node itself, to the outside, or
+/// behind the last stage: no stage misses them.
 pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) -> Impact {
     let is_off = |effect: &Effect| {
-        matches!(effect, Effect::InPod(_) | Effect::ToNode(_) | Effect::Outside(_))
+        matches!(
+            effect,
+            Effect::InPod(_) | Effect::ToNode(_) | Effect::Outside(_) | Effect::Queued(_)
+        )
     };
     let is_hit = |drop: &&Drop| {
         let mut effects = cases.iter().flat_map(|case| effects(case, drop));
@@ -44,16 +47,18 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
 }
 
 /// What the drop may be part of: packets between this node and a peer, lost where they were dropped.
-fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
+pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     let Some(DropFlow { source, destination, .. }) = drop.flow else { return Vec::new() };
     let topology = &case.topology;
     if drop.place == DropPlace::Pod {
         let ends = [source, destination].into_iter();
         return ends.filter(|end| topology.is_own(*end)).map(Effect::InPod).collect();
     }
+    let mut queued = None;
     match dropped::way(case, drop) {
         Some(Way::ToNode) => return vec![Effect::ToNode(source)],
         Some(Way::Outside) => return vec![Effect::Outside(source)],
+        Some(Way::TunnelOut(cidr)) if is_of_queue(drop) => queued = Some(Effect::Queued(cidr)),
         _ => (),
     }
     let outward = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
@@ -62,7 +67,12 @@ fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     let losses = |(cidr, pairs): (_, Vec<StagePair>)| {
         pairs.into_iter().map(move |pair| Effect::Loss(cidr, pair))
     };
-    found.into_iter().flat_map(losses).collect()
+    queued.into_iter().chain(found.into_iter().flat_map(losses)).collect()
+}
+
+/// Whether a device that had the packet to send had no room for it.
+fn is_of_queue(drop: &Drop) -> bool {
+    [Dropper::Queue, Dropper::TunnelRing].into_iter().any(|it| told(drop, it).is_some())
 }
 
 /// Between which stages a packet for a peer was lost. The overlay device stands for two pairs: a
@@ -121,7 +131,7 @@ mod tests {
         let drop = dropped();
         let flow = drop.flow.map(|flow| DropFlow { source, destination, ..flow });
         let (interface, symbol) = (Some(interface.to_owned()), Some(symbol.to_owned()));
-        Drop { flow, interface, symbol, ..drop }
+        Drop { reason: None, flow, interface, symbol, ..drop }
     }
 
     fn judged(evidence: &mut Evidence, entries: Vec<Drop>) -> Diagnosis {
@@ -147,7 +157,7 @@ mod tests {
             vec![
                 drop(pod, to(hit), OVERLAY, "vxlan_xmit"),
                 drop(pod, to(other), OVERLAY, "vxlan_xmit"),
-                drop(pod, "192.0.2.1".parse().unwrap(), "cni0", "nft_do_chain"),
+                drop(pod, "192.0.2.1".parse().unwrap(), "cni0", "ip_error"),
             ],
         );
         let codes: Vec<&str> = diagnosis.findings.iter().map(|it| it.code).collect();

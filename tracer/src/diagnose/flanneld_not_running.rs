@@ -40,7 +40,10 @@ fn judged(case: &Case<'_>, signs: &[String]) -> Judged {
     let node = &case.evidence.node.name;
     let overlay = case.overlay_name();
     let killed = case.evidence.flannel.last_kill.as_ref().map(|kill| {
-        format!("the kernel's log: {} was killed for want of memory at {}", kill.name, kill.time)
+        format!(
+            "the kernel's log: a {} (of this or another container) was killed for want of memory at {}",
+            kill.name, kill.time
+        )
     });
     let evidence = [
         "none of flanneld, kube-flannel, k3s, rke2 runs in this node's network namespace"

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::{
     case::Case,
+    sighted::{error_of, is_of_tunnel, sightings},
     underlay::{PATIENCE, destination, protocol},
 };
 use crate::{
@@ -20,8 +21,6 @@ use crate::{
 const LATELY: f64 = 45.0;
 /// An entry that failed longer ago, in seconds, says nothing of now: the kernel keeps it.
 const STILL: f64 = 60.0;
-/// IPPROTO_UDP.
-const UDP: u8 = 17;
 
 /// What is known of the life of a peer's node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(super) struct Life {
 pub(super) fn of(case: &Case<'_>, peer: &Peer<'_>) -> Life {
     let told = by_packets(case, peer).or_else(|| by_neighbour(case, peer)).or_else(|| {
         let (error, sighting) = unreachable_by_router(case, peer)?;
-        Some((false, told_by(error, sighting)))
+        Some((false, told_by(&error, sighting)))
     });
     Life { is_alive: told.as_ref().map(|it| it.0), because: told.map(|it| it.1) }
 }
@@ -71,15 +70,17 @@ fn by_neighbour(case: &Case<'_>, peer: &Peer<'_>) -> Option<(bool, String)> {
     })
 }
 
-/// The entry for a node on an uplink that works, in the latest tables.
+/// The entry for a node on an uplink that works, in the latest tables; of several uplinks one that has
+/// resolved it.
 fn latest_entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a Neighbour)> {
     let tables: &'a Tables = case.evidence.tables_after.as_ref().or(case.topology.tables)?;
     let uplinks = case.topology.uplinks.iter().filter_map(|uplink| tables.link(uplink.index));
-    uplinks.filter(|uplink| uplink.up && uplink.lower_up).find_map(|uplink| {
+    let entries = uplinks.filter(|uplink| uplink.up && uplink.lower_up).filter_map(|uplink| {
         let mut entries = tables.neighbours.iter();
         let entry = entries.find(|it| it.ifindex == uplink.index && it.address == node)?;
         Some((uplink, entry))
-    })
+    });
+    entries.max_by_key(|(_, entry)| entry.state.is_valid())
 }
 
 /// The kernel asked just now, longer than an answer takes. While it probes an entry that was good
@@ -98,15 +99,12 @@ fn is_unanswered(entry: &Neighbour) -> bool {
 fn unreachable_by_router<'a>(
     case: &Case<'a>,
     peer: &Peer<'_>,
-) -> Option<(&'a IcmpError, &'a Sighting)> {
+) -> Option<(IcmpError, &'a Sighting)> {
     let node = destination(peer)?;
-    let port = case.topology.overlay?.vxlan.as_ref()?.port;
     sightings(case).find_map(|sighting| {
-        let Sight::IcmpError(error) = &sighting.what else { return None };
-        let is_about_it = error.quoted.destination == node
-            && error.quoted.protocol == UDP
-            && error.quoted.destination_port == port;
-        (is_about_it && is_host_unreachable(error)).then_some((error, sighting))
+        let error = error_of(sighting)?;
+        let is_about_it = error.quoted.destination == node && is_of_tunnel(case, &error);
+        (is_about_it && is_host_unreachable(&error)).then_some((error, sighting))
     })
 }
 
@@ -123,10 +121,6 @@ fn told_by(error: &IcmpError, sighting: &Sighting) -> String {
         "is not there: {} says so of {}, {} times (ICMP type {} code {})",
         error.sender, error.quoted.destination, sighting.packets, error.kind, error.code
     )
-}
-
-fn sightings<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a Sighting> + use<'a> {
-    case.evidence.traffic.iter().flat_map(|traffic| &traffic.sightings)
 }
 
 /// The node that sent a packet of this kind, as far as its outer header tells.

@@ -13,7 +13,7 @@ use super::{
     rule::{Judged, Rank, Rule, Ruling},
     sighted::{ENOUGH, Seen, lasting},
 };
-use crate::evidence::{Sight, Sighting, SubnetEnv};
+use crate::evidence::{Family, FlannelProcess, Platform, Sight, Sighting, SubnetEnv};
 
 pub(super) const RULE: Rule = Rule {
     code: "masquerade-rules-missing",
@@ -34,6 +34,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some(env) = env.filter(|env| env.ip_masq == Some(true)) else { return Ruling::default() };
     // All calls of an uplink together: each of them may be opened once only.
     let lasts = lasting(case, ENOUGH, |sighting| call(case, sighting).map(|call| call.0));
+    if !lasts.is_empty() && !tells_of(case) {
+        let line = "whether pods' IPv6 is to be masqueraded: flannel inside k3s writes the same line \
+                    with and without --flannel-ipv6-masq";
+        return Ruling { unseen: vec![line.to_owned()], ..Ruling::default() };
+    }
     let calls = lasting_of(case, &lasts);
     Ruling::from(
         lasts
@@ -41,6 +46,14 @@ fn judge(case: &Case<'_>) -> Ruling {
             .map(|(uplink, seen)| judged(case, env, uplink, &calls, seen.packets))
             .collect::<Vec<_>>(),
     )
+}
+
+/// Whether subnet.env tells of this IP version: k3s writes `FLANNEL_IPMASQ=true` always, and
+/// masquerades IPv6 only by its option `--flannel-ipv6-masq`.
+fn tells_of(case: &Case<'_>) -> bool {
+    let is_k3s = case.evidence.flannel.process == FlannelProcess::K3s
+        || matches!(case.evidence.node.platform, Platform::K3sServer | Platform::K3sAgent);
+    case.topology.family == Family::V4 || !is_k3s
 }
 
 /// The calls by these uplinks, with their packets.

@@ -11,7 +11,7 @@ use super::{
     case::Case,
     life,
     rule::Effect,
-    silence::is_silent,
+    silence::{SEVERAL, is_silent},
     underlay::{entry, is_unanswered, protocol},
 };
 use crate::{
@@ -129,7 +129,10 @@ fn unanswered(case: &Case<'_>, peer: &Peer<'_>) -> Option<(Effect, String)> {
         );
         return Some((Effect::Silence(peer.cidr), words));
     }
-    (lost >= ENOUGH && early > 0 && lost > early).then(|| {
+    // One client whose answers are forbidden, or one dead pod, is no matter of the node.
+    let is_most =
+        lost.saturating_mul(2) >= traffic.asking_out && traffic.addresses_asked >= SEVERAL;
+    (is_most && lost >= ENOUGH && early > 0 && lost > early).then(|| {
         let words = format!(
             "{lost} packets that left encapsulated in {seconds:.1} s asked for an answer and got none"
         );
@@ -143,6 +146,5 @@ fn hears_nothing(case: &Case<'_>, traffic: &PeerTraffic) -> bool {
 }
 
 fn sees_all(case: &Case<'_>) -> bool {
-    let sees = |stage| case.observed(stage) && !case.may_be_hidden(stage);
-    sees(Stage::WireOut) && sees(Stage::WireIn) && sees(Stage::OverlayIn)
+    [Stage::WireOut, Stage::WireIn, Stage::OverlayIn].into_iter().all(|stage| case.sees_all(stage))
 }

@@ -77,9 +77,8 @@ fn is_broken(peer: &Peer<'_>, causes: &[&Cause]) -> bool {
 
 /// The uplink tells both ways; where it is not observed, the overlay device does.
 fn by_traffic(case: &Case<'_>, packets: StageCounts) -> PeerState {
-    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
-    let out = if sees_all(Stage::WireOut) { packets.wire_out } else { packets.overlay_out };
-    let inward = if sees_all(Stage::OverlayIn) { packets.overlay_in } else { packets.wire_in };
+    let out = if case.sees_all(Stage::WireOut) { packets.wire_out } else { packets.overlay_out };
+    let inward = if case.sees_all(Stage::OverlayIn) { packets.overlay_in } else { packets.wire_in };
     match (out > 0, inward > 0) {
         (true, true) => PeerState::Ok,
         (true, false) => PeerState::OneWayOut,

@@ -26,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Strict: a packet has to come in by the device of the way back.
-const STRICT: u8 = 1;
+pub(super) const STRICT: u8 = 1;
 /// Fewer packets prove nothing.
 const ENOUGH: u64 = 3;
 
@@ -40,9 +40,10 @@ fn judge(case: &Case<'_>) -> Ruling {
     }
     let judged = case.topology.peers.iter().filter_map(|peer| {
         let back = way_back(case, peer).filter(|_| lost_of(peer) > 0)?;
-        let mut others = case.topology.uplinks.iter().filter(|link| link.index != back.index);
-        let strict = others.find(|link| mode(statistics, &link.name) == STRICT)?;
-        Some(judged(case, peer, strict, back, dropped))
+        let others = case.topology.uplinks.iter().filter(|link| link.index != back.index);
+        let strict = others.filter(|link| mode(statistics, &link.name) == STRICT);
+        let strict: Vec<&str> = strict.map(|link| link.name.as_str()).collect();
+        (!strict.is_empty()).then(|| judged(case, peer, &strict, back, dropped))
     });
     Ruling::from(judged.collect::<Vec<_>>())
 }
@@ -64,14 +65,25 @@ fn way_back<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<&'a Link> {
 }
 
 /// What holds for a device.
-fn mode(statistics: &Statistics, name: &str) -> u8 {
+pub(super) fn mode(statistics: &Statistics, name: &str) -> u8 {
     let settings = statistics.rp_filter.iter();
     let theirs = settings.filter(|it| it.interface.as_deref().is_none_or(|its| its == name));
     theirs.map(|it| it.mode).max().unwrap_or(0)
 }
 
-fn judged(case: &Case<'_>, peer: &Peer<'_>, strict: &Link, back: &Link, dropped: u64) -> Judged {
-    let (cidr, name) = (peer.cidr, &strict.name);
+fn repair(case: &Case<'_>, strict: &[&str], node: &str) -> Vec<String> {
+    let loosen = |name: &&str| {
+        remedy::set_sysctl(case.evidence, &format!("net/ipv4/conf/{name}/rp_filter"), 2)
+    };
+    let note = format!(
+        "(2 is loose; or route {node} by {}; net.ipv4.conf.all.rp_filter counts when it is greater)",
+        strict.join(" or ")
+    );
+    strict.iter().map(loosen).chain([note]).collect()
+}
+
+fn judged(case: &Case<'_>, peer: &Peer<'_>, strict: &[&str], back: &Link, dropped: u64) -> Judged {
+    let (cidr, name) = (peer.cidr, strict.join(" or "));
     let node = peer.node_ip.map_or_else(|| "its node".to_owned(), |ip| ip.to_string());
     Judged {
         finding: RULE.finding(
@@ -86,10 +98,7 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, strict: &Link, back: &Link, dropped:
                     lost_of(peer)
                 ),
             ],
-            vec![
-                remedy::set_sysctl(case.evidence, &format!("net/ipv4/conf/{name}/rp_filter"), 2),
-                format!("(2 is loose; or route {node} by {name}; net.ipv4.conf.all.rp_filter counts when it is greater)"),
-            ],
+            repair(case, strict, &node),
         ),
         rank: RULE.rank,
         supports: BTreeSet::new(),

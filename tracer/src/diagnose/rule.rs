@@ -82,6 +82,10 @@ pub(super) enum Effect {
     ToNode(IpAddr),
     /// Packets of a pod to addresses outside the cluster were dropped.
     Outside(IpAddr),
+    /// Tunnel packets for a peer were dropped where an uplink queues them, after they were counted.
+    Queued(IpNet),
+    /// Pods send larger packets than the overlay device takes.
+    LargePods(Family),
 }
 
 /// What a rule says about a case.
@@ -144,7 +148,8 @@ impl Effect {
             | Self::NoRoute(cidr)
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
-            | Self::NoFdb(cidr) => Some(*cidr),
+            | Self::NoFdb(cidr)
+            | Self::Queued(cidr) => Some(*cidr),
             Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
@@ -153,7 +158,8 @@ impl Effect {
             | Self::Undelivered(_)
             | Self::InPod(_)
             | Self::ToNode(_)
-            | Self::Outside(_) => None,
+            | Self::Outside(_)
+            | Self::LargePods(_) => None,
         }
     }
 
@@ -167,7 +173,7 @@ impl Effect {
     pub(super) fn beyond_overlay(cidr: IpNet) -> impl Iterator<Item = Self> {
         let pairs = [StagePair::OverlayToWire, StagePair::WireToPeer];
         let losses = pairs.into_iter().map(move |pair| Self::Loss(cidr, pair));
-        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr)])
+        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr), Self::Refused(cidr)])
     }
 
     /// Everything that can happen to the packets of a peer.

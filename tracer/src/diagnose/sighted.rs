@@ -131,7 +131,7 @@ pub(super) fn tunnel<'a>(case: &Case<'a>) -> Option<&'a Vxlan> {
 }
 
 /// Whether an ICMP error is about a tunnel packet of this node.
-fn is_of_tunnel(case: &Case<'_>, error: &IcmpError) -> bool {
+pub(super) fn is_of_tunnel(case: &Case<'_>, error: &IcmpError) -> bool {
     let quoted = &error.quoted;
     quoted.protocol == UDP
         && tunnel(case).is_some_and(|vxlan| vxlan.port == quoted.destination_port)

@@ -10,13 +10,12 @@ use crate::{
 const ENOUGH: u64 = 3;
 /// How many addresses must keep silent: a single one may have reasons of its own, a policy, a
 /// firewall in the pod, and they are no matter of the tunnel.
-const SEVERAL: u64 = 2;
+pub(super) const SEVERAL: u64 = 2;
 
 /// The known peers that are silent, with what was sent to them; none where an answer could have come
 /// unseen.
 pub(super) fn silent_peers<'c, 'a>(case: &'c Case<'a>) -> Vec<(&'c Peer<'a>, &'a PeerTraffic)> {
-    let sees_all = |stage| case.observed(stage) && !case.may_be_hidden(stage);
-    if !sees_all(Stage::WireIn) || !sees_all(Stage::OverlayIn) {
+    if !case.sees_all(Stage::WireIn) || !case.sees_all(Stage::OverlayIn) {
         return Vec::new();
     }
     let known = case.topology.peers.iter().filter(|peer| peer.is_known());

@@ -22,13 +22,16 @@ pub(super) fn destination(peer: &Peer<'_>) -> Option<IpAddr> {
     by_fdb.or_else(|| peer.direct?.next_hops.iter().find_map(|hop| hop.gateway))
 }
 
-/// The neighbour entry for a node on an uplink: there is one when it is on-link.
+/// The neighbour entry for a node on an uplink: there is one when it is on-link. Of several uplinks
+/// one that has resolved it counts: on the others an entry may be left over.
 pub(super) fn entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a Neighbour)> {
-    case.topology.uplinks.iter().find_map(|uplink| {
+    let uplinks = case.topology.uplinks.iter().rev();
+    let entries = uplinks.filter_map(|uplink| {
         let mut entries = case.topology.tables?.neighbours.iter();
         let entry = entries.find(|it| it.ifindex == uplink.index && it.address == node)?;
         Some((*uplink, entry))
-    })
+    });
+    entries.max_by_key(|(_, entry)| entry.state.is_valid())
 }
 
 /// The kernel gave up, or has been asking longer than an answer takes: by its clock, or because

@@ -26,6 +26,9 @@ pub struct Traffic {
     /// Packets that tell by themselves what is wrong, most first, at most 1,000.
     #[serde(default)]
     pub sightings: Vec<Sighting>,
+    /// Sightings that are not listed.
+    #[serde(default)]
+    pub sightings_left_out: u64,
     /// Parse errors in the window.
     pub parse_errors: Vec<ParseErrors>,
     /// The tracer's own losses and detours in the window.

@@ -61,6 +61,8 @@ pub fn render(snapshot: &Snapshot, form: Exposition) -> Result<String, fmt::Erro
     registry.register_collector(Box::new(Families(families::families(snapshot))));
     let mut metrics = String::new();
     text::encode(&mut metrics, &registry)?;
+    // With thousands of peers the samples are larger than their text, and it may be written twice.
+    drop(registry);
     Ok(match form {
         Exposition::OpenMetrics => metrics,
         Exposition::Text => older_text(&metrics),

@@ -24,7 +24,7 @@ use super::{
     privileges::Privilege,
     reading,
     refusal::{Refusal, asks_for_perfmon},
-    sights,
+    sights::{self, Aging},
 };
 use crate::{evidence::Hook, process};
 
@@ -45,7 +45,9 @@ pub struct Session {
     hooks: Vec<Hook>,
     slots: Slots,
     config: Config,
-    looking: bool,
+    /// Why rare packets are not looked at, if they are not.
+    blind: Option<String>,
+    aging: Aging,
 }
 
 /// A hook of the plan, and what was attached there.
@@ -83,15 +85,14 @@ impl Session {
     /// When no program can be loaded.
     pub fn start_with_room(plan: &Plan, mode: AttachMode, more: u32) -> Result<Self, StartError> {
         memlock::raise();
-        match Self::start_looking(plan, mode, more, true) {
+        match Self::start_looking(plan, mode, more, None) {
             Ok(session) => Ok(session),
             // Some kernels take no calls from one program into another where a program has functions
             // of its own (kernel/bpf/verifier.c: without JIT; on arm64 before 6.0). What is refused
             // for another reason is refused again, in the words for it.
             Err(error) => {
-                let session = Self::start_looking(plan, mode, more, false)?;
                 tracing::warn!("rare packets are not looked at: {error}");
-                Ok(session)
+                Self::start_looking(plan, mode, more, Some(error.to_string()))
             }
         }
     }
@@ -99,29 +100,29 @@ impl Session {
     /// What rare packets show, when they cannot be looked at: a line for what is unseen.
     #[must_use]
     pub fn blind_to_rare(&self) -> Option<String> {
-        let line = "rare packets that tell a fault by themselves (ICMP errors, another VNI): this \
-                    kernel refuses programs that call others";
-        (!self.looking).then(|| line.to_owned())
+        let line = "rare packets that tell a fault by themselves (ICMP errors, another VNI): the \
+                    programs that look at them could not be loaded";
+        self.blind.as_ref().map(|because| format!("{line}: {because}"))
     }
 
     fn start_looking(
         plan: &Plan,
         mode: AttachMode,
         more: u32,
-        looking: bool,
+        blind: Option<String>,
     ) -> Result<Self, StartError> {
         let flows = FlowEntries::fitting(&plan.config, possible_cpus());
         let entries = (FIRST_PEER + plan.peers.len() as u32 + more).min(SLOTS);
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &plan.config, true)
-            .override_global(names::LOOKING, &u32::from(looking), true)
+            .override_global(names::LOOKING, &u32::from(blind.is_none()), true)
             .map_max_entries(names::FLOWS4, flows.v4)
             .map_max_entries(names::FLOWS6, flows.v6)
             .map_max_entries(names::PEERS, entries)
             .load(OBJECT)
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
-        if looking {
+        if blind.is_none() {
             sights::load(&mut ebpf)?;
         }
         let mut session = Self {
@@ -132,7 +133,8 @@ impl Session {
             hooks: Vec::new(),
             slots: Slots::new((entries - FIRST_PEER) as usize),
             config: plan.config,
-            looking,
+            blind,
+            aging: Aging::default(),
         };
         session.update(plan)?;
         Ok(session)
@@ -242,6 +244,15 @@ impl Session {
         let mut reading = reading::read(&self.ebpf, self.slots.peers().len(), &self.hooks)?;
         reading.flow_inserts = reading.flow_inserts.saturating_sub(self.slots.forgotten());
         Ok(reading)
+    }
+
+    /// Makes room for new sights of what is rare, where there is little left: those that have not been
+    /// had again since the last call are forgotten.
+    ///
+    /// # Errors
+    /// When a map cannot be read or changed.
+    pub fn forget_idle_sights(&mut self) -> anyhow::Result<()> {
+        self.aging.forget_idle(&mut self.ebpf)
     }
 
     /// The flow table now.

@@ -1,11 +1,11 @@
 //! The programs that look closely at rare packets, and what they have seen.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuHashMap, ProgramArray},
+    maps::{MapData, PerCpuHashMap, ProgramArray},
     programs::{ProgramFd, SchedClassifier},
 };
 use tracer_common::{
@@ -59,21 +59,50 @@ pub(super) fn read(ebpf: &Ebpf, hooks: &[Hook]) -> Result<Vec<SightCount>> {
     Ok(sights.iter().filter_map(|(key, packets)| decode(key, *packets, hooks)).collect())
 }
 
-/// A map's values, summed over the CPUs. A removed entry can send the walk back to its start, so it
-/// ends after twice as many steps as there can be entries.
+/// Sights that were there at the last look for idle ones, while a table is nearly full.
+#[derive(Debug, Default)]
+pub(super) struct Aging(BTreeMap<SightKey, u64>);
+
+// === impl Aging ===
+
+impl Aging {
+    /// Makes room for new sights where a table is three quarters full: what has not been seen again
+    /// since the last call is taken out. Who goes on being seen keeps its count.
+    ///
+    /// # Errors
+    /// When a map is missing, or cannot be read or changed.
+    pub(super) fn forget_idle(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        let last = mem::take(&mut self.0);
+        for (name, entries) in [(names::SIGHTS, SIGHTS), (names::POD_SIGHTS, POD_SIGHTS)] {
+            let now = read_table(ebpf, name, entries)?;
+            if now.len() >= entries as usize / 4 * 3 {
+                let idle = now.iter().filter(|(key, packets)| last.get(*key) == Some(*packets));
+                remove(ebpf, name, idle.map(|(key, _)| key))?;
+                self.0.extend(now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove<'a>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = &'a SightKey>) -> Result<()> {
+    let map = ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))?;
+    let mut map: PerCpuHashMap<&mut MapData, SightKey, u64> = map.try_into()?;
+    for key in keys {
+        map.remove(key).with_context(|| format!("taking a sight out of the map {name}"))?;
+    }
+    Ok(())
+}
+
+/// A map's values, summed over the CPUs. Nothing is removed meanwhile, so that a walk comes to its end.
 fn read_table(ebpf: &Ebpf, name: &str, entries: u32) -> Result<BTreeMap<SightKey, u64>> {
     let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
     let map: PerCpuHashMap<&MapData, SightKey, u64> = map.try_into()?;
     let mut sums = BTreeMap::new();
-    for key in map.keys().take(2 * entries as usize) {
+    for key in map.keys().take(entries as usize) {
         let key = key.with_context(|| format!("walking the map {name}"))?;
-        match map.get(&key, 0) {
-            Ok(values) => {
-                sums.insert(key, values.iter().sum());
-            }
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error).with_context(|| format!("reading the map {name}")),
-        }
+        let values = map.get(&key, 0).with_context(|| format!("reading the map {name}"))?;
+        sums.insert(key, values.iter().sum());
     }
     Ok(sums)
 }

@@ -48,6 +48,18 @@ pub(super) fn text(value: &[u8]) -> String {
 }
 
 #[cfg(test)]
+pub(in crate::netlink) mod testing {
+    /// An attribute with its padding.
+    pub(in crate::netlink) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use netlink_packet_core::parse_u32;
 

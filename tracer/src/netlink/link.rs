@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use libc::{IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
 use netlink_packet_core::{Emitable, Parseable, ParseableParametrized};
 use netlink_packet_route::{
     AddressFamily,
@@ -15,11 +16,6 @@ use super::attributes::{Skipped, find, text};
 use crate::evidence::{DontFragment, Link, MacAddress, Vxlan};
 
 // include/uapi/linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET6_CONF: u16 = 2;
 /// The place of an interface's IPv6 MTU in IFLA_INET6_CONF, a list of 32-bit numbers
 /// (include/uapi/linux/ipv6.h, DEVCONF_MTU6).
@@ -148,16 +144,7 @@ fn vxlan(data: &[u8], skipped: &mut Skipped) -> Vxlan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// An attribute with its padding.
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use super::{super::attributes::testing::attribute, *};
 
     #[test]
     fn an_attribute_of_unknown_form_costs_neither_the_link_nor_its_vxlan_settings() {

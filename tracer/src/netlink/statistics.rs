@@ -33,15 +33,6 @@ fn short_number_at(bytes: &[u8], offset: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod testing {
-    /// An attribute with its padding.
-    pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
     /// Numbers of eight bytes in a row, each its place.
     pub(super) fn row(length: u64) -> Vec<u8> {
         (0..length).flat_map(u64::to_ne_bytes).collect()

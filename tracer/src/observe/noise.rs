@@ -36,11 +36,16 @@ const SYMBOLS: [&str; 9] = [
     "bpf_prog_test_run_skb",
 ];
 
+/// Where there is no reason, frees ICMPv6 that it has taken as if it had dropped it, a ping's requests
+/// among them (net/ipv6/icmp.c, Linux 5.10 to 6.1).
+const TAKEN: &str = "icmpv6_rcv";
+
 /// Whether a healthy node drops this too, so that it says nothing. `overlays` are the names of
 /// flannel's devices.
 ///
 /// - What is not for one host: multicast, broadcast, a link's own messages; other protocols than
 ///   IP, but for ARP inside the tunnel, which flannel's nodes never need to ask.
+/// - ICMPv6 that old kernels have taken.
 /// - Answers to an echo that raw sockets have taken already (`ping_rcv`, `icmp_rcv`).
 /// - What TCP has no use for: duplicates, the end of a connection. A segment without a socket is
 ///   a drop where the kernel can tell it from these (Linux 5.17).
@@ -60,6 +65,7 @@ pub(super) fn is_noise(drop: &Drop, overlays: &[String]) -> bool {
     }
     let is_for_another = reason == Some("OTHERHOST") || (!is_told && symbol == "ip_rcv_core");
     (is_for_another && !is_at_overlay)
+        || (!is_told && symbol == TAKEN)
         || is_of_tcp(drop, symbol, is_told)
         || drop.flow.is_some_and(|flow| is_unwanted(&flow, symbol))
 }
@@ -142,6 +148,7 @@ mod tests {
             dropped(Some("NETFILTER_DROP"), "nft_do_chain", Some(flow("fd00::2", 58, 128))),
             dropped(Some("NETFILTER_DROP"), "nft_do_chain", Some(flow("10.244.2.3", 1, 0))),
             dropped(Some("IP_INNOROUTES"), "ip_error", None),
+            dropped(Some("ICMP_CSUM"), "icmpv6_rcv", Some(flow("fd00::2", 58, 128))),
         ] {
             assert!(!noise(&drop), "{drop:?}");
         }
@@ -166,6 +173,8 @@ mod tests {
             dropped(Some("PACKET_SOCK_ERROR"), "packet_rcv", udp),
             dropped(Some("NOT_SPECIFIED"), "ip6_mc_input", None),
             dropped(Some("NOT_SPECIFIED"), "bpf_prog_test_run_skb", udp),
+            dropped(None, "icmpv6_rcv", Some(flow("fd00::2", 58, 128))),
+            dropped(Some("NOT_SPECIFIED"), "icmpv6_rcv", Some(flow("fd00::2", 58, 1))),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("ff02::2", 58, 133))),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("fe80::1", 58, 136))),
             dropped(Some("NO_TX_TARGET"), "vxlan_xmit", Some(flow("255.255.255.255", 17, 67))),

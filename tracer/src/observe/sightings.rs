@@ -10,9 +10,9 @@ use crate::{
 /// How many are listed.
 const LISTED: usize = 1_000;
 
-/// What was seen from `start` on, until `middle` and until `end`; most packets first. An entry that
-/// was taken out meanwhile and made anew has counted from zero.
-pub(super) fn sightings(start: &Reading, middle: &Reading, end: &Reading) -> Vec<Sighting> {
+/// What was seen from `start` on, until `middle` and until `end`, most packets first, and how many
+/// more there are. An entry that was taken out meanwhile and made anew has counted from zero.
+pub(super) fn sightings(start: &Reading, middle: &Reading, end: &Reading) -> (Vec<Sighting>, u64) {
     let (before, until_middle) = (by_sight(start), by_sight(middle));
     let sighting = |(at, (interface, packets)): (&(u32, &Sight), &(&str, u64))| {
         let before = before.get(at).map_or(0, |(_, packets)| *packets);
@@ -27,8 +27,9 @@ pub(super) fn sightings(start: &Reading, middle: &Reading, end: &Reading) -> Vec
         let order = |it: &Sighting| (Reverse(it.packets), it.interface.clone());
         order(a).cmp(&order(b)).then_with(|| a.what.cmp(&b.what))
     });
+    let left_out = sightings.len().saturating_sub(LISTED);
     sightings.truncate(LISTED);
-    sightings
+    (sightings, left_out as u64)
 }
 
 /// By device and sight: the device's name, and packets.
@@ -67,7 +68,8 @@ mod tests {
         middle: &[(u32, u32, u64)],
         end: &[(u32, u32, u64)],
     ) -> Vec<(String, Sight, u64, u64)> {
-        let sightings = sightings(&reading(start), &reading(middle), &reading(end));
+        let (sightings, left_out) = sightings(&reading(start), &reading(middle), &reading(end));
+        assert_eq!(left_out as usize, end.len().saturating_sub(LISTED));
         sightings.into_iter().map(|it| (it.interface, it.what, it.packets, it.early)).collect()
     }
 

@@ -9,15 +9,18 @@ use crate::evidence::{
 
 /// The rise of every counter; everything else is as it was at the end.
 pub(super) fn between(before: &Statistics, after: Statistics) -> Statistics {
+    // A list that is empty was not read: every namespace has `lo`.
+    let devices_before = known_or_same(&before.devices, &after.devices).to_vec();
     let devices = after.devices.into_iter().map(|device| {
         // One that came meanwhile has counted from nothing.
-        let known = before.devices.iter().find(|it| it.ifindex == device.ifindex);
+        let known = devices_before.iter().find(|it| it.ifindex == device.ifindex);
         of_device(known, device)
     });
+    let queues_before = known_or_same(&before.queues, &after.queues).to_vec();
     let queues = after.queues.into_iter().map(|queue| {
         // A queue of another kind counts from nothing, and what its predecessor lost is gone.
         let same = |it: &&QueueCounters| it.ifindex == queue.ifindex && it.kind == queue.kind;
-        of_queue(before.queues.iter().find(same), queue)
+        of_queue(queues_before.iter().find(same), queue)
     });
     let tables = after.neighbour_tables.into_iter().map(|table| {
         let known = before.neighbour_tables.iter().find(|it| it.family == table.family);
@@ -32,6 +35,11 @@ pub(super) fn between(before: &Statistics, after: Statistics) -> Statistics {
         conntrack: after.conntrack.map(|after| of_conntrack(before.conntrack, after)),
         ..after
     }
+}
+
+/// What was read before, or else what is read now: then nothing has risen that is known.
+fn known_or_same<'a, T>(before: &'a [T], after: &'a [T]) -> &'a [T] {
+    if before.is_empty() { after } else { before }
 }
 
 /// What one counter rose by.
@@ -160,7 +168,11 @@ mod tests {
     fn what_was_not_read_before_has_not_risen() {
         let table = NeighbourTable { family: 4, entries: 9, most: 1024, refused: 70 };
         let conntrack = Conntrack { entries: 3, most: 10, dropped: 8, insert_failed: 6 };
+        let device = DeviceCounters { ifindex: 2, tx_packets: 9, ..DeviceCounters::default() };
+        let queue = QueueCounters { ifindex: 2, dropped: 9, ..QueueCounters::default() };
         let after = Statistics {
+            devices: vec![device.clone()],
+            queues: vec![queue.clone()],
             neighbour_tables: vec![table],
             conntrack: Some(conntrack),
             snmp: Some(SnmpCounters { udp_no_ports: 5, ..SnmpCounters::default() }),
@@ -169,6 +181,8 @@ mod tests {
             ..Statistics::default()
         };
         let risen = between(&Statistics::default(), after.clone());
+        assert_eq!(risen.devices, [DeviceCounters { tx_packets: 0, ..device }]);
+        assert_eq!(risen.queues, [QueueCounters { dropped: 0, ..queue }]);
         assert_eq!(risen.neighbour_tables, [NeighbourTable { refused: 0, ..table }]);
         assert_eq!(risen.conntrack, Some(Conntrack { dropped: 0, insert_failed: 0, ..conntrack }));
         assert_eq!(risen.snmp, None);

@@ -14,6 +14,7 @@ use crate::namespace::Namespace;
 const NODE: &str = "
     ip link set lo up
     ip link add eth0 type veth peer name wire
+    ip link set wire addrgenmode none
     ip link set wire up
     ip link set eth0 up
     ip link add calling type bridge nf_call_iptables 1

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -48,8 +49,20 @@ impl Accelerator {
     }
 }
 
-/// KVM when a guest without suites, of the first process `init`, boots under it.
+/// KVM when a guest without suites, of the first process `init`, boots under it. It is tried once.
 pub(super) fn choose<'a>(
+    kernels: impl Iterator<Item = &'a Result<Kernel>>,
+    init: &Path,
+    folder: &Path,
+) -> Result<Accelerator> {
+    static CHOSEN: OnceLock<Accelerator> = OnceLock::new();
+    match CHOSEN.get() {
+        Some(chosen) => Ok(*chosen),
+        None => try_kvm(kernels, init, folder).map(|chosen| *CHOSEN.get_or_init(|| chosen)),
+    }
+}
+
+fn try_kvm<'a>(
     mut kernels: impl Iterator<Item = &'a Result<Kernel>>,
     init: &Path,
     folder: &Path,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use tracer_tests::cell::{Cell, Outcome as Cased};
 
 /// Lines of the console that are shown with a failure.
@@ -28,7 +29,7 @@ pub(super) struct Expected {
 }
 
 /// What became of a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     /// What it said of single cases, in its order.
@@ -41,7 +42,7 @@ pub(super) struct Verdict {
     pub(super) tail: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// The guest said how its suites ended.
     Ran { suites: usize, passed: usize, failed: usize, expected: usize },

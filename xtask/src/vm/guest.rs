@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use super::accelerator::Accelerator;
 use super::console::{self, Ending, Expected, Verdict};
@@ -50,6 +51,7 @@ pub(super) struct Guest<'a> {
 }
 
 /// What a guest came to.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Ran {
     pub(super) verdict: Verdict,
     /// From QEMU's start to its end.

@@ -16,6 +16,8 @@ pub(super) struct Done {
     pub(super) row: Row,
     pub(super) result: Result<Ran>,
     pub(super) log: PathBuf,
+    /// Of which commit it was, and when.
+    pub(super) at: String,
 }
 
 // === impl Done ===
@@ -48,14 +50,17 @@ impl Done {
     }
 }
 
-/// One line a row: its kernel's release, how long its guest took, how it ended.
+/// One line a row: its kernel's release, what was shown and when, how long its guest took, how it ended.
 pub(super) fn rows(all: &[Done]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(["kernel", "release", "took", "result"]);
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_header(["kernel", "release", "commit", "took", "result"]);
     for done in all {
         let release = done.verdict().and_then(|verdict| verdict.release.clone());
         let took = done.result.as_ref().map(times).unwrap_or_default();
-        table.add_row([done.row.to_string(), release.unwrap_or_default(), took, done.words()]);
+        let (row, release) = (done.row.to_string(), release.unwrap_or_default());
+        table.add_row([row, release, done.at.clone(), took, done.words()]);
     }
     format!("{table}\n")
 }
@@ -105,7 +110,7 @@ fn details(all: &[Done]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tracer_tests::cell::Cell;
@@ -131,16 +136,16 @@ mod tests {
             took: Duration::from_secs(71),
             worked: Some(Duration::from_secs(60)),
         });
-        Done { row, result, log: PathBuf::new() }
+        Done { row, result, log: PathBuf::new(), at: "c0ffee".to_owned() }
     }
 
-    fn matrix() -> Vec<Done> {
+    pub(in super::super) fn matrix() -> Vec<Done> {
         let broken = Row { kernel: "9.9".to_owned(), append: String::new() };
         let error = Err(anyhow::anyhow!("no such kernel"));
         vec![
             done("5.10", &[("a", Outcome::Right), ("b", Outcome::Degraded("no tcx".to_owned()))]),
             done("6.1", &[("a", Outcome::Wrong("on n2".to_owned())), ("c", Outcome::Right)]),
-            Done { row: broken, result: error, log: PathBuf::new() },
+            Done { row: broken, result: error, log: PathBuf::new(), at: "c0ffee".to_owned() },
         ]
     }
 
@@ -169,8 +174,8 @@ mod tests {
     fn a_row_that_never_ran_is_told_as_failed() {
         let text = rows(&matrix());
         let cells = "1 of 1 suites, 3 passed, 0 failed";
-        assert_eq!(line(&text, "5.10"), ["5.10", "5.10.0", "71 s (60 s worked)", cells]);
-        assert_eq!(line(&text, "9.9"), ["9.9", "FAILED: no such kernel"]);
+        assert_eq!(line(&text, "5.10"), ["5.10", "5.10.0", "c0ffee", "71 s (60 s worked)", cells]);
+        assert_eq!(line(&text, "9.9"), ["9.9", "c0ffee", "FAILED: no such kernel"]);
         assert!(!matrix()[1].is_good() && !matrix()[2].is_good() && matrix()[0].is_good());
     }
 }

@@ -4,14 +4,13 @@ use std::{collections::HashMap, time::Instant};
 
 use tracer::{
     daemon::drops::DropTotals,
+    diagnose::UNEXPLAINED,
     evidence::{Drop, DropFlow, DropOuter, DropPlace, Drops},
     kernel::DropReading,
 };
+use tracer_common::drop::PLACES;
 
 use super::super::drops::Dropping;
-
-/// The cause of what no finding explains.
-const UNEXPLAINED: &str = "unexplained";
 
 /// What tells one entry of a window's drops from another.
 type Name<'a> = (
@@ -48,6 +47,12 @@ impl DroppedSoFar {
     /// The program was loaded anew: it counts from zero.
     pub(super) fn begin_anew(&mut self) {
         self.counted = DropReading::default();
+    }
+
+    /// Whether so many places have dropped something that there is little room for more: devices come
+    /// and go, and what has gone keeps its place.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.counted.other > 0 || self.counted.places.len() >= PLACES as usize / 4 * 3
     }
 
     /// Counts what was dropped until `end`. `judged` are drops of the last window with their causes;
@@ -95,4 +100,31 @@ impl Counted {
 fn name(drop: &Drop) -> Name<'_> {
     let words = (drop.reason.as_deref(), drop.symbol.as_deref(), drop.interface.as_deref());
     (words, (drop.place, drop.ethertype, drop.flow, drop.outer))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer::kernel::PlaceReading;
+    use tracer_common::drop::DropKey;
+
+    use super::*;
+
+    #[test]
+    fn it_is_crowded_where_a_place_found_no_room_or_few_would() {
+        let of = |places: u32, other: u64| {
+            let place = |n: u32| PlaceReading {
+                at: DropKey::new(u64::from(n), 2, 3),
+                ethertype: 0x0800,
+                reason: None,
+                symbol: None,
+                device: None,
+                packets: 1,
+            };
+            let mut dropped = DroppedSoFar::new(10);
+            dropped.counted.places = (0..places).map(place).collect();
+            dropped.counted.other = other;
+            dropped.is_crowded()
+        };
+        assert_eq!([of(100, 0), of(383, 0), of(384, 0), of(5, 1)], [false, false, true, true]);
+    }
 }

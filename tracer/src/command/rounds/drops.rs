@@ -7,16 +7,15 @@ use tracer::{
     kernel::DropReading,
 };
 
-use super::{Rounds, Snapshot, Told, dropped::Counted};
+use super::{Rounds, Told, dropped::Counted};
 
 impl<'a> Rounds<'a> {
-    /// Counts and tells what was dropped until the end of a window.
+    /// Counts and tells what was dropped until a reading, that of a window's end.
     pub(super) fn count_drops(
         &mut self,
-        end: &Snapshot,
+        reading: &DropReading,
         judged: Option<&(Evidence, Vec<&'static str>)>,
     ) {
-        let Some(reading) = &end.dropped else { return };
         let entries = judged.into_iter().flat_map(|(evidence, causes)| {
             let drops = evidence.drops.iter().flat_map(|drops| &drops.entries);
             drops.zip(causes.iter().copied())
@@ -24,12 +23,9 @@ impl<'a> Rounds<'a> {
         self.count_until(reading, entries);
     }
 
-    /// Tells what was dropped since the last window: what is dropped as it was then has the cause
-    /// that it had then.
-    pub(super) fn tell_last_drops(&mut self) {
-        if matches!(self.wanted.told, Told::Changes) {
-            return;
-        }
+    /// The same since the last window, before the program that counts goes: what is dropped as it was
+    /// then has the cause that it had then.
+    pub(super) fn count_last_drops(&mut self) {
         let Some(reading) = self.dropping.read() else { return };
         let last = self.dropped.take_last();
         self.count_until(&reading, last.iter().flat_map(Counted::entries));

@@ -35,10 +35,10 @@ impl Rounds<'_> {
     pub(super) async fn turn(&mut self, window: Window, end: Snapshot) -> anyhow::Result<()> {
         let is_whole = !window.is_broken && self.live.is_in_step();
         let (start, length) = (window.start, window.seconds());
-        // Tables that are out of step would be judged as if flannel had written them.
         // The end of this window is the beginning of the next.
         let counters = statistics::read();
         let mut judged = None;
+        // Tables that are out of step would be judged as if flannel had written them.
         if self.live.is_in_step() {
             match self.evidence(window, &end, length, counters.clone()) {
                 Ok(evidence) => {
@@ -48,7 +48,12 @@ impl Rounds<'_> {
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
             }
         }
-        self.count_drops(&end, judged.as_ref());
+        if let Some(reading) = &end.dropped {
+            self.count_drops(reading, judged.as_ref());
+        }
+        // With thousands of peers two windows' tables at a time are too many.
+        drop(judged);
+        self.session.forget_idle_sights()?;
         self.begin_window(Some(end), counters).await
     }
 
@@ -59,7 +64,7 @@ impl Rounds<'_> {
         opening: Option<Snapshot>,
         counters: Reading,
     ) -> anyhow::Result<()> {
-        if self.known.refresh(self.wanted.node) || self.standing.is_none() {
+        if self.known.refresh(self.wanted.node) {
             self.standing = Some(kernel::Standing::read());
         }
         let mut tables = self.live.tables();

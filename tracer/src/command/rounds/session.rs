@@ -73,13 +73,18 @@ impl Rounds<'_> {
         let plan = self.plan(tables, roles);
         let is_early = self.reloaded.is_some_and(|reloaded| reloaded.elapsed() < RELOAD);
         if self.session.fits(&plan) || is_early {
-            return Ok(self.session.update(&plan)?);
+            let is_crowded = self.dropped.is_crowded() && !is_early;
+            if is_crowded {
+                tracing::info!("drops at too many places: counting them anew");
+                self.drop_anew(&plan);
+                self.reloaded = Some(Instant::now());
+            }
+            return Ok(self.session.update(&plan)? || is_crowded);
         }
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
         let next = start(&plan, self.wanted.attach)?;
         if !self.dropping.fits(&plan) {
-            self.dropping = start_dropping(&plan, &self.dropping.unseen());
-            self.dropped.begin_anew();
+            self.drop_anew(&plan);
         }
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
@@ -87,6 +92,14 @@ impl Rounds<'_> {
         self.totals.carry();
         self.reloaded = Some(Instant::now());
         Ok(true)
+    }
+
+    /// Loads the drop program anew; what the last one counted is in the totals.
+    fn drop_anew(&mut self, plan: &Plan) {
+        let next = start_dropping(plan, &self.dropping.unseen());
+        self.count_last_drops();
+        self.dropping = next;
+        self.dropped.begin_anew();
     }
 
     /// While flannel's device is away the programs keep what it was like.

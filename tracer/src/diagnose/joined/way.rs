@@ -180,9 +180,7 @@ fn meeting<'a>(from: &Side<'_, '_>, to: &Side<'_, 'a>) -> Option<(IpAddr, &'a Li
     let address = receiver.local?;
     let agree = (sender.vni, sender.port) == (receiver.vni, receiver.port)
         && from.peer.fdb?.destination == Some(address);
-    let is_counted = from.case.observed(Stage::WireOut)
-        && to.case.observed(Stage::WireIn)
-        && !to.case.may_be_hidden(Stage::WireIn);
+    let is_counted = from.case.observed(Stage::WireOut) && to.case.sees_all(Stage::WireIn);
     let link = to.uplink_with(address)?;
     (agree && is_counted).then_some((address, link))
 }

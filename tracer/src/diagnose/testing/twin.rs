@@ -131,6 +131,10 @@ fn turn_fields(fields: &mut Map<String, Value>) {
     if fields.get("mtu") == Some(&json!(1450)) {
         fields.insert("mtu".to_owned(), json!(1430));
     }
+    // EtherTypes of IPv4 and IPv6.
+    if fields.get("ethertype") == Some(&json!(0x0800)) {
+        fields.insert("ethertype".to_owned(), json!(0x86dd));
+    }
     if fields.contains_key("quoted") {
         turn_error(fields);
     }

@@ -22,6 +22,8 @@ use crate::evidence::{
 const NOBODY: u8 = 77;
 /// An address that is on no link of the node.
 const ELSEWHERE: &str = "198.51.100.7";
+/// A second uplink.
+const SECOND: u32 = 3;
 
 /// The plans in which a peers file names every node, so long observed.
 fn plans(seconds: &[f64]) -> Vec<Plan> {
@@ -159,6 +161,13 @@ fn a_node_whose_tunnel_has_another_address_than_the_peers_file_names_is_healthy(
         send_to(evidence, plan, ELSEWHERE.parse().unwrap());
     });
     assert!(!unseen.iter().any(|line| line.contains(ELSEWHERE)), "{unseen:?}");
+    // The same, and answers of one pod are forbidden.
+    assert_healthy_but_for(&["unexplained-loss 10.244.2.0/24"], |evidence, plan| {
+        send_to(evidence, plan, ELSEWHERE.parse().unwrap());
+        let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
+        (traffic.asking_out, traffic.addresses_asked) = (30, 2);
+        (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (6, 3);
+    });
     // The second card is silent for a moment, as anybody is whom nobody asks.
     assert_healthy(5.0, |evidence, plan| {
         let other: IpAddr = ELSEWHERE.parse().unwrap();
@@ -168,6 +177,60 @@ fn a_node_whose_tunnel_has_another_address_than_the_peers_file_names_is_healthy(
         traffic.early = StageCounts::default();
         (traffic.asking_out, traffic.addresses_asked, traffic.outer_source) = (0, 0, None);
     });
+}
+
+/// These findings and no others, with a peers file and this change.
+fn assert_healthy_but_for(expected: &[&str], change: impl Fn(&mut Evidence, &Plan)) {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    change(&mut evidence, &plan);
+    assert_eq!(told(&judge(&mut evidence)), expected);
+}
+
+#[test]
+fn a_stranger_at_the_old_address_that_refuses_the_tunnel_is_no_fault_of_its_own() {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    send_elsewhere_in_silence(&mut evidence, &plan);
+    let stranger: IpAddr = ELSEWHERE.parse().unwrap();
+    let quoted = DropFlow {
+        source: plan.node_ip(plan.own),
+        destination: stranger,
+        protocol: 17,
+        source_port: 0,
+        destination_port: 8472,
+    };
+    let receiver = quoted.source;
+    let what = Sight::IcmpError(IcmpError {
+        sender: stranger,
+        receiver,
+        kind: 3,
+        code: 3,
+        mtu: 0,
+        quoted,
+    });
+    let sighting = Sighting { interface: "eth0".to_owned(), what, packets: 6, early: 3 };
+    evidence.traffic.as_mut().unwrap().sightings.push(sighting);
+    assert_eq!(told(&judge(&mut evidence)), [dead(&plan)]);
+}
+
+#[test]
+fn an_entry_left_over_on_another_uplink_says_nothing_of_a_node() {
+    let unseen = assert_healthy(5.0, |evidence, plan| {
+        let second = testing::link(SECOND, "eth1", None);
+        let tables = tables(evidence);
+        tables.links.push(second);
+        let node = plan.node_ip(plan.hit());
+        let entries = tables.neighbours.iter_mut();
+        let entries = entries.filter(|it| it.ifindex == UPLINK && it.address == node);
+        let mut failed: Vec<_> = entries.map(|it| it.clone()).collect();
+        tables.neighbours.retain(|it| it.ifindex != UPLINK || it.address != node);
+        failed.iter_mut().for_each(|it| (it.state, it.mac) = (NeighbourState::Failed, None));
+        tables.neighbours.extend(failed);
+        tables.neighbours.push(testing::neighbour(SECOND, node, mac(9)));
+        evidence.roles.uplinks.push(SECOND);
+    });
+    assert!(!unseen.iter().any(|line| line.contains("does not answer")), "{unseen:?}");
 }
 
 #[test]

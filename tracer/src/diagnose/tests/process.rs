@@ -199,6 +199,6 @@ fn a_missing_entry_and_a_missing_flannel_are_two_findings() {
     let expected =
         [format!("pod-route-missing {}", plan.hit_cidr()), "flanneld-not-running n1".into()];
     assert_eq!(told(&diagnosis), expected);
-    let line = "the kernel's log: flanneld was killed for want of memory at 2026-01-01T11:30:00Z";
+    let line = "the kernel's log: a flanneld (of this or another container) was killed for want of memory at 2026-01-01T11:30:00Z";
     assert_eq!(diagnosis.findings[1].evidence.last().unwrap(), line);
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
+    sync::OnceLock,
 };
 
 use anyhow::Context;
@@ -55,10 +56,15 @@ fn is_loaded() -> bool {
     if modules.lines().any(|line| line.starts_with("nf_tables ")) {
         return true;
     }
-    // Built in: then only its symbols tell.
-    File::open("/proc/kallsyms").is_ok_and(|symbols| {
-        let lines = BufReader::new(symbols).lines().map_while(Result::ok);
-        lines.into_iter().any(|line| line.ends_with(" nft_do_chain"))
+    // Built in: then only its symbols tell, and for as long as the kernel runs.
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    if let Some(known) = BUILT_IN.get() {
+        return *known;
+    }
+    let Ok(symbols) = File::open("/proc/kallsyms") else { return false };
+    *BUILT_IN.get_or_init(|| {
+        let mut lines = BufReader::new(symbols).lines().map_while(Result::ok);
+        lines.any(|line| line.ends_with(" nft_do_chain"))
     })
 }
 

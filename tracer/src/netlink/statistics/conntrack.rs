@@ -100,7 +100,8 @@ fn decode(body: &[u8]) -> Lost {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::attribute, *};
+    use super::*;
+    use crate::netlink::attributes::testing::attribute;
 
     #[test]
     fn columns_are_found_by_their_names_and_processors_added() {

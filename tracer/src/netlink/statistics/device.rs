@@ -1,5 +1,6 @@
 //! Counters of devices, and what only bridges are asked for.
 
+use libc::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_STATS64};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::link::{LinkHeader, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -14,11 +15,6 @@ use crate::{
 };
 
 // include/uapi/linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_STATS64: u16 = 23;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_INFO_KIND: u16 = 1;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 
 /// All devices of the namespace, counted from when each was made.
@@ -89,10 +85,8 @@ impl Devices {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::testing::{attribute, row},
-        *,
-    };
+    use super::{super::testing::row, *};
+    use crate::netlink::attributes::testing::attribute;
 
     fn message(stats: &[u8], info: &[u8]) -> Vec<u8> {
         let mut body = vec![0; 16];

@@ -66,10 +66,8 @@ fn decode(body: &[u8]) -> Option<NeighbourTable> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::testing::{attribute, row},
-        *,
-    };
+    use super::{super::testing::row, *};
+    use crate::netlink::attributes::testing::attribute;
 
     fn message(family: u8) -> Vec<u8> {
         let mut body = vec![family, 0, 0, 0];
@@ -92,6 +90,8 @@ mod tests {
     fn what_is_of_a_device_is_no_table() {
         let mut body = vec![2, 0, 0, 0];
         body.extend(attribute(6, &[0; 8]));
+        body.extend(attribute(NDTA_THRESH3, &1024_u32.to_ne_bytes()));
+        body.extend(attribute(NDTA_STATS, &row(11)));
         assert_eq!(decode(&body), None);
         let whole = message(2);
         for length in 0..whole.len() - row(11).len() {

@@ -51,7 +51,8 @@ fn decode(body: &[u8], names: &Names) -> Option<QueueCounters> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::attribute, *};
+    use super::*;
+    use crate::netlink::attributes::testing::attribute;
 
     fn message(parent: u32) -> Vec<u8> {
         let queue: Vec<u8> = [1_u32, 2, 3, 4, 5].into_iter().flat_map(u32::to_ne_bytes).collect();

@@ -2,12 +2,12 @@
 
 use super::{
     super::super::{
-        Severity,
-        testing::{BRIDGE, LO, Pass, UPLINK, address, mac, via},
+        Severity, diagnose,
+        testing::{BRIDGE, LO, Pass, UPLINK, address, mac, twin, via},
     },
     *,
 };
-use crate::evidence::Flow;
+use crate::evidence::{Flow, Platform};
 
 const ONE: MacAddress = MacAddress([2, 0, 0, 0, 1, 1]);
 const TWO: MacAddress = MacAddress([2, 0, 0, 0, 1, 2]);
@@ -159,6 +159,22 @@ fn connections_that_may_leave_with_a_pods_address() {
         see(evidence, "eth0", of_node, 900);
         see_early(evidence, "eth0", call(plan, OUTSIDE), 900, 0);
     });
+}
+
+/// k3s writes FLANNEL_IPMASQ=true also where it does not masquerade IPv6.
+#[test]
+fn of_ipv6_the_subnet_env_of_k3s_says_nothing() {
+    for (platform, expected) in [(Platform::K3sServer, 0), (Platform::Kubeadm, 1)] {
+        let plan = Plan::of(3, Pass::SubnetEnv);
+        let mut evidence = plan.evidence();
+        see(&mut evidence, "eth0", call(&plan, OUTSIDE), 900);
+        let mut twin = twin(&evidence).unwrap();
+        twin.node.platform = platform;
+        let diagnosis = diagnose(&twin);
+        assert_eq!(diagnosis.findings.len(), expected, "{diagnosis:#?}");
+        let is_said = diagnosis.unseen.iter().any(|line| line.contains("--flannel-ipv6-masq"));
+        assert_eq!(is_said, expected == 0);
+    }
 }
 
 #[test]

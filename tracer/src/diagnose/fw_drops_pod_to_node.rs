@@ -1,0 +1,117 @@
+//! `fw-drops-pod-to-node`: a packet filter of this node keeps its pods from the node itself.
+//!
+//! Pods reach each other; what they ask the node for (kubelet, DNS on the node, the API server, ports
+//! of the host) gets no answer. Whether the rule drops or rejects is the same to the pod.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    blocked::{Passed, blocked, is_refused_as_closed},
+    case::Case,
+    dropped::{Dropped, Way, way},
+    finding::{Confidence, Severity},
+    firewall::{by, flows, policy, service, show_rules},
+    rule::{Effect, Judged, Rank, Rule, Ruling},
+};
+use crate::evidence::{Drop, DropFlow, Platform};
+
+pub(super) const RULE: Rule = Rule {
+    code: "fw-drops-pod-to-node",
+    severity: Severity::Warning,
+    confidence: Confidence::Certain,
+    rank: Rank::Live,
+    judge,
+};
+
+/// The device on which kube-proxy keeps the addresses of services in IPVS mode.
+const SERVICES: &str = "kube-ipvs0";
+
+/// What a pod asks the node for: an address, a protocol and a port.
+type Asked = (IpAddr, u8, u16);
+
+fn judge(case: &Case<'_>) -> Ruling {
+    let passed = Passed::of(case);
+    let found = blocked(case, &passed, |drop| asked(case, &passed, drop));
+    let drops: Vec<&Drop> = found.values().flat_map(|it| it.drops.iter().copied()).collect();
+    let packets = found.values().map(|it| it.packets).sum::<u64>();
+    match policy(case).filter(|_| packets > 0) {
+        Some(policy) => Ruling {
+            judged: Vec::new(),
+            unseen: vec![format!(
+                "why a packet filter dropped {packets} packets of pods to this node: network \
+                 policies, as {policy} here, may forbid them"
+            )],
+        },
+        None => Ruling::from((packets > 0).then(|| judged(case, Dropped::of(drops)))),
+    }
+}
+
+/// What a pod of this node asks it for in vain.
+fn asked(case: &Case<'_>, passed: &Passed, drop: &Drop) -> Option<Asked> {
+    let flow = drop.flow.filter(|flow| !passed.knows(*flow))?;
+    if way(case, drop)? != Way::ToNode || is_of_service(case, flow.destination) {
+        return None;
+    }
+    let is_pod = case.topology.tables.is_some_and(|tables| !tables.is_local(flow.source));
+    (is_pod && !is_refused_as_closed(case, &flow)).then_some(port(&flow))
+}
+
+/// What is the same each time that something is asked for.
+const fn port(flow: &DropFlow) -> Asked {
+    // Of an echo it is the identifier of who asks.
+    let port = if matches!(flow.protocol, 1 | 58) { 0 } else { flow.destination_port };
+    (flow.destination, flow.protocol, port)
+}
+
+fn is_of_service(case: &Case<'_>, address: IpAddr) -> bool {
+    let is_kept = |tables: &crate::evidence::Tables| {
+        let services = tables.link_named(SERVICES);
+        let mut addresses = tables.addresses.iter();
+        addresses.any(|own| {
+            own.address == address && services.is_some_and(|link| link.index == own.ifindex)
+        })
+    };
+    case.evidence.intent.service_cidrs.iter().any(|it| it.contains(&address))
+        || case.topology.tables.is_some_and(is_kept)
+}
+
+fn judged(case: &Case<'_>, dropped: Dropped<'_>) -> Judged {
+    let node = &case.evidence.node.name;
+    let asked: BTreeSet<DropFlow> = dropped.drops.iter().filter_map(|drop| drop.flow).collect();
+    let services: BTreeSet<String> = asked.iter().map(service).collect();
+    let services = Vec::from_iter(services).join(", ");
+    let mut evidence = vec![format!(
+        "{} packets of its pods to its own addresses in {:.1} s: {}",
+        dropped.packets,
+        case.evidence.window.seconds,
+        by(&dropped.drops)
+    )];
+    evidence.extend(flows(&dropped.drops));
+    let effects: BTreeSet<Effect> = asked.iter().map(|flow| Effect::ToNode(flow.source)).collect();
+    Judged {
+        finding: RULE.finding(
+            format!("A firewall of {node} blocks its pods from reaching it ({services})"),
+            case.about_node(&case.overlay_name()),
+            case.in_window(),
+            evidence,
+            repair(case),
+        ),
+        rank: RULE.rank,
+        supports: effects.clone(),
+        explains: effects,
+        as_break: format!("what pods ask {node} for"),
+    }
+}
+
+fn repair(case: &Case<'_>) -> Vec<String> {
+    let mut lines =
+        show_rules(case, "what drops in the hook input, by its pods' addresses or device");
+    let bridge = case.topology.bridge.map_or("cni0", |link| link.name.as_str());
+    if case.evidence.node.platform != Platform::Talos {
+        lines.push(format!(
+            "ufw allow in on {bridge}      (where ufw runs; firewalld: firewall-cmd --permanent \
+             --zone=trusted --add-interface={bridge} && firewall-cmd --reload)"
+        ));
+    }
+    lines
+}

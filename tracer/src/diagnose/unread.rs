@@ -1,0 +1,99 @@
+//! What a packet filter probably blocks, where the kernel does not let the headers of what it drops
+//! be read (`lockdown=confidentiality`): then it tells by device how many packets a filter dropped,
+//! and the stages tell whose packets are missing behind that device.
+//!
+//! That is no proof: the filter may have dropped others. So every packet that is lost must have been
+//! dropped there, and whatever else may have taken them must not have shown.
+
+use super::{
+    blocked::{filtered, lost_at},
+    case::Case,
+    firewall::Hit,
+    rule::Rank,
+    sighted::sightings,
+};
+use crate::{
+    evidence::{Drop, DropPlace, Family, Link, Sight, SnmpCounters, StagePair},
+    topology::Peer,
+};
+
+/// Less than any proof, so that whatever proves a cause explains it.
+pub(super) const RANK: Rank = Rank::Told;
+
+/// EtherTypes of the IP versions.
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+
+/// Whether drops were counted, but not whose they are.
+pub(super) fn is_unread(case: &Case<'_>) -> bool {
+    case.evidence.drops.as_ref().is_some_and(|drops| !drops.headers_read)
+}
+
+/// The peers whose packets end between two stages, where a filter drops as many.
+pub(super) fn probable<'c, 'a>(case: &'c Case<'a>, pair: StagePair) -> Vec<Hit<'c, 'a>> {
+    let is_of_peer = |peer: &&Peer<'_>| peer.is_known() && peer.direct.is_none();
+    let peers = case.topology.peers.iter().filter(is_of_peer);
+    let losing: Vec<(&Peer<'_>, u64)> =
+        peers.filter_map(|peer| Some((peer, lost_at(case, peer, pair)?))).collect();
+    let lost: u64 = losing.iter().map(|(_, lost)| lost).sum();
+    let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
+    let dropped = dropped.filter(|it| lost > 0 && it.packets >= lost && !shows_another(case, pair));
+    let Some(dropped) = dropped else { return Vec::new() };
+    losing.into_iter().map(|(peer, _)| Hit { peer, pair, dropped: dropped.clone() }).collect()
+}
+
+/// Whether packets between these stages are at this device when a filter drops them.
+fn is_there(case: &Case<'_>, pair: StagePair, drop: &Drop) -> bool {
+    let topology = &case.topology;
+    let uplinks = topology.uplinks.iter().copied();
+    let devices: Vec<&Link> = match pair {
+        StagePair::PodToOverlay => Vec::from_iter(topology.bridge),
+        StagePair::OverlayToPod => Vec::from_iter(topology.overlay),
+        StagePair::WireToOverlay => uplinks.collect(),
+        StagePair::OverlayToWire => uplinks.chain(topology.overlay).collect(),
+        StagePair::WireToPeer => Vec::new(),
+    };
+    let ethertype = match topology.family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    let is_at = |name: &str| devices.iter().any(|link| link.name == name);
+    drop.place == DropPlace::Node
+        && drop.ethertype == ethertype
+        && drop.interface.as_deref().is_some_and(is_at)
+}
+
+/// Whether something was seen that takes packets there too, or could not be looked for.
+fn shows_another(case: &Case<'_>, pair: StagePair) -> bool {
+    let statistics = case.evidence.statistics.as_ref();
+    let Some(snmp) = statistics.and_then(|it| it.snmp) else { return true };
+    let SnmpCounters {
+        ip_fragment_fails,
+        ip_out_no_routes,
+        ip_reassembly_fails,
+        udp_no_ports,
+        udp_in_checksum_errors,
+        tcp_ext_reverse_path_filter,
+        ..
+    } = snmp;
+    let is_odd = |sight: &Sight| {
+        matches!(sight, Sight::OtherVni { .. } | Sight::BadHeader { .. } | Sight::OwnMac { .. })
+    };
+    match pair {
+        StagePair::WireToOverlay => {
+            let errors = udp_no_ports + udp_in_checksum_errors + ip_reassembly_fails;
+            errors + tcp_ext_reverse_path_filter > 0
+                || sightings(case).any(|sighting| is_odd(&sighting.what))
+        }
+        StagePair::OverlayToWire => ip_fragment_fails + ip_out_no_routes > 0,
+        StagePair::PodToOverlay => {
+            let leaks = |peer: &Peer<'_>| peer.traffic.is_some_and(|it| it.leaked > 0);
+            case.topology.peers.iter().any(leaks)
+        }
+        StagePair::OverlayToPod | StagePair::WireToPeer => {
+            let is_for_another = |sight: &Sight| matches!(sight, Sight::OtherMac { .. });
+            tcp_ext_reverse_path_filter > 0
+                || sightings(case).any(|sighting| is_for_another(&sighting.what))
+        }
+    }
+}
