@@ -123,6 +123,9 @@ impl Injected<'_> {
             self.judge_lessers(self.site.peer, self.fault.without_peers, answer)?;
             return Ok(Said::Lesser);
         }
+        if node == self.site.victim && self.fault.by_drops && !reads_drops(answer) {
+            return self.judge_without_drops(answer);
+        }
         if node == self.site.victim {
             self.judge_victim(intent, answer)?;
             return Ok(Said::Itself);
@@ -137,6 +140,23 @@ impl Injected<'_> {
         no_finding(answer)?;
         peers_are_ok(self.plan, &self.plan.others(node), answer)?;
         Ok(Said::Nothing)
+    }
+
+    /// The node that has a fault which drops prove, and cannot read whose packets they are: where
+    /// stages miss them it tells the likely cause, else nothing.
+    fn judge_without_drops(&self, answer: &CheckOutput) -> Result<Said> {
+        if self.fault.reach == Reach::Nobody {
+            no_finding(answer)?;
+            return Ok(Said::Nothing);
+        }
+        let (finding, expected) = (only_finding(answer)?, self.fault.here(self.plan, self.site));
+        let told = (text(finding, "code")?, text(&finding["subject"], "key")?);
+        ensure!(told == (expected.code, expected.key.as_str()), "finds {told:?}, not {expected:?}");
+        let confidence = text(finding, "confidence")?;
+        ensure!(confidence == "likely", "is {confidence} of it without the drops, not likely");
+        has_words(finding)?;
+        status(answer, FINDINGS)?;
+        Ok(Said::Itself)
     }
 
     /// The node that has the fault: its finding and no other.
@@ -268,6 +288,12 @@ impl Injected<'_> {
         ensure!(told == confidence, "is {told} of it, not {confidence}");
         Ok(())
     }
+}
+
+/// Whether the tracer could read whose packets the kernel dropped.
+fn reads_drops(answer: &CheckOutput) -> bool {
+    let drops = &answer.json["coverage"]["drops"];
+    drops != "off" && drops != "degraded"
 }
 
 /// The finding of an answer that has one and no more.

@@ -8,9 +8,11 @@ mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
 mod duplicate_pod_address;
+mod egress_dropped;
 mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
+mod filter;
 mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;
@@ -21,7 +23,12 @@ mod flannel_wrong_interface;
 mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
+mod fw_drops_forwarded;
+mod fw_drops_pod_to_node;
+mod fw_drops_vxlan_input;
+mod fw_drops_vxlan_output;
 mod fw_rejects_forwarded;
+mod injection;
 mod ip_forward_off;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
@@ -47,10 +54,12 @@ mod tests;
 
 use anyhow::{Context as _, Result, bail};
 
+pub use self::injection::Injection;
 use crate::{
     flannel, lan,
     plan::{Family, Node, Plan, Pod, Site, Stack, UplinkKind},
-    script::{Script, Tool, run_all},
+    script::{Script, Tool},
+    traffic::{Flow, Limits, Sender},
 };
 
 /// What flannel calls its overlay devices for VNI 1.
@@ -81,6 +90,9 @@ pub struct Fault {
     /// What the victim reports in its stead while no peers file names the nodes, the likeliest
     /// first; nothing where the tables alone prove it.
     pub without_peers: &'static [&'static str],
+    /// What the kernel drops, flow by flow, proves it. Where that is not read the victim calls it
+    /// likely, and what concerns no peer it does not tell.
+    pub by_drops: bool,
     /// How many nodes the lab must have at least.
     pub nodes: usize,
     /// The families that can have it; the file of a fault says why one cannot.
@@ -93,6 +105,8 @@ pub struct Fault {
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
     pub heals: fn(&Plan, Site) -> Vec<Script>,
+    /// What is sent while it lasts, where the traffic between the lab's pods does not feel it.
+    pub traffic: fn(&Plan, Site) -> Vec<Sender>,
 }
 
 /// How bad a finding is.
@@ -162,13 +176,6 @@ pub struct Expected {
     pub key: String,
 }
 
-/// A change that is undone on drop.
-#[derive(Debug)]
-#[must_use = "dropping it undoes the change"]
-pub struct Injection {
-    undo: Vec<Script>,
-}
-
 /// What most faults have in common.
 const PLAIN: Fault = Fault {
     name: "",
@@ -180,12 +187,14 @@ const PLAIN: Fault = Fault {
     alone: false,
     there: &["tunnel-one-way"],
     without_peers: &[],
+    by_drops: false,
     nodes: 1,
     families: Stack::Dual.families(),
     strikes: Strikes::OneFamily,
     ethernet_only: None,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
+    traffic: |_, _| Vec::new(),
 };
 
 /// All faults, the first is the demo's.
@@ -230,6 +239,12 @@ pub fn all() -> Vec<Fault> {
         peer_node_silent::FAULTS.as_slice(),
         pod_veth_detached::FAULTS.as_slice(),
         pod_address_gone::FAULTS.as_slice(),
+        // Firewalls.
+        fw_drops_vxlan_input::FAULTS.as_slice(),
+        fw_drops_vxlan_output::FAULTS.as_slice(),
+        fw_drops_forwarded::FAULTS.as_slice(),
+        fw_drops_pod_to_node::FAULTS.as_slice(),
+        egress_dropped::FAULTS.as_slice(),
     ]
     .concat()
 }
@@ -348,9 +363,10 @@ impl Fault {
     /// # Errors
     /// When the site does not fit, or a script fails: then what was done is undone.
     pub fn inject(&self, plan: &Plan, site: Site) -> Result<Injection> {
-        let injection = Injection { undo: self.healing(plan, site)? };
-        run_all(&(self.breaks)(plan, site)).with_context(|| format!("inject {}", self.name))?;
-        Ok(injection)
+        let undo = self.healing(plan, site)?;
+        let injection = Injection::apply(&(self.breaks)(plan, site), undo)
+            .with_context(|| format!("inject {}", self.name))?;
+        Ok(injection.with((self.traffic)(plan, site)))
     }
 
     /// What heals it.
@@ -381,41 +397,6 @@ impl Fault {
     }
 }
 
-// === impl Injection ===
-
-impl Injection {
-    /// Makes a change; the guard undoes it.
-    ///
-    /// # Errors
-    /// When a script fails: then what was done is undone.
-    pub fn apply(scripts: &[Script], undo: Vec<Script>) -> Result<Self> {
-        let injection = Self { undo };
-        run_all(scripts)?;
-        Ok(injection)
-    }
-
-    /// Undoes the change now, and says whether it worked.
-    ///
-    /// # Errors
-    /// The script that failed.
-    pub fn heal(mut self) -> Result<()> {
-        run_all(&std::mem::take(&mut self.undo))
-    }
-
-    /// Leaves the change in place.
-    pub fn leave(mut self) {
-        self.undo.clear();
-    }
-}
-
-impl Drop for Injection {
-    fn drop(&mut self) {
-        if let Err(error) = run_all(&self.undo) {
-            eprintln!("a change of the lab could not be undone: {error:#}");
-        }
-    }
-}
-
 /// Victim and peer of a site.
 fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
     (&plan.nodes[site.victim], &plan.nodes[site.peer])
@@ -424,6 +405,16 @@ fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
 /// The pod that a fault of one pod strikes: all nodes send to it, and other traffic does without.
 fn second_pod(plan: &Plan, site: Site) -> Option<&Pod> {
     plan.nodes[site.victim].pods.get(1)
+}
+
+/// From the victim's first pod, all the time.
+fn first_pod_sends(plan: &Plan, site: Site, flow: Flow) -> Vec<Sender> {
+    let pod = plan.nodes[site.victim].first_pod();
+    let sender = |pod: &Pod| {
+        let (namespace, limits) = (pod.namespace.clone(), Limits::steady(5.0));
+        Sender { namespace, flow, limits }
+    };
+    pod.map(sender).into_iter().collect()
 }
 
 /// What becomes of the victim's flanneld; NODE stands for its name.

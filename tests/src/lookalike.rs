@@ -7,6 +7,7 @@ mod cluster_blackhole;
 mod dead_lan_host;
 mod default_route_elsewhere;
 mod direct_routing;
+mod firewall;
 mod flannel_nftables;
 mod flannel_v6_twin;
 mod forwarding_by_device;
@@ -104,6 +105,7 @@ pub fn all() -> Vec<LookAlike> {
         second_address::LOOK_ALIKES.as_slice(),
         layer3_uplinks::LOOK_ALIKES.as_slice(),
         stacks::LOOK_ALIKES.as_slice(),
+        firewall::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::fs;
+use std::{fs, process::Command};
 
+use serde_json::Value;
 use tracer_tests::{
     expect::{only_finding, peer_states},
     fault::{self, Injection},
@@ -16,7 +17,7 @@ use tracer_tests::{
     script::{Script, Tool},
     seed::Shape,
     size, state,
-    tracer::{CheckOutput, Intent},
+    tracer::{CheckOutput, Intent, binary},
     traffic::Flow,
 };
 
@@ -146,7 +147,7 @@ fn what_a_fault_causes_is_told_with_it() {
                 let finding = only_finding(&answer).unwrap();
                 assert_eq!(finding["code"], name);
                 let breaks = finding["breaks"].as_array().unwrap();
-                let about_peer = |it: &serde_json::Value| it.as_str().unwrap().contains(&cidr);
+                let about_peer = |it: &Value| it.as_str().unwrap().contains(&cidr);
                 assert!(!breaks.is_empty() && breaks.iter().all(about_peer), "{name}: {breaks:?}");
                 assert!(finding["impact"]["packets"].as_u64().unwrap() > 0, "{name}: {finding}");
             }
@@ -195,6 +196,7 @@ fn a_device_that_is_gone_has_the_name_that_was_given() {
     assert_eq!(answer.findings(), [("flannel-link-missing", overlay.as_str())]);
 }
 
+/// With the drops who dropped is told, and without them where.
 #[test]
 fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
     let lab = lab(412);
@@ -203,20 +205,39 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
     let cidr = peer.subnet.v4.to_string();
     let _traffic = lab.traffic_all_pairs();
     // The node's own packets do not pass the hook forward: there the peer is still heard.
-    for (hook, matches, last_stage, state) in [
-        ("forward", format!("ip daddr {cidr}"), "pod_out", "ok"),
+    for (hook, matches, last_stage, state, code) in [
+        ("forward", format!("ip daddr {cidr}"), "pod_out", "ok", "fw-drops-forwarded-pod-traffic"),
         (
             "output",
             format!("ip daddr {} udp dport {port}", peer.ip.v4),
             "overlay_out",
             "one-way-in",
+            "fw-drops-vxlan-output",
         ),
-        ("input", format!("ip saddr {} udp dport {port}", peer.ip.v4), "wire_in", "one-way-out"),
-        ("forward", format!("ip saddr {cidr}"), "overlay_in", "ok"),
+        (
+            "input",
+            format!("ip saddr {} udp dport {port}", peer.ip.v4),
+            "wire_in",
+            "one-way-out",
+            "fw-drops-vxlan-input",
+        ),
+        (
+            "forward",
+            format!("ip saddr {cidr}"),
+            "overlay_in",
+            "ok",
+            "fw-drops-forwarded-pod-traffic",
+        ),
     ] {
         let _drop = drop_by_nft(plan.victim(), hook, &matches);
-        for answer in check_victim(&lab) {
-            let finding = only_finding(&answer).unwrap();
+        for Told { whole, by_place, without, lenient } in check_victim_and_forget_drops(&lab) {
+            let is_read = whole.json["coverage"]["drops"] == "on";
+            let sure = if is_read { "certain" } else { "likely" };
+            for (answer, confidence) in [(whole, sure), (by_place, "likely")] {
+                assert_eq!(answer.findings(), [(code, cidr.as_str())], "{last_stage}");
+                assert_eq!(only_finding(&answer).unwrap()["confidence"], confidence);
+            }
+            let finding = only_finding(&without).unwrap();
             let told = (&finding["code"], &finding["subject"]["key"], &finding["severity"]);
             assert_eq!(
                 told,
@@ -224,15 +245,51 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
             );
             let title = finding["title"].as_str().unwrap();
             assert!(title.ends_with(&format!("lost after {last_stage}")), "{hook}: {title}");
-            assert_eq!(answer.status, 1);
-            for (key, told) in peer_states(&answer).unwrap() {
+            assert_eq!((without.status, lenient.status), (1, 0), "{last_stage}");
+            for (key, told) in peer_states(&without).unwrap() {
                 assert_eq!(told, if key == cidr { state } else { "ok" }, "{last_stage}: {key}");
             }
         }
-        let extra = [&window()[..], &["--fail-on", "critical"]].concat();
-        let lenient = lab.check(plan.site.victim, Intent::SubnetEnv, &extra).unwrap();
-        assert_eq!((lenient.findings().len(), lenient.status), (1, 0), "{last_stage}");
     }
+}
+
+/// What one look says of a loss, by how much is known of what the kernel dropped.
+struct Told {
+    /// Everything.
+    whole: CheckOutput,
+    /// Where, but not whose.
+    by_place: CheckOutput,
+    /// Nothing.
+    without: CheckOutput,
+    /// Nothing, and a warning is not to fail.
+    lenient: CheckOutput,
+}
+
+/// The answers of the victim's tracer with every intent, and what the same evidence says when less
+/// of the drops could be read.
+fn check_victim_and_forget_drops(lab: &Lab) -> Vec<Told> {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |intent: &Intent| {
+        let file = folder.path().join(intent.name());
+        let save = [&window()[..], &["--save", file.to_str().unwrap()]].concat();
+        let whole = lab.check(lab.plan().site.victim, *intent, &save)?;
+        let mut evidence: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        let judge = |evidence: &Value, fail_on: &str| {
+            fs::write(&file, evidence.to_string())?;
+            let mut command = Command::new(binary()?);
+            command.args(["check", "--format", "json", "--fail-on", fail_on, "--from"]).arg(&file);
+            CheckOutput::of(&command.output()?)
+        };
+        evidence["drops"]["headers_read"] = false.into();
+        for drop in evidence["drops"]["entries"].as_array_mut().into_iter().flatten() {
+            (drop["flow"], drop["outer"]) = (Value::Null, Value::Null);
+        }
+        let by_place = judge(&evidence, "warning")?;
+        evidence["drops"] = Value::Null;
+        let (without, lenient) = (judge(&evidence, "warning")?, judge(&evidence, "critical")?);
+        Ok(Told { whole, by_place, without, lenient })
+    };
+    in_parallel(&Intent::ALL, Intent::ALL.len(), check).into_iter().map(Result::unwrap).collect()
 }
 
 #[test]

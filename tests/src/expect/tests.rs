@@ -203,3 +203,26 @@ fn lesser(plan: &Plan, peer: usize, family: Family) -> Value {
         "cidr": key, "vtep_mac": null, "interface": overlay});
     finding
 }
+
+#[test]
+fn what_drops_prove_is_likely_where_they_are_not_read() {
+    let plan = plan();
+    let Site { victim, peer, .. } = plan.site;
+    let judge = |name: &str, findings: Value| {
+        let fault = fault::named(name).unwrap();
+        let mut answer = answer(&plan, victim, i32::from(findings != json!([])), findings);
+        answer.json["coverage"]["drops"] = json!("degraded");
+        Injected { plan: &plan, fault: &fault, site: plan.site }.judge(
+            victim,
+            Intent::PeersFile,
+            &answer,
+        )
+    };
+    let (input, node) = ("fw-drops-vxlan-input", "fw-drops-pod-to-node");
+    assert_eq!(judge(input, about(&plan, peer, input, "likely")).unwrap(), Said::Itself);
+    judge(input, about(&plan, peer, input, "certain")).unwrap_err();
+    judge(input, about(&plan, peer, "unexplained-loss", "likely")).unwrap_err();
+    judge(input, json!([])).unwrap_err();
+    assert_eq!(judge(node, json!([])).unwrap(), Said::Nothing);
+    judge(node, about(&plan, peer, node, "likely")).unwrap_err();
+}
