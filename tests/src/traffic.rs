@@ -5,6 +5,7 @@ mod arp;
 mod background;
 mod capture;
 mod dns;
+mod frames;
 mod icmp;
 mod multicast;
 mod pace;
@@ -90,6 +91,13 @@ pub enum Flow {
         /// The announced address; the announced MAC is the device's.
         address: Ipv4Addr,
     },
+    /// A frame as it is, whatever is wrong with it; nobody waits for an answer.
+    Frames {
+        /// The device it leaves by.
+        device: String,
+        /// With its Ethernet header.
+        frame: Vec<u8>,
+    },
     /// Nothing is sent: a packet socket listens on all devices, as `tcpdump -i any` does.
     Capture,
     /// IPv6 multicast of a device's own.
@@ -162,6 +170,7 @@ impl Flow {
             Self::GratuitousArp { device, address } => {
                 arp::announce(device, *address, limits, stop)
             }
+            Self::Frames { device, frame } => frames::send(device, frame, limits, stop),
             Self::Capture => capture::listen(limits, stop),
             Self::Multicast6 { device } => multicast::send(device, limits, stop),
         }
