@@ -27,13 +27,14 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     }
 }
 
-/// Without what is the same packets again: those that died in a queue are counted as they were
-/// dropped, and no answer came to them.
+/// Without what is the same packets again: those that died in a queue or were too big are counted as
+/// they were dropped, and no answer came to them.
 fn counted_once(effects: &BTreeSet<Effect>) -> BTreeSet<Effect> {
     let is_again = |effect: &Effect| match effect {
         Effect::Silence(cidr) | Effect::Loss(cidr, StagePair::WireToPeer) => {
             effects.contains(&Effect::Queued(*cidr))
         }
+        Effect::Loss(cidr, StagePair::PodToOverlay) => effects.contains(&Effect::TooBig(*cidr)),
         _ => false,
     };
     effects.iter().filter(|effect| !is_again(effect)).copied().collect()
@@ -129,12 +130,13 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoNeighbour(_)
         | Effect::NoFdb(_)
         | Effect::FlannelMemory
-        | Effect::LargePods(_)
-        // What was dropped off the tunnel's way or in a queue is in the list of drops.
+        | Effect::LargePods
+        // What no stage misses is in the list of drops.
         | Effect::InPod(_)
         | Effect::ToNode(_)
         | Effect::Outside(_)
-        | Effect::Queued(_) => false,
+        | Effect::Queued(_)
+        | Effect::TooBig(_) => false,
     }
 }
 

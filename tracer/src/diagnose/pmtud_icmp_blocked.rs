@@ -4,6 +4,8 @@
 //!
 //! Where the error arrives, the pod sends smaller packets for ten minutes
 //! (`net.ipv4.route.mtu_expires`): one packet to each address is dropped, or those of one burst.
+//!
+//! Packets that the node answers so are no loss between stages: the drops alone count them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +45,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     let errors = lasting(case, lost_error);
     let mut refused = lasting(case, |drop| too_big(case, drop));
     refused.retain(|(pod, _, _), _| errors.contains_key(pod));
-    refused.retain(|(_, _, cidr), _| stages_agree(case, *cidr));
+    refused.retain(|(_, _, cidr), _| case.topology.peer(*cidr).is_some_and(is_in_tunnel));
     let judged = (!refused.is_empty()).then(|| judged(case, &refused, &errors));
     Ruling::from(judged)
 }
@@ -68,20 +70,14 @@ fn too_big(case: &Case<'_>, drop: &Drop) -> Option<Pair> {
     is_told.then_some((flow.source, flow.destination, cidr))
 }
 
+fn is_in_tunnel(peer: &Peer<'_>) -> bool {
+    peer.direct.is_none()
+}
+
 /// How many packets the kernel refused for their size.
 fn counted(case: &Case<'_>) -> u64 {
     let snmp = case.evidence.statistics.as_ref().and_then(|it| it.snmp);
     snmp.map_or(0, |it| it.ip_fragment_fails)
-}
-
-/// What the kernel forwards is seen to come from the pod, and then not at the overlay device.
-fn stages_agree(case: &Case<'_>, cidr: IpNet) -> bool {
-    let peer = case.topology.peer(cidr).filter(|peer| peer.direct.is_none());
-    let Some(peer) = peer else { return false };
-    let is_missed = peer
-        .traffic
-        .is_some_and(|it| it.lost.pod_to_overlay > 0 && it.lost_early.pod_to_overlay > 0);
-    is_missed || !case.observed_pair(StagePair::PodToOverlay)
 }
 
 fn judged(
@@ -91,10 +87,11 @@ fn judged(
 ) -> Judged {
     let (overlay, node) = (case.overlay_name(), &case.evidence.node.name);
     let peers: BTreeSet<IpNet> = refused.keys().map(|(_, _, cidr)| *cidr).collect();
-    let explained = peers.iter().filter_map(|cidr| case.topology.peer(*cidr));
+    let losing = peers.iter().filter_map(|cidr| case.topology.peer(*cidr));
     let mut explains: BTreeSet<Effect> =
-        explained.filter_map(|peer| explained_loss(peer, refused)).collect();
-    explains.insert(Effect::LargePods(case.topology.family));
+        losing.filter_map(|peer| explained_loss(peer, refused)).collect();
+    explains.extend(peers.iter().map(|cidr| Effect::TooBig(*cidr)));
+    explains.insert(Effect::LargePods);
     let mut evidence: Vec<String> = mtus(case).into_iter().collect();
     evidence.extend(refused.iter().map(|(pair, dropped)| large_packets(case, pair, dropped)));
     evidence.extend(errors.iter().map(|(pod, dropped)| lost_errors(case, *pod, dropped)));
@@ -116,12 +113,13 @@ fn judged(
     }
 }
 
-/// What a peer's packets lack is explained when so many were too big.
+/// A loss between stages, as where a route has a smaller MTU than the overlay device, is explained when
+/// so many packets were too big.
 fn explained_loss(peer: &Peer<'_>, refused: &BTreeMap<Pair, Dropped<'_>>) -> Option<Effect> {
     let its = refused.iter().filter(|((_, _, cidr), _)| *cidr == peer.cidr);
     let packets: u64 = its.map(|(_, dropped)| dropped.packets).sum();
     let lost = peer.traffic.map_or(0, |it| it.lost.pod_to_overlay);
-    covers(packets, lost).then_some(Effect::Loss(peer.cidr, StagePair::PodToOverlay))
+    (lost > 0 && covers(packets, lost)).then_some(Effect::Loss(peer.cidr, StagePair::PodToOverlay))
 }
 
 fn mtus(case: &Case<'_>) -> Option<String> {

@@ -70,7 +70,7 @@ fn judged(case: &Case<'_>, overlay: &Link, first: &Link, large: &[&Link]) -> Jud
             ],
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([Effect::LargePods(case.topology.family)]),
+        supports: BTreeSet::from([Effect::LargePods]),
         explains: BTreeSet::new(),
         as_break: format!("MTU of {name}"),
     }

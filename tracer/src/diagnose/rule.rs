@@ -84,8 +84,11 @@ pub(super) enum Effect {
     Outside(IpAddr),
     /// Tunnel packets for a peer were dropped where an uplink queues them, after they were counted.
     Queued(IpNet),
+    /// Pods' packets for a peer were dropped because they are too big for the way there, which no
+    /// stage misses.
+    TooBig(IpNet),
     /// Pods send larger packets than the overlay device takes.
-    LargePods(Family),
+    LargePods,
 }
 
 /// What a rule says about a case.
@@ -149,7 +152,8 @@ impl Effect {
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr)
-            | Self::Queued(cidr) => Some(*cidr),
+            | Self::Queued(cidr)
+            | Self::TooBig(cidr) => Some(*cidr),
             Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
@@ -159,7 +163,7 @@ impl Effect {
             | Self::InPod(_)
             | Self::ToNode(_)
             | Self::Outside(_)
-            | Self::LargePods(_) => None,
+            | Self::LargePods => None,
         }
     }
 

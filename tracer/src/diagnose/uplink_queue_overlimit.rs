@@ -142,7 +142,8 @@ fn lost_of(case: &Case<'_>, name: &str, peer: &Peer<'_>, dropped: &Dropped<'_>) 
 fn explained(peer: &Peer<'_>, dropped: u64) -> Vec<Effect> {
     let (cidr, mut explained) = (peer.cidr, vec![Effect::Queued(peer.cidr)]);
     let Some(traffic) = peer.traffic else { return explained };
-    if covers(dropped, traffic.lost.wire_to_peer) {
+    let unanswered = traffic.lost.wire_to_peer;
+    if unanswered > 0 && covers(dropped, unanswered) {
         explained.push(Effect::Loss(cidr, StagePair::WireToPeer));
     }
     if dropped * 2 >= traffic.packets.wire_out {
