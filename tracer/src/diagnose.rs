@@ -38,6 +38,7 @@ mod impact;
 mod ip_forward_off;
 mod joined;
 mod judgement;
+mod l3_uplink_daemon_stuck;
 mod leak_to_unassigned_cidr;
 mod life;
 mod masquerade_rules_missing;
@@ -57,6 +58,7 @@ mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
 mod peer_vtep_not_listening;
 mod peers;
+mod pmtud_icmp_blocked;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
 mod pod_port_closed;
@@ -83,6 +85,7 @@ mod unexplained_loss;
 mod unmapped;
 mod unseen;
 mod uplink_down;
+mod uplink_queue_overlimit;
 mod verdict;
 mod vni_mismatch;
 mod vtep_source_address_lost;
@@ -108,7 +111,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 56] = [
+const RULES: [Rule; 59] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -163,6 +166,9 @@ const RULES: [Rule; 56] = [
     peer_node_silent::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
+    l3_uplink_daemon_stuck::RULE,
+    uplink_queue_overlimit::RULE,
+    pmtud_icmp_blocked::RULE,
     tunnel_one_way::RULE,
     unexplained_loss::RULE,
 ];

@@ -117,6 +117,22 @@ impl Dropped<'_> {
     const fn lasts(&self) -> bool {
         self.packets >= ENOUGH && self.early > 0 && self.packets > self.early
     }
+
+    /// What dropped most of them, in the kernel's words.
+    pub(super) fn by(&self) -> String {
+        let first = self.drops.iter().max_by_key(|drop| drop.packets);
+        let symbol = first.and_then(|drop| drop.symbol.as_deref()).unwrap_or("an unnamed function");
+        match first.and_then(|drop| drop.reason.as_deref()) {
+            None | Some("NOT_SPECIFIED") => format!("in {symbol}"),
+            Some(reason) => format!("{reason} in {symbol}"),
+        }
+    }
+}
+
+/// Whether so many dropped packets are enough for what the stages miss: both are read one after the
+/// other, so that a few may be in one number and not in the other.
+pub(super) const fn covers(dropped: u64, missed: u64) -> bool {
+    missed <= dropped.saturating_add(dropped / 10).saturating_add(ENOUGH)
 }
 
 /// Whether it was `dropper`, and how the kernel tells.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     case::Case,
-    dropped::{self, Way},
+    dropped::{self, Dropper, Way, told},
     finding::Impact,
     merge::Cause,
     rule::Effect,
@@ -27,11 +27,18 @@ fn cause_of(cases: &[Case<'_>], causes: &[&Cause], drop: &Drop) -> &'static str 
     causes.iter().find(explains).map_or(UNEXPLAINED, |cause| cause.judged.finding.code)
 }
 
-/// The packets and flows that were dropped in pods, on the way to the node itself, or to the outside:
-/// no stage counts them.
+/// The packets and flows that were dropped where no stage misses them: in pods, on the way to the node
+/// itself or to the outside, behind the last stage, or as too big, which the node answers by ICMP.
 pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) -> Impact {
     let is_off = |effect: &Effect| {
-        matches!(effect, Effect::InPod(_) | Effect::ToNode(_) | Effect::Outside(_))
+        matches!(
+            effect,
+            Effect::InPod(_)
+                | Effect::ToNode(_)
+                | Effect::Outside(_)
+                | Effect::Queued(_)
+                | Effect::TooBig(_)
+        )
     };
     let is_hit = |drop: &&Drop| {
         let mut effects = cases.iter().flat_map(|case| effects(case, drop));
@@ -51,18 +58,25 @@ fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
         let ends = [source, destination].into_iter();
         return ends.filter(|end| topology.is_own(*end)).map(Effect::InPod).collect();
     }
-    match dropped::way(case, drop) {
+    let uncounted = match dropped::way(case, drop) {
         Some(Way::ToNode) => return vec![Effect::ToNode(source)],
         Some(Way::Outside) => return vec![Effect::Outside(source)],
-        _ => (),
-    }
+        Some(Way::TunnelOut(cidr)) if is_of_queue(drop) => Some(Effect::Queued(cidr)),
+        Some(Way::Out(cidr)) => told(drop, Dropper::TooBig).map(|_| Effect::TooBig(cidr)),
+        _ => None,
+    };
     let outward = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
     let inward = || topology.peer_of(source).map(|peer| (peer.cidr, pairs_inward(case, drop)));
     let found = outward.or_else(inward);
     let losses = |(cidr, pairs): (_, Vec<StagePair>)| {
         pairs.into_iter().map(move |pair| Effect::Loss(cidr, pair))
     };
-    found.into_iter().flat_map(losses).collect()
+    uncounted.into_iter().chain(found.into_iter().flat_map(losses)).collect()
+}
+
+/// Whether a device that had the packet to send had no room for it.
+fn is_of_queue(drop: &Drop) -> bool {
+    [Dropper::Queue, Dropper::TunnelRing].into_iter().any(|it| told(drop, it).is_some())
 }
 
 /// Between which stages a packet for a peer was lost. The overlay device stands for two pairs: a

@@ -10,6 +10,7 @@ use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic};
 /// The packets and flows of all IP versions that these effects hit; a lower bound.
 pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let dropped = drops::off_the_tunnels_way(cases, effects);
+    let effects = &counted_once(effects);
     let Some(traffic) = cases.first().and_then(|case| case.evidence.traffic.as_ref()) else {
         return dropped;
     };
@@ -24,6 +25,19 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
         packets: of_peers + stray + undelivered + dropped.packets,
         flows: flows as u64 + dropped.flows,
     }
+}
+
+/// Without what is the same packets again: those that died in a queue or were too big are counted as
+/// they were dropped, and no answer came to them.
+fn counted_once(effects: &BTreeSet<Effect>) -> BTreeSet<Effect> {
+    let is_again = |effect: &Effect| match effect {
+        Effect::Silence(cidr) | Effect::Loss(cidr, StagePair::WireToPeer) => {
+            effects.contains(&Effect::Queued(*cidr))
+        }
+        Effect::Loss(cidr, StagePair::PodToOverlay) => effects.contains(&Effect::TooBig(*cidr)),
+        _ => false,
+    };
+    effects.iter().filter(|effect| !is_again(effect)).copied().collect()
 }
 
 /// Packets that came for an address and reached no pod.
@@ -116,10 +130,13 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoNeighbour(_)
         | Effect::NoFdb(_)
         | Effect::FlannelMemory
-        // What was dropped off the tunnel's way is in the list of drops.
+        | Effect::LargePods
+        // What no stage misses is in the list of drops.
         | Effect::InPod(_)
         | Effect::ToNode(_)
-        | Effect::Outside(_) => false,
+        | Effect::Outside(_)
+        | Effect::Queued(_)
+        | Effect::TooBig(_) => false,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     case::{Case, tunnel_overhead},
     finding::{Confidence, Severity},
     pods,
-    rule::{Judged, Rank, Rule, Ruling},
+    rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::evidence::{Link, Tables};
 
@@ -70,7 +70,7 @@ fn judged(case: &Case<'_>, overlay: &Link, first: &Link, large: &[&Link]) -> Jud
             ],
         ),
         rank: RULE.rank,
-        supports: BTreeSet::new(),
+        supports: BTreeSet::from([Effect::LargePods]),
         explains: BTreeSet::new(),
         as_break: format!("MTU of {name}"),
     }

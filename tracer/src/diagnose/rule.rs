@@ -82,6 +82,13 @@ pub(super) enum Effect {
     ToNode(IpAddr),
     /// Packets of a pod to addresses outside the cluster were dropped.
     Outside(IpAddr),
+    /// Tunnel packets for a peer were dropped where an uplink queues them, after they were counted.
+    Queued(IpNet),
+    /// Pods' packets for a peer were dropped because they are too big for the way there, which no
+    /// stage misses.
+    TooBig(IpNet),
+    /// Pods send larger packets than the overlay device takes.
+    LargePods,
 }
 
 /// What a rule says about a case.
@@ -144,7 +151,9 @@ impl Effect {
             | Self::NoRoute(cidr)
             | Self::NoAnswer(cidr)
             | Self::NoNeighbour(cidr)
-            | Self::NoFdb(cidr) => Some(*cidr),
+            | Self::NoFdb(cidr)
+            | Self::Queued(cidr)
+            | Self::TooBig(cidr) => Some(*cidr),
             Self::StrayLeak(_)
             | Self::NoDefaultRoute(_)
             | Self::NoSourceAddress(_)
@@ -153,7 +162,8 @@ impl Effect {
             | Self::Undelivered(_)
             | Self::InPod(_)
             | Self::ToNode(_)
-            | Self::Outside(_) => None,
+            | Self::Outside(_)
+            | Self::LargePods => None,
         }
     }
 

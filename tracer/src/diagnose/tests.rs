@@ -14,6 +14,7 @@ mod nodes;
 mod pods;
 mod process;
 mod properties;
+mod queues;
 mod routes;
 mod served;
 mod sighted;

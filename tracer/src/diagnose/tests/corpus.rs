@@ -23,7 +23,7 @@ const NOT_IN_A_LAB: [&str; 4] = [
     "node-ip-changed-peers-stale",
 ];
 /// What a lab could, and has not yet been recorded.
-const NOT_YET: [&str; 20] = [
+const NOT_YET: [&str; 23] = [
     "rp-filter-drops-outer",
     "outer-df-set",
     "bridge-nf-call-off",
@@ -44,6 +44,9 @@ const NOT_YET: [&str; 20] = [
     "fw-rejects-forwarded-pod-traffic",
     "pod-port-closed",
     "peer-vtep-not-listening",
+    "l3-uplink-daemon-stuck",
+    "uplink-queue-overlimit",
+    "pmtud-icmp-blocked",
 ];
 /// What names no cause, or not the whole of it: with less intent a finding may become one of these.
 const LESSER: [&str; 4] =
