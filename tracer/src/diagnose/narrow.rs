@@ -89,7 +89,7 @@ fn fate_of(overlay: &Link, node_ip: IpAddr) -> TooLarge {
 }
 
 /// The peer's node address, and the device by which the kernel would send to it.
-fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)> {
+pub(super) fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)> {
     let node_ip = peer.node_ip?;
     let answer = tables
         .answers

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    narrow::way_to,
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     silence::is_silent,
@@ -122,13 +123,27 @@ fn loss(case: &Case<'_>, peer: &Peer<'_>, evidence: String, pair: StagePair) -> 
             case.about_peer(peer),
             case.in_window(),
             vec![evidence],
-            vec![to_check(case, peer, pair)],
+            [to_check(case, peer, pair)].into_iter().chain(to_try(case, peer, pair)).collect(),
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::Loss(cidr, pair)]),
         explains: BTreeSet::from([Effect::Loss(cidr, pair)]),
         as_break: format!("packets of {cidr} after {last}"),
     }
+}
+
+/// What shows whether only large packets are lost beyond the uplink: no stage counts sizes by flow.
+fn to_try(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> Option<String> {
+    let (node_ip, link) = way_to(case.topology.tables?, peer)?;
+    let headers = if node_ip.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    let most = link.mtu_of(Family::of(node_ip)).checked_sub(headers)?;
+    (pair == StagePair::WireToPeer).then(|| {
+        format!(
+            "ping -M do -c 3 -s {most} {node_ip}      (unanswered, while `-s 1000` is answered: the MTU of \
+             the path is smaller than that of {}, and full packets are lost on it)",
+            link.name
+        )
+    })
 }
 
 /// Where to look next.

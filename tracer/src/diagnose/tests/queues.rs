@@ -178,6 +178,22 @@ fn what_went_unanswered_is_the_queues_as_far_as_it_dropped_so_much() {
 }
 
 #[test]
+fn what_goes_unanswered_beyond_the_uplink_may_be_large_and_can_be_tried() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (20, 10);
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), [format!("unexplained-loss {}", plan.hit_cidr())]);
+    let expected = format!("ping -M do -c 3 -s 1472 {} ", plan.node_ip(plan.hit()));
+    assert!(diagnosis.findings[0].remedy[1].starts_with(&expected), "{diagnosis:#?}");
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.lost.wire_to_peer, traffic.lost.overlay_to_wire) = (0, 20);
+    traffic.lost_early.overlay_to_wire = 10;
+    assert_eq!(judge(&mut evidence).findings[0].remedy.len(), 1, "not before the uplink");
+}
+
+#[test]
 fn a_queue_that_drops_nearly_everything_is_why_nothing_comes_back() {
     let hit = Plan::of(3, Pass::SubnetEnv).hit_cidr();
     for (packets, is_alone) in [(36, true), (8, false)] {
