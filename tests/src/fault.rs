@@ -3,6 +3,7 @@
 //! A fault is two lists of scripts computed from the plan: what breaks a node and what heals it.
 //! Adding one is adding a file and its line in [`all`].
 
+mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
 mod cni0_down;
 mod cni0_wrong_address;
@@ -31,6 +32,7 @@ mod peer_node_silent;
 mod peer_node_unreachable;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_policy_drops;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
@@ -230,6 +232,8 @@ pub fn all() -> Vec<Fault> {
         peer_node_silent::FAULTS.as_slice(),
         pod_veth_detached::FAULTS.as_slice(),
         pod_address_gone::FAULTS.as_slice(),
+        pod_policy_drops::FAULTS.as_slice(),
+        bpf_or_tc_drops::FAULTS.as_slice(),
     ]
     .concat()
 }
