@@ -38,6 +38,7 @@ mod pod_route_missing;
 mod pod_route_wrong_device;
 mod pod_veth_detached;
 mod policy_rule_hijacks_pod_route;
+mod rp_filter_drops_inner;
 mod tunnel_fragments_outer;
 mod uplink_down;
 mod vni_mismatch;
@@ -232,6 +233,7 @@ pub fn all() -> Vec<Fault> {
         peer_node_silent::FAULTS.as_slice(),
         pod_veth_detached::FAULTS.as_slice(),
         pod_address_gone::FAULTS.as_slice(),
+        rp_filter_drops_inner::FAULTS.as_slice(),
         pod_policy_drops::FAULTS.as_slice(),
         bpf_or_tc_drops::FAULTS.as_slice(),
     ]
