@@ -3,6 +3,7 @@
 //! A fault is two lists of scripts computed from the plan: what breaks a node and what heals it.
 //! Adding one is adding a file and its line in [`all`].
 
+mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
 mod cni0_down;
 mod cni0_wrong_address;
@@ -38,11 +39,13 @@ mod peer_node_silent;
 mod peer_node_unreachable;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_policy_drops;
 mod pod_route_blackholed;
 mod pod_route_missing;
 mod pod_route_wrong_device;
 mod pod_veth_detached;
 mod policy_rule_hijacks_pod_route;
+mod rp_filter_drops_inner;
 mod tunnel_fragments_outer;
 mod uplink_down;
 mod vni_mismatch;
@@ -245,6 +248,9 @@ pub fn all() -> Vec<Fault> {
         fw_drops_forwarded::FAULTS.as_slice(),
         fw_drops_pod_to_node::FAULTS.as_slice(),
         egress_dropped::FAULTS.as_slice(),
+        rp_filter_drops_inner::FAULTS.as_slice(),
+        pod_policy_drops::FAULTS.as_slice(),
+        bpf_or_tc_drops::FAULTS.as_slice(),
     ]
     .concat()
 }

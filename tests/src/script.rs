@@ -28,6 +28,8 @@ pub enum Tool {
     Ip6tables,
     /// `nft -f -`
     Nft,
+    /// `tc -batch -`
+    Tc,
     /// `PATH=VALUE`, a path below /proc/sys/net.
     Sysctl,
     /// What becomes of the stand-in for flanneld, see [`crate::flanneld`].
@@ -157,6 +159,7 @@ impl Tool {
             Self::Iptables => &["iptables-restore", "--noflush"],
             Self::Ip6tables => &["ip6tables-restore", "--noflush"],
             Self::Nft => &["nft", "-f", "-"],
+            Self::Tc => &["tc", "-batch", "-"],
             Self::Sysctl => &["sysctl"],
             Self::Flanneld => &["flanneld"],
         }
