@@ -272,7 +272,8 @@ fn without_readable_headers_no_firewall_is_named_that_may_be_another_thing() {
 
 #[test]
 fn a_counter_that_shows_another_cause_goes_before_a_likely_firewall() {
-    let counters: [(StagePair, fn(&mut SnmpCounters)); 4] = [
+    type Count = fn(&mut SnmpCounters);
+    let counters: [(StagePair, Count); 4] = [
         (StagePair::WireToOverlay, |snmp| snmp.udp_in_checksum_errors = 1),
         (StagePair::WireToOverlay, |snmp| snmp.tcp_ext_reverse_path_filter = 1),
         (StagePair::OverlayToWire, |snmp| snmp.ip_fragment_fails = 1),
