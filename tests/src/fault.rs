@@ -31,6 +31,7 @@ mod fw_drops_vxlan_output;
 mod fw_rejects_forwarded;
 mod injection;
 mod ip_forward_off;
+mod l3_uplink_daemon_stuck;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
@@ -104,6 +105,8 @@ pub struct Fault {
     pub strikes: Strikes,
     /// Why it is none where the uplinks have no Ethernet.
     pub ethernet_only: Option<&'static str>,
+    /// Why it is one only where the uplinks have no Ethernet.
+    pub layer3_only: Option<&'static str>,
     /// Breaks the victim.
     pub breaks: fn(&Plan, Site) -> Vec<Script>,
     /// Heals it, once.
@@ -195,12 +198,19 @@ const PLAIN: Fault = Fault {
     families: Stack::Dual.families(),
     strikes: Strikes::OneFamily,
     ethernet_only: None,
+    layer3_only: None,
     breaks: |_, _| Vec::new(),
     heals: |_, _| Vec::new(),
     traffic: |_, _| Vec::new(),
 };
 
-/// All faults, the first is the demo's.
+/// The faults of uplinks without Ethernet, which no other lab can have.
+#[must_use]
+pub fn of_layer3() -> Vec<Fault> {
+    l3_uplink_daemon_stuck::FAULTS.to_vec()
+}
+
+/// All faults but [`of_layer3`], the first is the demo's.
 #[must_use]
 pub fn all() -> Vec<Fault> {
     [
@@ -260,9 +270,9 @@ pub fn all() -> Vec<Fault> {
 /// # Errors
 /// When there is none: the message lists those that there are.
 pub fn named(name: &str) -> Result<Fault> {
-    let names = || all().iter().map(|fault| fault.name).collect::<Vec<_>>().join(", ");
-    all()
-        .into_iter()
+    let every = || all().into_iter().chain(of_layer3());
+    let names = || every().map(|fault| fault.name).collect::<Vec<_>>().join(", ");
+    every()
         .find(|fault| fault.name == name)
         .with_context(|| format!("no fault is called {name}; there are: {}", names()))
 }
@@ -350,7 +360,10 @@ impl Fault {
     /// Why this lab cannot have it; `None` when it can.
     #[must_use]
     pub fn not_in(&self, plan: &Plan) -> Option<&'static str> {
-        self.ethernet_only.filter(|_| plan.lan.uplink == UplinkKind::Tun)
+        match plan.lan.uplink {
+            UplinkKind::Ethernet => self.layer3_only,
+            UplinkKind::Tun => self.ethernet_only,
+        }
     }
 
     /// The findings that a node which talks to the victim may report in this lab: without Ethernet
@@ -397,7 +410,11 @@ impl Fault {
             bail!("{} does not exist in {}", self.name, site.family.name())
         }
         if let Some(reason) = self.not_in(plan) {
-            bail!("{} needs a lab of Ethernet uplinks: {reason}", self.name)
+            let other = match plan.lan.uplink {
+                UplinkKind::Ethernet => "TUN",
+                UplinkKind::Tun => "Ethernet",
+            };
+            bail!("{} needs a lab of {other} uplinks: {reason}", self.name)
         }
         Ok((self.heals)(plan, site))
     }

@@ -7,6 +7,7 @@
 
 mod checksum;
 mod datagrams;
+mod orders;
 
 use std::{
     fmt,
@@ -21,7 +22,11 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use self::datagrams::Train;
+pub use self::orders::order;
+use self::{
+    datagrams::Train,
+    orders::{Order, Orders},
+};
 use crate::{
     netns, process,
     tun::{LONGEST, Tun, VIRTIO},
@@ -43,10 +48,13 @@ pub struct End {
 
 /// A device that is held, and what is on its way to it.
 struct Port {
+    namespace: String,
     tun: Tun,
     addresses: Vec<IpAddr>,
     train: Train,
     is_gone: bool,
+    /// Its packets are left where they are.
+    is_stuck: bool,
 }
 
 /// Starts a relay as a process of the lab; it ends with the lab, or with the last of its devices.
@@ -69,21 +77,34 @@ pub fn run(ends: &[End]) -> Result<()> {
     if ports.iter().any(|port| !port.tun.takes_datagrams) {
         println!("plain: this kernel takes no packets of several datagrams (Linux 6.2)");
     }
+    let orders = Orders::open()?;
     let mut buffer = vec![0; LONGEST];
     while ports.iter().any(|port| !port.is_gone) {
-        for index in ready(&mut ports)? {
+        for index in ready(&mut ports, &orders)? {
             carry(&mut ports, index, &mut buffer);
             ports.iter_mut().for_each(Port::depart);
+        }
+        for order in orders.taken() {
+            obey(&mut ports, &order);
         }
     }
     Ok(())
 }
 
-/// Waits for packets; devices that are gone are marked.
-fn ready(ports: &mut [Port]) -> Result<Vec<usize>> {
+/// Has the devices of a namespace read, or left alone.
+fn obey(ports: &mut [Port], order: &Order) {
+    let (Order::Stop(namespace) | Order::Go(namespace)) = order;
+    for port in ports.iter_mut().filter(|port| port.namespace == *namespace) {
+        port.is_stuck = matches!(order, Order::Stop(_));
+    }
+}
+
+/// Waits for packets or orders; devices that are gone are marked.
+fn ready(ports: &mut [Port], orders: &Orders) -> Result<Vec<usize>> {
     let open: Vec<usize> = (0..ports.len()).filter(|index| !ports[*index].is_gone).collect();
     let mut waiting: Vec<PollFd<'_>> =
-        open.iter().map(|it| PollFd::new(ports[*it].tun.as_fd(), PollFlags::POLLIN)).collect();
+        open.iter().map(|it| PollFd::new(ports[*it].tun.as_fd(), ports[*it].awaited())).collect();
+    waiting.push(PollFd::new(orders.as_fd(), PollFlags::POLLIN));
     match poll(&mut waiting, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error).context("wait for packets"),
@@ -131,7 +152,19 @@ impl Port {
     fn open(end: &End) -> Result<Self> {
         let tun = netns::run_in(&end.namespace, || Tun::open(&end.device))
             .with_context(|| end.to_string())?;
-        Ok(Self { tun, addresses: end.addresses.clone(), train: Train::default(), is_gone: false })
+        Ok(Self {
+            namespace: end.namespace.clone(),
+            tun,
+            addresses: end.addresses.clone(),
+            train: Train::default(),
+            is_gone: false,
+            is_stuck: false,
+        })
+    }
+
+    /// That a device is gone is told all the same.
+    const fn awaited(&self) -> PollFlags {
+        if self.is_stuck { PollFlags::empty() } else { PollFlags::POLLIN }
     }
 
     /// Joins a packet to what is on its way, or sends that first.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{family::Family, flanneld, netns, teardown};
+use crate::{family::Family, flanneld, netns, relay, teardown};
 
 /// Who reads the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,10 @@ pub enum Tool {
     Sysctl,
     /// What becomes of the stand-in for flanneld, see [`crate::flanneld`].
     Flanneld,
+    /// `tc -batch -`
+    Tc,
+    /// Orders for the relay, see [`crate::relay::order`].
+    Relay,
 }
 
 /// Lines for one tool in one namespace.
@@ -97,6 +101,7 @@ impl Script {
         match (&self.namespace, self.tool) {
             (None, Tool::Sysctl) => bail!("a lab does not change settings of the machine"),
             (_, Tool::Flanneld) => self.lines.iter().try_for_each(|line| flanneld::run(line)),
+            (_, Tool::Relay) => self.lines.iter().try_for_each(|line| relay::order(line)),
             (None, _) => self.execute(),
             (Some(namespace), Tool::Sysctl) => netns::run_in(namespace, || self.write_sysctls()),
             (Some(namespace), _) => netns::run_in(namespace, || self.execute()),
@@ -162,6 +167,8 @@ impl Tool {
             Self::Tc => &["tc", "-batch", "-"],
             Self::Sysctl => &["sysctl"],
             Self::Flanneld => &["flanneld"],
+            Self::Tc => &["tc", "-batch", "-"],
+            Self::Relay => &["relay"],
         }
     }
 }

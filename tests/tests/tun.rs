@@ -41,7 +41,7 @@ const MTU_FOR_V6: u32 = 1420;
 const ONLY: &str = "FLANNEL_TRACER_TEST_FAULT";
 /// What every change plays, `cargo xtask test --all` plays all: faults of the uplink itself. Those of
 /// the overlay, which know nothing of the uplink, are in `uplinks` too.
-const FAULTS: [&str; 2] = ["uplink-down", "uplink-down-no-carrier"];
+const FAULTS: [&str; 3] = ["uplink-down", "uplink-down-no-carrier", "l3-uplink-daemon-stuck"];
 
 fn lab(seed: u64, nodes: usize) -> Lab {
     lab_of(seed, nodes, Stack::V4)
@@ -133,7 +133,8 @@ fn a_fault_is_told_where_it_is_and_nothing_else_anywhere() {
         let is_drawn = is_all || FAULTS.contains(&fault.name);
         is_drawn && fault.ethernet_only.is_none() && fault.name.contains(&only)
     };
-    let numbered = (510..).zip(fault::all()).filter(|(_, fault)| is_played(fault));
+    let all = fault::of_layer3().into_iter().chain(fault::all());
+    let numbered = (510..).zip(all).filter(|(_, fault)| is_played(fault));
     let wrong: Vec<String> = numbered.map(|(seed, fault)| play(seed, &fault)).collect();
     assert!(!wrong.is_empty(), "no fault is called {only}");
     let wrong = wrong.concat();
@@ -193,6 +194,15 @@ fn a_fault_of_ethernet_alone_is_refused_with_its_reason() {
     for fault in fault::all().iter().filter(|fault| fault.ethernet_only.is_some()) {
         let error = lab.inject(fault, lab.plan().site).unwrap_err().to_string();
         assert!(error.contains("Ethernet"), "{}: {error}", fault.name);
+    }
+}
+
+#[test]
+fn a_fault_of_tun_devices_is_refused_where_the_uplinks_are_ethernet() {
+    let plan = Plan::draw(503, &Shape { nodes: Some(2), ..Shape::default() });
+    for fault in fault::of_layer3() {
+        let error = fault.healing(&plan, plan.site).unwrap_err().to_string();
+        assert!(error.contains("TUN"), "{}: {error}", fault.name);
     }
 }
 

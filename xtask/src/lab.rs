@@ -127,7 +127,7 @@ fn heal() -> Result<()> {
 
 fn list() -> Result<()> {
     println!("faults, for `cargo xtask lab fault` and `cargo xtask demo`:");
-    for fault in fault::all() {
+    for fault in fault::all().into_iter().chain(fault::of_layer3()) {
         println!("  {:34}{}", fault.name, fault.summary);
     }
     println!("healthy look-alikes, for `cargo xtask demo`:");

@@ -12,7 +12,7 @@ use crate::{
 
 /// Packets that a device holds for the relay. A VPN's has 500; here a burst of a busy lab must not
 /// be lost, because a test counts it.
-const QUEUE: u32 = 20_000;
+pub const QUEUE: u32 = 20_000;
 /// The routing table and the preference of its rule; tailscaled's own numbers, 52 and 5270, belong to
 /// a fault.
 const TABLE: u32 = 152;
