@@ -34,8 +34,6 @@ pub enum Tool {
     Sysctl,
     /// What becomes of the stand-in for flanneld, see [`crate::flanneld`].
     Flanneld,
-    /// `tc -batch -`
-    Tc,
     /// Orders for the relay, see [`crate::relay::order`].
     Relay,
 }
@@ -167,7 +165,6 @@ impl Tool {
             Self::Tc => &["tc", "-batch", "-"],
             Self::Sysctl => &["sysctl"],
             Self::Flanneld => &["flanneld"],
-            Self::Tc => &["tc", "-batch", "-"],
             Self::Relay => &["relay"],
         }
     }

@@ -31,7 +31,8 @@ const PREFIXES: [&str; 13] = [
     "crc32c",
     "libcrc32c",
 ];
-const OTHERS: [&str; 5] = ["dummy", "af_packet_diag", "inet_diag", "tcp_diag", "udp_diag"];
+const OTHERS: [&str; 6] =
+    ["dummy", "af_packet_diag", "inet_diag", "sch_tbf", "tcp_diag", "udp_diag"];
 
 /// Paths of the modules to take, from the text of `modules.dep`.
 pub(super) fn select(dependencies: &str) -> BTreeSet<String> {
