@@ -1,6 +1,6 @@
 //! What a scraper is told.
 
-use std::{io::ErrorKind, net::TcpStream, thread, time::Duration};
+use std::{io::ErrorKind, net::TcpStream, time::Duration};
 
 use tracer::evidence::{Evidence, Stage};
 use tracer_common::sight::POD_SIGHTS;
@@ -11,10 +11,9 @@ use super::{lab, send};
 const DATAGRAMS: u64 = 2_000;
 /// How long the last packet may take to be counted.
 const ARRIVAL: Duration = Duration::from_secs(5);
-/// How long a daemon looks before it judges.
-const WINDOW: Duration = Duration::from_secs(5);
 /// Ports that a pod tries: more than three quarters of the sights that there is room for.
 const SCANNED: u16 = 1_600;
+const HELD_SIGHTS: &str = "map_entries{map=\"sightings\"}";
 const REFUSED_SIGHTS: &str = "map_insert_failures_total{map=\"sightings\"}";
 
 fn stage(metrics: &Metrics, unit: &str, stage: &str) -> u64 {
@@ -74,8 +73,13 @@ fn what_is_seen_no_more_makes_room_for_what_is_new() {
     let daemon = lab.daemon(0, Intent::SubnetEnv, &[]).unwrap();
     let refused = || daemon.scrape().unwrap().value(REFUSED_SIGHTS).unwrap();
     scan(&lab, 20_000, SCANNED);
-    // One that sees that the table is nearly full, and one that sees who was idle since.
-    thread::sleep(3 * WINDOW);
+    // One window sees that the table is nearly full, and the next who was idle since.
+    poll_until("idle sights to go", super::OPENS, || {
+        let held = daemon.scrape()?.value(HELD_SIGHTS)?;
+        anyhow::ensure!(held < f64::from(SCANNED) / 2.0, "{held} are held");
+        Ok(())
+    })
+    .unwrap();
     scan(&lab, 30_000, SCANNED);
     assert_eq!(refused(), 0.0);
     // It counts what it cannot hold.

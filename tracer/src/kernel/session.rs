@@ -12,6 +12,7 @@ use tracer_common::{
     config::Config,
     names,
     peer::{FIRST_PEER, SLOTS},
+    sight::{POD_SIGHTS, SIGHTS},
 };
 
 use self::slots::Slots;
@@ -48,6 +49,8 @@ pub struct Session {
     /// Why rare packets are not looked at, if they are not.
     blind: Option<String>,
     aging: Aging,
+    /// Sights in the tables when they were read last.
+    sights: usize,
 }
 
 /// A hook of the plan, and what was attached there.
@@ -135,6 +138,7 @@ impl Session {
             config: plan.config,
             blind,
             aging: Aging::default(),
+            sights: 0,
         };
         session.update(plan)?;
         Ok(session)
@@ -243,7 +247,15 @@ impl Session {
         }
         let mut reading = reading::read(&self.ebpf, self.slots.peers().len(), &self.hooks)?;
         reading.flow_inserts = reading.flow_inserts.saturating_sub(self.slots.forgotten());
+        self.sights = reading.sights.len();
         Ok(reading)
+    }
+
+    /// Sights of what is rare that the tables hold, as far as their devices have hooks, when they were
+    /// read last; and how many fit.
+    #[must_use]
+    pub fn sights(&self) -> (u64, u64) {
+        (self.sights as u64, u64::from(SIGHTS + POD_SIGHTS))
     }
 
     /// Makes room for new sights of what is rare, where there is little left: those that have not been

@@ -40,6 +40,7 @@ impl Rounds<'_> {
     }
 
     fn metrics(&self) -> Metrics {
+        let (sights, sight_capacity) = self.session.sights();
         Metrics {
             node: self.known.node.clone(),
             node_ip: self.judged.node_ip,
@@ -60,6 +61,8 @@ impl Rounds<'_> {
             flow_capacity: u64::from(self.session.flow_capacity()),
             slots: self.session.peers().len() as u64,
             slot_capacity: self.session.room() as u64,
+            sights,
+            sight_capacity,
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("FLANNEL_TRACER_COMMIT").unwrap_or("unknown"),
         }

@@ -65,6 +65,10 @@ pub struct Snapshot {
     pub slots: u64,
     /// Slots that there are.
     pub slot_capacity: u64,
+    /// Sights of what is rare in their tables.
+    pub sights: u64,
+    /// Sights that fit.
+    pub sight_capacity: u64,
     /// What was built.
     pub version: &'static str,
     /// From which commit.
@@ -329,9 +333,9 @@ fn parse_errors(sums: &Sums) -> Vec<Sample> {
 
 fn maps(snapshot: &Snapshot) -> [Family; 4] {
     // The flow tables of both IP versions are one to a reader.
-    let [flows, peers] = ["flows", "peers"];
-    let of_maps = |of_flows, of_peers| {
-        vec![count(vec![("map", flows)], of_flows), count(vec![("map", peers)], of_peers)]
+    let of_maps = |numbers: [u64; 3]| {
+        let named = ["flows", "peers", "sightings"].into_iter().zip(numbers);
+        named.map(|(map, number)| count(vec![("map", map)], number)).collect()
     };
     let sums = &snapshot.sums;
     [
@@ -340,17 +344,21 @@ fn maps(snapshot: &Snapshot) -> [Family; 4] {
             "Flows that newer ones pushed out of the table.",
             vec![count(vec![], sums.flow_evictions)],
         ),
-        gauge("map_entries", "Entries in use.", of_maps(snapshot.flows, snapshot.slots)),
+        gauge(
+            "map_entries",
+            "Entries in use.",
+            of_maps([snapshot.flows, snapshot.slots, snapshot.sights]),
+        ),
         gauge(
             "map_capacity",
             "Entries that fit.",
-            of_maps(snapshot.flow_capacity, snapshot.slot_capacity),
+            of_maps([snapshot.flow_capacity, snapshot.slot_capacity, snapshot.sight_capacity]),
         ),
         counter(
             "map_insert_failures",
             "Entries that the kernel refused.",
             vec![
-                count(vec![("map", flows)], sums.flow_insert_failures),
+                count(vec![("map", "flows")], sums.flow_insert_failures),
                 count(vec![("map", "sightings")], sums.other_sights),
             ],
         ),

@@ -44,6 +44,8 @@ pub(in super::super) fn snapshot() -> Snapshot {
         flow_capacity: 65_536,
         slots: 5,
         slot_capacity: 64,
+        sights: 3,
+        sight_capacity: 3072,
         version: "0.1.0",
         commit: "abc",
     }
