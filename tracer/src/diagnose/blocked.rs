@@ -37,6 +37,11 @@ pub(super) struct Passed {
     seen: HashSet<DropFlow>,
     /// Who sent something: an address, a protocol, and the port where it has one.
     senders: HashSet<(IpAddr, u8, u16)>,
+    /// To whom something was delivered in a pod, in the same words: of a service, whose address an
+    /// answer has again by then, the end in the pod is the one that a drop names too.
+    heard: HashSet<(IpAddr, u8, u16)>,
+    /// No flow is missing of which the above tells.
+    is_complete: bool,
 }
 
 /// Everything that a packet filter dropped, by what `name` makes of it, as far as it holds on.
@@ -68,7 +73,8 @@ pub(super) fn blocked<'a, K: Ord>(
     found
 }
 
-fn is_block(passed: &Passed, drops: &[&Drop]) -> bool {
+/// Whether drops of a filter are more than what belongs to no connection.
+pub(super) fn is_block(passed: &Passed, drops: &[&Drop]) -> bool {
     let of = |is_meant: fn(&DropFlow) -> bool| {
         let meant = drops.iter().filter(move |drop| drop.flow.as_ref().is_some_and(is_meant));
         meant.copied().collect::<Vec<_>>()
@@ -84,6 +90,10 @@ fn asks(flow: &DropFlow) -> bool {
 
 /// Whether several connections to one port were tried, some of them late, and nothing of it passed.
 fn has_attempts(passed: &Passed, segments: &[&Drop]) -> bool {
+    // The answer may be among what is not listed.
+    if !passed.is_complete {
+        return false;
+    }
     let mut by_port = BTreeMap::<(IpAddr, u16), Vec<&Drop>>::new();
     for (flow, drop) in segments.iter().filter_map(|drop| Some((drop.flow?, *drop))) {
         if !passed.knows(flow) && !passed.answers(flow) {
@@ -163,11 +173,22 @@ impl Passed {
             packets.overlay_out + packets.wire_out + packets.pod_in > 0
         });
         let sender = |flow: &Flow| (flow.source, flow.protocol, flow.source_port);
+        let delivered = flows().filter(|flow| flow.packets.pod_in > 0);
+        let receiver = |flow: &Flow| (flow.destination, flow.protocol, flow.destination_port);
+        let traffic = case.evidence.traffic.as_ref();
+        let is_whole = traffic.is_none_or(|it| it.flows_left_out + it.own.flow_evictions == 0);
         Self {
             arrived: arrived.map(name).collect(),
             seen: flows().map(name).collect(),
             senders: flows().map(sender).collect(),
+            heard: delivered.map(receiver).collect(),
+            is_complete: is_whole,
         }
+    }
+
+    /// The same for what drops behind all stages, in pods: only answers tell of it.
+    pub(super) fn of_pods(case: &Case<'_>) -> Self {
+        Self { arrived: HashSet::new(), ..Self::of(case) }
     }
 
     /// Whether packets of a flow passed, or answers to it.
@@ -175,9 +196,10 @@ impl Passed {
         self.arrived.contains(&flow) || self.seen.contains(&reverse(flow))
     }
 
-    /// Whether anything came from where a flow goes to.
+    /// Whether anything came from where a flow goes to, or to where it comes from.
     fn answers(&self, flow: DropFlow) -> bool {
         self.senders.contains(&(flow.destination, flow.protocol, flow.destination_port))
+            || self.heard.contains(&(flow.source, flow.protocol, flow.source_port))
     }
 }
 

@@ -97,7 +97,8 @@ fn hit<'c, 'a>(
         dropped.drops.iter().flat_map(|drop| effects(case, drop)).collect();
     let is_missed = |peer: &Peer<'_>, pair: StagePair| match is_told {
         true => agree(case, peer, pair),
-        false => missed(case, peer, pair).is_some(),
+        // Flows without answers prove nothing of a program here: it runs before the tracer's.
+        false => pair != StagePair::WireToPeer && missed(case, peer, pair).is_some(),
     };
     let is_hit = |peer: &&Peer<'_>| {
         let losses = effects.iter().filter_map(|effect| match effect {
@@ -169,8 +170,16 @@ fn explained(
     let is_its = |effect: &Effect| {
         effect.cidr().is_none_or(|cidr| peers.iter().any(|peer| peer.cidr == cidr))
     };
-    let silences = peers.iter().map(|peer| Effect::Silence(peer.cidr));
-    dropped.flat_map(|drop| effects(case, drop)).filter(is_its).chain(silences).collect()
+    let lost: BTreeSet<Effect> =
+        dropped.flat_map(|drop| effects(case, drop)).filter(is_its).collect();
+    // What a pod's packets meet before the tunnel, or after it, silences no peer.
+    let is_silenced = |cidr| {
+        let beyond = [StagePair::OverlayToWire, StagePair::WireToOverlay, StagePair::WireToPeer];
+        beyond.into_iter().any(|pair| lost.contains(&Effect::Loss(cidr, pair)))
+    };
+    let silenced = peers.iter().map(|peer| peer.cidr).filter(|cidr| is_silenced(*cidr));
+    let silences: Vec<Effect> = silenced.map(Effect::Silence).collect();
+    lost.into_iter().chain(silences).collect()
 }
 
 fn evidence(

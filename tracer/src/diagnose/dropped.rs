@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{case::Case, sighted::UDP};
 use crate::{
-    evidence::{Drop, DropFlow, DropPlace},
+    evidence::{Drop, DropFlow, DropPlace, Route, RouteKind},
     topology::Peer,
 };
 
@@ -221,6 +221,12 @@ fn plain_way(case: &Case<'_>, flow: &DropFlow) -> Option<Way> {
     }
     let is_in_network = topology.cluster_cidrs.iter().any(|it| it.contains(&flow.destination));
     let is_local = topology.tables.is_some_and(|tables| tables.is_local(flow.destination));
+    let is_broadcast = |route: &Route| {
+        route.kind == RouteKind::Broadcast && route.destination.contains(&flow.destination)
+    };
+    if topology.tables.is_some_and(|tables| tables.routes.iter().any(is_broadcast)) {
+        return None;
+    }
     match (topology.is_own(flow.source), is_local) {
         (true, true) => Some(Way::ToNode),
         (true, false) if !is_in_network && !topology.is_own(flow.destination) => Some(Way::Outside),
@@ -231,7 +237,7 @@ fn plain_way(case: &Case<'_>, flow: &DropFlow) -> Option<Way> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Pass, Plan, dropped},
+        super::testing::{Pass, Plan, dropped, refusing},
         *,
     };
     use crate::{evidence::DropOuter, topology::nth_address};
@@ -261,7 +267,10 @@ mod tests {
     #[test]
     fn the_way_is_that_of_the_outer_packet_where_there_is_one() {
         let plan = Plan::of(3, Pass::Tables);
-        let evidence = plan.evidence();
+        let mut evidence = plan.evidence();
+        let broadcast: IpAddr = "192.168.77.255".parse().unwrap();
+        let route = refusing(IpNet::from(broadcast), RouteKind::Broadcast);
+        evidence.tables.as_mut().unwrap().routes.push(route);
         let cases = Case::all_of(&evidence);
         let case = &cases[0];
         let cidr = plan.hit_cidr();
@@ -283,6 +292,7 @@ mod tests {
         assert_eq!(way_of((pod, gateway), None), Some(Way::ToNode));
         assert_eq!(way_of((pod, outside), None), Some(Way::Outside));
         assert_eq!(way_of((outside, pod), None), None);
+        assert_eq!(way_of((pod, broadcast), None), None);
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //! those of peers where they are forwarded: before they are encapsulated, or when they have come out
 //! of the tunnel. With network policies that may be meant.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 
 use super::{
@@ -108,10 +106,7 @@ fn judged(case: &Case<'_>, hits: &[Hit<'_, '_>]) -> Option<Judged> {
         lines.extend(flows(&hit.dropped.drops));
         lines
     };
-    let explained = |hit: &Hit<'_, '_>| {
-        let (cidr, pair) = (hit.peer.cidr, hit.pair);
-        [Effect::Loss(cidr, pair), Effect::Loss(cidr, StagePair::WireToPeer), Effect::Silence(cidr)]
-    };
+    // What it drops was not sent, or did come: silence of a peer has another cause.
     let lost = |hit: &Hit<'_, '_>| Effect::Loss(hit.peer.cidr, hit.pair);
     let title = format!("A firewall of {node} drops forwarded packets between its pods and {whom}");
     let evidence = hits.iter().flat_map(line).collect();
@@ -120,7 +115,7 @@ fn judged(case: &Case<'_>, hits: &[Hit<'_, '_>]) -> Option<Judged> {
         finding,
         rank,
         supports: hits.iter().map(lost).collect(),
-        explains: hits.iter().flat_map(explained).collect::<BTreeSet<_>>(),
+        explains: hits.iter().map(lost).collect(),
         as_break: format!("forwarded packets between pods here and {whom}"),
     })
 }

@@ -31,7 +31,10 @@ const INPUT: Direction = Direction {
     explains: |cidr| Effect::between_tunnel_ends(cidr).collect(),
     repair: |case| {
         let what = format!("what drops {} in ingress, prerouting or input", tunnel_port(case));
-        [vec![allow_tunnel(case)], show_rules(case, &what)].concat()
+        let note = "(a rule that drops what conntrack calls invalid takes packets with wrong UDP \
+                    checksums too: if `conntrack -S` counts them, on the peer `ethtool -K DEVICE \
+                    tx-checksum-ip-generic off`)";
+        [vec![allow_tunnel(case)], show_rules(case, &what), vec![note.to_owned()]].concat()
     },
 };
 

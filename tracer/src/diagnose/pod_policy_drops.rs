@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
+    blocked::{Passed, is_block},
     case::Case,
     counted::told_of,
     dropped::{Dropped, Dropper, lasting, told},
@@ -30,7 +31,9 @@ const ICMP: [u8; 2] = [1, 58];
 const NAMED: usize = 3;
 
 fn judge(case: &Case<'_>) -> Ruling {
-    let found = lasting(case, |drop| dropped_in(case, drop));
+    let passed = Passed::of_pods(case);
+    let mut found = lasting(case, |drop| dropped_in(case, drop));
+    found.retain(|_, dropped| is_block(&passed, &dropped.drops));
     let judged = found.iter().map(|(pod, dropped)| judged(case, *pod, dropped));
     Ruling::from(judged.collect::<Vec<_>>())
 }
@@ -46,7 +49,7 @@ fn dropped_in(case: &Case<'_>, drop: &Drop) -> Option<IpAddr> {
 
 /// Whether the stages saw packets of the flow on their way into the pod, and nothing on its way out.
 fn arrived_in_vain(case: &Case<'_>, dropped: &DropFlow) -> bool {
-    if !case.observed(Stage::PodIn) || !case.observed(Stage::PodOut) {
+    if !sees_answers(case) {
         return true;
     }
     let flows = || case.evidence.traffic.iter().flat_map(|traffic| &traffic.flows);
@@ -63,6 +66,11 @@ fn arrived_in_vain(case: &Case<'_>, dropped: &DropFlow) -> bool {
     arrived && !is_answered
 }
 
+/// Whether what goes into pods and what comes out of them was observed.
+fn sees_answers(case: &Case<'_>) -> bool {
+    case.observed(Stage::PodIn) && case.observed(Stage::PodOut)
+}
+
 /// Whether it is the same flow. What stands for the ports of ICMP is not the same in both.
 fn is_same(flow: &Flow, dropped: &DropFlow) -> bool {
     let ends = (flow.source, flow.destination, flow.protocol);
@@ -76,10 +84,12 @@ fn judged(case: &Case<'_>, pod: IpAddr, dropped: &Dropped<'_>) -> Judged {
     let seconds = case.evidence.window.seconds;
     let flows: BTreeSet<String> =
         dropped.drops.iter().filter_map(|drop| Some(words(&drop.flow?))).collect();
-    let mut evidence = vec![
-        format!("in the network namespace of the pod {}", told_of(dropped, seconds)),
-        "they came out of the bridge for it (pod_in), and it answered none of them".to_owned(),
-    ];
+    let mut evidence =
+        vec![format!("in the network namespace of the pod {}", told_of(dropped, seconds))];
+    if sees_answers(case) {
+        let line = "they came out of the bridge for it (pod_in), and it answered none of them";
+        evidence.push(line.to_owned());
+    }
     evidence.extend(flows.iter().take(NAMED).map(|flow| format!("dropped: {flow}")));
     Judged {
         finding: RULE.finding(

@@ -33,13 +33,22 @@ pub(super) fn is_unread(case: &Case<'_>) -> bool {
 pub(super) fn probable<'c, 'a>(case: &'c Case<'a>, pair: StagePair) -> Vec<Hit<'c, 'a>> {
     let is_of_peer = |peer: &&Peer<'_>| peer.is_known() && peer.direct.is_none();
     let peers = case.topology.peers.iter().filter(is_of_peer);
+    let losing = peers.filter_map(|peer| Some((peer, lost_at(case, peer, pair)?)));
     let losing: Vec<(&Peer<'_>, u64)> =
-        peers.filter_map(|peer| Some((peer, lost_at(case, peer, pair)?))).collect();
+        losing.filter(|(peer, lost)| is_more_than_stray(peer, pair, *lost)).collect();
     let lost: u64 = losing.iter().map(|(_, lost)| lost).sum();
     let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
     let dropped = dropped.filter(|it| lost > 0 && it.packets >= lost && !shows_another(case, pair));
     let Some(dropped) = dropped else { return Vec::new() };
     losing.into_iter().map(|(peer, _)| Hit { peer, pair, dropped: dropped.clone() }).collect()
+}
+
+/// Filters of healthy nodes drop a few forwarded packets all day, those that belong to no connection:
+/// only of most of them is it a block, as long as nobody sees which they are.
+fn is_more_than_stray(peer: &Peer<'_>, pair: StagePair, lost: u64) -> bool {
+    let is_forwarded = matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod);
+    let came = peer.traffic.map_or(0, |it| it.packets.at(pair.last_seen()));
+    !is_forwarded || lost * 2 >= came
 }
 
 /// Whether packets between these stages are at this device when a filter drops them.

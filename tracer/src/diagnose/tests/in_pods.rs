@@ -9,6 +9,9 @@ use crate::{
     topology::nth_address,
 };
 
+/// IANA's protocol number.
+const TCP: u8 = 6;
+
 /// Connections of a peer's pod to a port of a pod here.
 fn flow(plan: &Plan, protocol: u8) -> DropFlow {
     DropFlow {
@@ -50,7 +53,24 @@ fn list(evidence: &mut Evidence, dropped: DropFlow, is_answered: bool) {
 }
 
 fn drop_in_pod(evidence: &mut Evidence, drop: Drop) {
-    evidence.drops = Some(Drops { entries: vec![drop], headers_read: true, ..Drops::default() });
+    drop_all_in_pod(evidence, vec![drop]);
+}
+
+fn drop_all_in_pod(evidence: &mut Evidence, entries: Vec<Drop>) {
+    evidence.drops = Some(Drops { entries, headers_read: true, ..Drops::default() });
+}
+
+/// Ten packets: of TCP several connections that are tried, one of them late.
+fn attempts(drop: &Drop) -> Vec<Drop> {
+    let flow = drop.flow.unwrap();
+    if flow.protocol != TCP {
+        return vec![drop.clone()];
+    }
+    let nth = |(nth, (packets, early))| {
+        let flow = Some(DropFlow { source_port: flow.source_port + nth, ..flow });
+        Drop { flow, packets, early, ..drop.clone() }
+    };
+    (0..).zip([(4, 2), (4, 2), (2, 0)]).map(nth).collect()
 }
 
 #[test]
@@ -68,14 +88,20 @@ fn a_pod_whose_own_filter_drops_is_told_by_its_address() {
             // Of ICMP a flow and a drop name different things as ports.
             let named = DropFlow { source_port: 8, destination_port: 3, ..flow };
             let of_drop = if protocol == 1 { named } else { flow };
-            list(&mut evidence, flow, false);
-            drop_in_pod(&mut evidence, Drop { reason, symbol, ..in_pod(of_drop) });
+            let drops = attempts(&Drop { reason, symbol, ..in_pod(of_drop) });
+            for drop in drops.iter().filter_map(|drop| drop.flow) {
+                let of_flow = if protocol == 1 { flow } else { drop };
+                list(&mut evidence, of_flow, false);
+            }
+            let number = drops.len();
+            drop_all_in_pod(&mut evidence, drops);
             let diagnosis = judge(&mut evidence);
             assert_eq!(told(&diagnosis), [format!("pod-policy-drops {}", flow.destination)]);
             let finding = &diagnosis.findings[0];
             assert_eq!((finding.severity, finding.impact.packets), (Severity::Warning, 10));
             assert_eq!(finding.subject.address, Some(flow.destination));
-            assert_eq!(diagnosis.drop_causes, ["pod-policy-drops"]);
+            assert_eq!(diagnosis.drop_causes, vec!["pod-policy-drops"; number]);
+            assert!(finding.evidence.iter().any(|line| line.contains("pod_in")));
         }
     }
 }
@@ -85,16 +111,27 @@ fn where_the_stages_were_not_observed_the_drop_alone_tells() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     let mut evidence = plan.evidence();
     evidence.traffic = None;
-    drop_in_pod(&mut evidence, in_pod(flow(&plan, 6)));
+    drop_all_in_pod(&mut evidence, attempts(&in_pod(flow(&plan, TCP))));
     let expected = format!("pod-policy-drops {}", nth_address(plan.own_cidr(), 9));
-    assert_eq!(told(&judge(&mut evidence)), [expected]);
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), [expected]);
+    // Nobody saw what came to the pod and what it answered.
+    let lines = &diagnosis.findings[0].evidence;
+    assert!(!lines.iter().any(|line| line.contains("answered")), "{lines:?}");
 }
 
 #[test]
 fn what_a_pod_answers_or_drops_seldom_is_healthy() {
     let plan = Plan::of(3, Pass::Tables);
-    let flow = flow(&plan, 6);
-    // The late end of a connection, which conntrack calls invalid.
+    let flow = flow(&plan, TCP);
+    // The late end of a connection, which conntrack calls invalid; its answers may have been before.
+    for is_answered in [true, false] {
+        finds_nothing(|evidence| {
+            list(evidence, flow, is_answered);
+            drop_in_pod(evidence, in_pod(flow));
+        });
+    }
+    let flow = DropFlow { protocol: 17, ..flow };
     finds_nothing(|evidence| {
         list(evidence, flow, true);
         drop_in_pod(evidence, in_pod(flow));
@@ -110,7 +147,7 @@ fn what_a_pod_answers_or_drops_seldom_is_healthy() {
 #[test]
 fn what_came_by_no_tunnel_or_was_dropped_by_something_else_is_not_told() {
     let plan = Plan::of(3, Pass::Tables);
-    let flow = flow(&plan, 6);
+    let flow = flow(&plan, 17);
     let neighbour = DropFlow { source: nth_address(plan.own_cidr(), 12), ..flow };
     let probe = DropFlow { source: nth_address(plan.own_cidr(), 1), ..flow };
     let sent = DropFlow { source: flow.destination, destination: flow.source, ..flow };

@@ -152,6 +152,23 @@ fn late_segments_are_dropped_on_every_node() {
             let others = came(plan, whom, (TCP, 443, 50_000));
             evidence.traffic.as_mut().unwrap().flows.push(others);
         });
+        // They answered by a service's address, which their answers have again in the pods.
+        assert_told(&[], |evidence, plan| {
+            let drops = attempts(plan, whom);
+            let answer = |drop: &Drop| {
+                let DropFlow { source, source_port, .. } = drop.flow.unwrap();
+                let service = "10.96.0.1".parse().unwrap();
+                let came = came(plan, whom, (TCP, 443, source_port));
+                Flow { source: service, destination: source, ..came }
+            };
+            evidence.traffic.as_mut().unwrap().flows.extend(drops.iter().map(answer));
+            drop_also(evidence, drops);
+        });
+        // Their answers may be among the flows that are not listed.
+        assert_told(&[], |evidence, plan| {
+            drop_also(evidence, attempts(plan, whom));
+            evidence.traffic.as_mut().unwrap().flows_left_out = 1;
+        });
         // Two connections only, many segments.
         assert_told(&[], |evidence, plan| {
             let few = attempts(plan, whom).into_iter().skip(1).take(2);

@@ -290,6 +290,27 @@ fn a_counter_that_shows_another_cause_goes_before_a_likely_firewall() {
     }
 }
 
+#[test]
+fn a_few_forwarded_packets_that_a_filter_drops_are_no_block_while_nobody_sees_which() {
+    for pair in PLAIN {
+        for plan in plans(&[3]) {
+            let mut evidence = plan.evidence();
+            hit_unread(&mut evidence, &plan, pair, PACKETS);
+            // What belonged to no connection, of many.
+            let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+            let (packets, early) = (&mut traffic.packets, &mut traffic.early);
+            for count in [&mut packets.pod_out, &mut packets.overlay_in] {
+                *count = 3 * PACKETS;
+            }
+            for count in [&mut early.pod_out, &mut early.overlay_in] {
+                *count = 3 * PACKETS / 2;
+            }
+            let expected = format!("unexplained-loss {}", plan.hit_cidr());
+            assert_eq!(told(&judge(&mut evidence)), [expected]);
+        }
+    }
+}
+
 // === Forwarded packets ===
 
 /// kube-proxy drops what conntrack calls INVALID: here of connections that have ended, of answers to
