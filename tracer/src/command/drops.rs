@@ -35,6 +35,13 @@ impl Dropping {
         self.session.as_ref().is_ok_and(|session| *session.config() == plan.config)
     }
 
+    /// Goes on with the names of functions that `last` has.
+    pub(super) fn take_names_of(&mut self, last: Self) {
+        if let (Ok(session), Ok(last)) = (&mut self.session, last.session) {
+            session.take_names_of(last);
+        }
+    }
+
     /// What was dropped since the start; `None` when that is not known, now or ever.
     pub(super) fn read(&mut self) -> Option<DropReading> {
         let read = self.session.as_mut().ok()?.read();

@@ -273,6 +273,10 @@ impl<'a> Rounds<'a> {
     }
 
     async fn step(&mut self) -> anyhow::Result<()> {
+        // Before the reading with which the next window begins: in it what is made anew counts from zero.
+        if self.window.as_ref().is_some_and(Window::is_past_middle) {
+            self.session.forget_idle_sights()?;
+        }
         let snapshot = self.read().await?;
         match self.window.take() {
             Some(mut window) if !window.is_past_middle() => {

@@ -137,6 +137,12 @@ impl DropSession {
         self.because.as_deref()
     }
 
+    /// Goes on with the list of functions of one that ends: that was opened with a privilege that may
+    /// have been given up since.
+    pub fn take_names_of(&mut self, last: Self) {
+        (self.symbols, self.hidden) = (last.symbols, last.hidden);
+    }
+
     /// Whether this kernel gives reasons (Linux 5.17 and newer).
     #[must_use]
     pub fn has_reasons(&self) -> bool {

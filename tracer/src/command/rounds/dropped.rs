@@ -44,9 +44,9 @@ impl DroppedSoFar {
         Self { totals, last: None, counted: DropReading::default(), began: Instant::now() }
     }
 
-    /// The program was loaded anew: it counts from zero.
-    pub(super) fn begin_anew(&mut self) {
-        self.counted = DropReading::default();
+    /// The program was loaded anew, and what it has counted until now is in the totals.
+    pub(super) fn begin_at(&mut self, counted: DropReading) {
+        self.counted = counted;
     }
 
     /// Whether so many places have dropped something that there is little room for more: devices come

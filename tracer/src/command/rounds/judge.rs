@@ -53,7 +53,6 @@ impl Rounds<'_> {
         }
         // With thousands of peers two windows' tables at a time are too many.
         drop(judged);
-        self.session.forget_idle_sights()?;
         self.begin_window(Some(end), counters).await
     }
 

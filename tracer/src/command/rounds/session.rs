@@ -83,13 +83,14 @@ impl Rounds<'_> {
         }
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
         let next = start(&plan, self.wanted.attach)?;
-        if !self.dropping.fits(&plan) {
-            self.drop_anew(&plan);
-        }
+        // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
         self.totals.read(&peers, &last.finish()?);
         self.totals.carry();
+        if !self.dropping.fits(&plan) {
+            self.drop_anew(&plan);
+        }
         self.reloaded = Some(Instant::now());
         Ok(true)
     }
@@ -97,9 +98,16 @@ impl Rounds<'_> {
     /// Loads the drop program anew; what the last one counted is in the totals.
     fn drop_anew(&mut self, plan: &Plan) {
         let next = start_dropping(plan, &self.dropping.unseen());
+        // Better what counts in little room, or by the former networks, than nothing.
+        if self.dropping.is_on() && !next.is_on() {
+            return;
+        }
         self.count_last_drops();
-        self.dropping = next;
-        self.dropped.begin_anew();
+        let last = std::mem::replace(&mut self.dropping, next);
+        self.dropping.take_names_of(last);
+        // What both have counted is in the totals already.
+        let counted = self.dropping.read().unwrap_or_default();
+        self.dropped.begin_at(counted);
     }
 
     /// While flannel's device is away the programs keep what it was like.

@@ -143,7 +143,7 @@ impl Written {
 
     /// Waits until everything is written, at most for `patience`; whether it is.
     pub(in crate::command) async fn wait(mut self, patience: Duration) -> bool {
-        self.has_ended || timeout(patience, &mut self.end).await.is_ok()
+        self.has_ended || matches!(timeout(patience, &mut self.end).await, Ok(Ok(Ok(()))))
     }
 }
 

@@ -76,7 +76,9 @@ impl Throttle {
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
-        self.second.is_some_and(|start| now.duration_since(start) >= SECOND)
+        // A clock that was set back ends it too.
+        let is_in = |start| (SignedDuration::ZERO..SECOND).contains(&now.duration_since(start));
+        self.second.is_some_and(|start| !is_in(start))
     }
 }
 
