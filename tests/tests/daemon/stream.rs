@@ -114,8 +114,10 @@ fn a_fault_is_streamed_with_what_it_drops_in_both_forms() {
     injection.heal().unwrap();
     poll_true("the finding to close", CLOSES, || told(&json, "finding-closed") == right).unwrap();
     assert_eq!(told(&json, "finding-opened"), right, "nothing else was ever opened");
-    let nothing: [Value; 0] = [];
-    assert_eq!(elsewhere.events(), nothing);
+    // What was dropped between the reads of flows and of places may be of any flow, and is said so.
+    let is_told = |event: &Value| event["kind"] != "lost" || event["source"] != "drop-flows";
+    let told: Vec<Value> = elsewhere.events().into_iter().filter(is_told).collect();
+    assert!(told.is_empty(), "{told:#?}");
     end(json, Signal::SIGTERM);
     end(text, Signal::SIGINT);
     // Where filters of tc are used, one that is killed leaves its own.
