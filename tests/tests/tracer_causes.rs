@@ -322,7 +322,10 @@ fn a_node_that_got_another_address_is_told_by_the_others_as_moved() {
         let path = state::peers_path(node);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(&format!(" {old} "), &format!(" {new} "))).unwrap();
-        // Nodes talk to each other beside the tunnel: the kubelet, the API server.
+        // Nodes talk to each other beside the tunnel: the kubelet, the API server. That this node asks
+        // for the other's MAC is a proof of life; that it once heard it ask is none.
+        let forget = format!("neigh flush to {new} dev {}", node.uplink);
+        Script::ip(&node.namespace, [forget]).run().unwrap();
         let ping = Flow::Ping { to: new.into(), ttl: 64 };
         assert!(lab.answered(&node.namespace, &ping, 2).unwrap() > 0);
         let answer = lab.check(other, Intent::PeersFile, &window()).unwrap();

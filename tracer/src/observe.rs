@@ -75,6 +75,7 @@ pub fn traffic(observation: &Observation) -> Traffic {
             PeerTraffic {
                 cidr: *cidr,
                 asking_out: seen.asking_out,
+                answered: unanswered.answered,
                 addresses_asked: seen.addresses_asked.len() as u64,
                 undelivered: seen.undelivered(),
                 outer_source: seen.outer_source,
@@ -129,6 +130,7 @@ fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
         lost: losses::lost(start, end, slot),
         lost_early: losses::lost(start, middle, slot),
         asking_out: 0,
+        answered: 0,
         addresses_asked: 0,
         undelivered: Vec::new(),
         outer_source: None,

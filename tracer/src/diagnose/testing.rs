@@ -318,6 +318,7 @@ impl Plan {
                 lost: Losses::default(),
                 lost_early: Losses::default(),
                 asking_out: 30,
+                answered: 30,
                 addresses_asked: 2,
                 undelivered: Vec::new(),
                 outer_source: Some(self.node_ip(node)),

@@ -87,6 +87,10 @@ pub struct PeerTraffic {
     /// Of `packets.wire_out` those of pods of this node that ask for an answer: TCP, echo requests,
     /// DNS queries.
     pub asking_out: u64,
+    /// Of `asking_out` those of flows that an answer came to; of TCP only where this side opened the
+    /// connection.
+    #[serde(default)]
+    pub answered: u64,
     /// How many of its addresses were asked.
     pub addresses_asked: u64,
     /// Addresses of this node for which more came out of the tunnel than went to a pod.

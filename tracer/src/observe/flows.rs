@@ -17,7 +17,7 @@ pub(super) const LISTED: usize = 1_000;
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const DNS_PORT: u16 = 53;
 
 /// What the flow table tells.

@@ -9,12 +9,17 @@ use tracer_common::stage::{OVERLAY_OUT, WIRE_IN, WIRE_OUT};
 
 use super::{
     Observation, evicted,
-    flows::{Name, asks_for_an_answer, difference, holds, is_icmp_error, name, peer_of, reverse},
+    flows::{
+        Name, TCP, asks_for_an_answer, difference, holds, is_icmp_error, name, peer_of, reverse,
+    },
 };
 use crate::kernel::FlowReading;
 
 /// How many packets of one flow must have asked before silence means something.
 const ENOUGH: u64 = 3;
+/// The first port that the kernel gives to whoever opens a connection (ip_local_port_range,
+/// net/ipv4/af_inet.c, Linux 6.18).
+const EPHEMERAL: u16 = 32_768;
 
 /// Packets of one peer's flows that asked in both halves of the window and got nothing back.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub(super) struct Unanswered {
     pub(super) packets: u64,
     /// Until its middle.
     pub(super) early: u64,
+    /// Packets of flows that asked and got an answer, in the whole window.
+    pub(super) answered: u64,
 }
 
 /// For each peer of the observation. Where a flow was evicted or refused, an answer may have been
@@ -49,15 +56,22 @@ pub(super) fn by_peer(observation: &Observation) -> Vec<Unanswered> {
         };
         let packets = sent(end);
         let early = middle.get(&name(end)).map_or(0, |flow| sent(flow));
-        if packets < ENOUGH || early == 0 || packets == early || answers.has_one_to(end) {
-            continue;
-        }
-        if let Some(peer) = peer_of(observation, end.destination) {
-            told[peer].packets += packets;
-            told[peer].early += early;
+        let Some(peer) = peer_of(observation, end.destination) else { continue };
+        let told = &mut told[peer];
+        if answers.has_one_to(end) {
+            told.answered += if is_itself_an_answer(end) { 0 } else { packets };
+        } else if packets >= ENOUGH && early > 0 && packets > early {
+            told.packets += packets;
+            told.early += early;
         }
     }
     told
+}
+
+/// Whether the peer opened the connection: what came is its question then, and no answer. In doubt
+/// it is not.
+const fn is_itself_an_answer(flow: &FlowReading) -> bool {
+    flow.protocol == TCP && flow.source_port < EPHEMERAL && flow.destination_port >= EPHEMERAL
 }
 
 fn by_name(flows: &[FlowReading]) -> HashMap<Name, &FlowReading> {
@@ -136,7 +150,7 @@ mod tests {
 
     #[test]
     fn silence_in_both_halves_is_told() {
-        assert_eq!(told(4, 9, &[]), Unanswered { packets: 9, early: 4 });
+        assert_eq!(told(4, 9, &[]), Unanswered { packets: 9, early: 4, answered: 0 });
     }
 
     #[test]
@@ -151,10 +165,22 @@ mod tests {
         let reply = came(flow(PEER_POD, POD, 1, (0, 7)));
         let expired = came(flow(IpAddr::from([10, 244, 2, 0]), POD, 1, (0x0b00, 0)));
         for answer in [reply, expired] {
-            assert_eq!(told(4, 9, &[answer]), Unanswered::default());
+            assert_eq!(told(4, 9, &[answer]), Unanswered { answered: 9, ..Unanswered::default() });
         }
         let of_another_ping = came(flow(PEER_POD, POD, 1, (0, 8)));
         assert_eq!(told(4, 9, &[of_another_ping]).packets, 9);
+    }
+
+    #[test]
+    fn what_the_peer_asked_by_tcp_is_no_answer_and_in_doubt_it_is_one() {
+        let answered = |ours, theirs| {
+            let mut out = flow(POD, PEER_POD, TCP, (ours, theirs));
+            (out.packets[OVERLAY_OUT], out.packets[WIRE_OUT]) = (5, 5);
+            told(4, 9, &[out, came(flow(PEER_POD, POD, TCP, (theirs, ours)))]).answered
+        };
+        assert_eq!(answered(40_000, 80), 5);
+        assert_eq!(answered(80, 40_000), 0);
+        assert_eq!((answered(80, 81), answered(40_000, 50_000)), (5, 5));
     }
 
     #[test]

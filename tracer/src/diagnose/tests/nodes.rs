@@ -49,6 +49,8 @@ fn send_elsewhere(evidence: &mut Evidence, plan: &Plan) {
     send_to(evidence, plan, ELSEWHERE.parse().unwrap());
     let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
     (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (30, 15);
+    // The other half are answers to what it asks.
+    (traffic.asking_out, traffic.answered) = (70, 0);
 }
 
 /// The same, and nothing comes from the peer.
@@ -165,7 +167,7 @@ fn a_node_whose_tunnel_has_another_address_than_the_peers_file_names_is_healthy(
     assert_healthy_but_for(&["unexplained-loss 10.244.2.0/24"], |evidence, plan| {
         send_to(evidence, plan, ELSEWHERE.parse().unwrap());
         let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
-        (traffic.asking_out, traffic.addresses_asked) = (30, 2);
+        (traffic.asking_out, traffic.answered, traffic.addresses_asked) = (30, 24, 2);
         (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (6, 3);
     });
     // The second card is silent for a moment, as anybody is whom nobody asks.
