@@ -66,6 +66,20 @@ pub fn nothing_wrong(infos: &[&str], answer: &CheckOutput) -> Result<()> {
     status(answer, FINE)
 }
 
+/// The findings are these and no others: code and subject of each, most severe first.
+///
+/// # Errors
+/// What was said instead.
+pub fn only(expected: &[(&str, &str)], answer: &CheckOutput) -> Result<()> {
+    let (findings, drops) = (&answer.json["findings"], &answer.json["drops"]);
+    ensure!(
+        answer.findings() == expected,
+        "not {expected:?}: {findings:#}\nunseen: {:#}\ndrops: {drops:#}",
+        answer.json["unseen"]
+    );
+    Ok(())
+}
+
 /// The peers are exactly `others` in every family, all of them `ok`.
 ///
 /// # Errors

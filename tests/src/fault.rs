@@ -13,7 +13,7 @@ mod egress_dropped;
 mod fdb_entry_dead_node_ip;
 mod fdb_entry_missing;
 mod fdb_entry_to_self;
-mod filter;
+pub mod filter;
 mod flannel_address_missing;
 mod flannel_link_down;
 mod flannel_link_flapped;

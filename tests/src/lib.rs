@@ -54,6 +54,7 @@ pub mod size;
 pub mod soak;
 pub mod state;
 pub mod teardown;
+pub mod told;
 pub mod tracer;
 pub mod traffic;
 pub mod tun;

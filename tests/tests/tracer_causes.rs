@@ -8,13 +8,13 @@ use std::{fs, process::Command};
 use serde_json::Value;
 use tracer_tests::{
     expect::{only_finding, peer_states},
-    fault::{self, Injection},
+    fault::{self, Injection, filter::Chain},
     lab::{LOCK_WAIT, Lab},
     lan,
     matrix::in_parallel,
-    plan::{Family, Node, Plan, Site},
+    plan::{Family, Plan, Site},
     sample::{OF_LAB, Sample},
-    script::{Script, Tool},
+    script::Script,
     seed::Shape,
     size, state,
     tracer::{CheckOutput, Intent, binary},
@@ -50,19 +50,6 @@ fn window() -> [&'static str; 2] {
 fn inject(lab: &Lab, name: &str, peer: usize) -> Injection {
     let victim = lab.plan().site.victim;
     lab.inject(&fault::named(name).unwrap(), Site { victim, peer, ..lab.plan().site }).unwrap()
-}
-
-/// Lets a node's packet filter drop something, until dropped.
-fn drop_by_nft(node: &Node, hook: &str, matches: &str) -> Injection {
-    let namespace = Some(node.namespace.as_str());
-    let nft = |lines: &[String]| Script::new(Tool::Nft, namespace, lines.iter().cloned());
-    let rules = [
-        "add table inet fltr_drop".to_owned(),
-        format!("add chain inet fltr_drop here {{ type filter hook {hook} priority 0; }}"),
-        format!("add rule inet fltr_drop here {matches} drop"),
-    ];
-    let undo = vec![nft(&["delete table inet fltr_drop".to_owned()])];
-    Injection::apply(&[nft(&rules)], undo).unwrap()
 }
 
 /// The answers of the victim's tracer with every intent.
@@ -229,7 +216,7 @@ fn a_loss_without_a_cause_in_the_tables_is_told_with_its_stage() {
             "fw-drops-forwarded-pod-traffic",
         ),
     ] {
-        let _drop = drop_by_nft(plan.victim(), hook, &matches);
+        let _drop = Chain::inet(hook).dropping(plan.victim(), &matches).unwrap();
         for Told { whole, by_place, without, lenient } in check_victim_and_forget_drops(&lab) {
             let is_read = whole.json["coverage"]["drops"] == "on";
             let sure = if is_read { "certain" } else { "likely" };
@@ -298,7 +285,8 @@ fn a_loss_on_the_peer_is_told_by_the_flows_that_get_no_answer() {
     let plan = lab.plan();
     let (victim, peer) = (plan.victim(), plan.peer());
     let _traffic = lab.traffic_all_pairs();
-    let _drop = drop_by_nft(peer, "forward", &format!("ip saddr {}", victim.subnet.v4));
+    let from_here = format!("ip saddr {}", victim.subnet.v4);
+    let _drop = Chain::inet("forward").dropping(peer, &from_here).unwrap();
     for answer in check_victim(&lab) {
         let finding = only_finding(&answer).unwrap();
         assert_eq!(answer.findings(), [("unexplained-loss", peer.subnet.v4.to_string().as_str())]);

@@ -12,13 +12,10 @@ use tracer_tests::{
     plan::{Family, Plan, SYSLOG_PORT, Stack},
     sample::{OF_LAB, Sample},
     seed::Shape,
-    size,
-    tracer::Intent,
+    told::{in_labs, wrong},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
-const WINDOW: &str = "4s";
-const LONG_WINDOW: &str = "6s";
 /// Frames a second.
 const RATE: f64 = 20.0;
 /// The port that outer and inner datagrams are sent from.
@@ -60,40 +57,39 @@ const SCENES: [Scene; 2] = [
 
 #[test]
 fn damaged_packets_are_told_by_their_receiver() {
-    let mut wrong = String::new();
-    let share = Sample::of_environment(OF_LAB).unwrap();
-    for stack in share.turn_of([Stack::V4, Stack::V6]) {
-        let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
-        let lab = Lab::up(Plan::draw(share.lab_seed(520), &shape), LOCK_WAIT).unwrap();
-        let (plan, family) = (lab.plan(), stack.families()[0]);
-        let _traffic = lab.traffic_all_pairs();
-        let key = plan.peer().subnet.of(family).to_string();
-        for scene in SCENES.iter().filter(|scene| scene.families.contains(&family)) {
-            let _damaged = Traffic::start(vec![sender(plan, (scene.frame)(plan, family))]);
-            let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
-            let answer = lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
-            let (code, found) = (scene.code, answer.findings());
-            if found != [(code, key.as_str())] {
-                let findings = &answer.json["findings"];
-                wrong.push_str(&format!("{stack:?}, {code} of {key}: {findings:#}\n"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    in_labs(
+        |stack| lab(520, 3, stack),
+        |lab, family| {
+            let plan = lab.plan();
+            let _traffic = lab.traffic_all_pairs();
+            let key = plan.peer().subnet.of(family).to_string();
+            let scenes = SCENES.iter().filter(|scene| scene.families.contains(&family));
+            let told = scenes.map(|scene| {
+                let _damaged = Traffic::start(vec![sender(plan, (scene.frame)(plan, family))]);
+                wrong(lab, plan.site.victim, &[(scene.code, &key)])
+            });
+            told.collect()
+        },
+    )
+    .unwrap();
 }
 
 /// The same frames whole: they arrive, or nothing above would prove anything.
 #[test]
 fn whole_packets_made_by_hand_are_no_finding() {
-    let shape = Shape { nodes: Some(2), ..Shape::default() };
-    let lab = Lab::up(Plan::draw(521, &shape), LOCK_WAIT).unwrap();
+    let lab = lab(521, 2, Stack::V4);
     let plan = lab.plan();
     let _traffic = lab.traffic_all_pairs();
     let whole = outer(plan, Family::V4, &inner(plan, Family::V4));
     let _whole = Traffic::start(vec![sender(plan, whole)]);
-    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
-    let answer = lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
-    assert_eq!(answer.findings(), []);
+    assert_eq!(wrong(&lab, plan.site.victim, &[]), "");
+}
+
+/// A lab that is another one with each sample.
+fn lab(seed: u64, nodes: usize, stack: Stack) -> Lab {
+    let seed = Sample::of_environment(OF_LAB).unwrap().lab_seed(seed);
+    let shape = Shape { nodes: Some(nodes), stack, ..Shape::default() };
+    Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
 }
 
 fn sender(plan: &Plan, frame: Vec<u8>) -> Sender {

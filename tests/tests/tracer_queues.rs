@@ -4,20 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use tracer_tests::{
-    fault::{self, Injection},
+    fault::{self, Injection, filter::Chain},
     lab::{LOCK_WAIT, Lab},
     plan::{Family, Plan, SYSLOG_PORT, Stack},
-    sample::{OF_LAB, Sample},
     script::{Script, Tool},
     seed::Shape,
     size,
-    tracer::Intent,
+    told::{in_labs, wrong},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
-const WINDOW: &str = "4s";
-const LONG_WINDOW: &str = "6s";
-const TABLE: &str = "inet fltr_queues";
 /// Bytes of a datagram that is as good as full.
 const FULL: usize = 1200;
 /// Headers of UDP and of IP.
@@ -42,81 +38,78 @@ fn datagrams(plan: &Plan, family: Family, size: usize, rate: f64) -> Traffic {
 /// What is wrong with the answers of all nodes, of which the victim alone has something to tell.
 fn complaints(lab: &Lab, expected: &[Told<'_>]) -> String {
     let plan = lab.plan();
-    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
-    let wrong = plan.all_nodes().into_iter().filter_map(|node| {
-        let answer = lab.check(node, Intent::SubnetEnv, &window).unwrap();
+    let told = plan.all_nodes().into_iter().map(|node| {
         let expected = if node == plan.site.victim { expected } else { &[] };
-        let findings = &answer.json["findings"];
-        (answer.findings() != expected).then(|| {
-            let (unseen, drops) = (&answer.json["unseen"], &answer.json["drops"]);
-            format!("n{}, not {expected:?}: {findings:#}\n{unseen:#}\n{drops:#}\n", node + 1)
-        })
+        wrong(lab, node, expected)
     });
-    wrong.collect()
+    told.collect()
 }
 
-/// One lab of these stacks a change, all of them with `--all`.
-fn in_labs(seed: u64, judge: impl Fn(&Lab, Family) -> String) {
-    let share = Sample::of_environment(OF_LAB).unwrap();
-    let labs = share.turn_of([Stack::V4, Stack::V6]).into_iter();
-    let wrong: String = labs.map(|stack| judge(&lab(seed, stack), stack.families()[0])).collect();
-    assert!(wrong.is_empty(), "\n{wrong}");
+/// A shaper on the victim's uplink, until it is dropped.
+fn shape(plan: &Plan, limits: &str) -> Injection {
+    let victim = plan.victim();
+    let tc = |line: String| Script::new(Tool::Tc, Some(&victim.namespace), [line]);
+    let with = tc(format!("qdisc add dev {} root tbf {limits}", victim.uplink));
+    let without = tc(format!("qdisc del dev {} root", victim.uplink));
+    Injection::apply(&[with], vec![without]).unwrap()
 }
 
 /// A shaper has no room for a flood of datagrams, and so for what else leaves.
 #[test]
 fn a_queue_that_is_full_is_told_where_it_is() {
-    in_labs(440, |lab, family| {
-        let plan = lab.plan();
-        let victim = plan.victim();
-        let _traffic = lab.traffic_all_pairs();
-        let _flood = datagrams(plan, family, FULL, size::of(400.0, 100.0));
-        let rate = size::of("2mbit", "400kbit");
-        let tc = |line: String| Script::new(Tool::Tc, Some(&victim.namespace), [line]);
-        let uplink = &victim.uplink;
-        let limit = format!("qdisc add dev {uplink} root tbf rate {rate} burst 5kb limit 20kb");
-        let undo = tc(format!("qdisc del dev {uplink} root"));
-        let _injection = Injection::apply(&[tc(limit)], vec![undo]).unwrap();
-        complaints(lab, &[("uplink-queue-overlimit", uplink)])
-    });
+    in_labs(
+        |stack| lab(440, stack),
+        |lab, family| {
+            let plan = lab.plan();
+            let _traffic = lab.traffic_all_pairs();
+            let _flood = datagrams(plan, family, FULL, size::of(400.0, 100.0));
+            let rate = size::of("2mbit", "400kbit");
+            let _shaper = shape(plan, &format!("rate {rate} burst 5kb limit 20kb"));
+            complaints(lab, &[("uplink-queue-overlimit", &plan.victim().uplink)])
+        },
+    )
+    .unwrap();
 }
 
 /// A shaper that is wide enough drops nothing.
 #[test]
 fn a_queue_with_room_is_healthy() {
-    in_labs(441, |lab, _| {
-        let victim = lab.plan().victim();
-        let _traffic = lab.traffic_all_pairs();
-        let tc = |line: String| Script::new(Tool::Tc, Some(&victim.namespace), [line]);
-        let uplink = &victim.uplink;
-        let limit = format!("qdisc add dev {uplink} root tbf rate 100mbit burst 100kb limit 1mb");
-        let undo = tc(format!("qdisc del dev {uplink} root"));
-        let _injection = Injection::apply(&[tc(limit)], vec![undo]).unwrap();
-        complaints(lab, &[])
-    });
+    in_labs(
+        |stack| lab(441, stack),
+        |lab, _| {
+            let _traffic = lab.traffic_all_pairs();
+            let _shaper = shape(lab.plan(), "rate 100mbit burst 100kb limit 1mb");
+            complaints(lab, &[])
+        },
+    )
+    .unwrap();
 }
 
 /// Pods have a larger MTU than the tunnel, which harms nobody until the ICMP errors are dropped.
 #[test]
 fn large_packets_whose_errors_are_dropped_are_told_where_they_end() {
-    in_labs(442, |lab, family| {
-        let plan = lab.plan();
-        let victim = plan.victim();
-        let large = fault::named("pod-mtu-larger-than-tunnel").unwrap();
-        let _large = lab.inject(&large, plan.site).unwrap();
-        let _traffic = lab.traffic_all_pairs();
-        let (_, headers) = HEADERS.into_iter().find(|(it, _)| *it == family).unwrap();
-        let size = plan.lan.mtu as usize - headers;
-        let _datagrams = datagrams(plan, family, size, 20.0);
-        let mut wrong = complaints(lab, &[("pod-mtu-larger-than-tunnel", &victim.bridge)]);
-        let _blocked = block_errors(plan, family);
-        // What the pod has learned before goes with its routes.
-        let flush = "route flush cache".to_owned();
-        let pod = &victim.first_pod().unwrap().namespace;
-        Script::ip_of(family, pod, [flush]).run().unwrap();
-        wrong.push_str(&complaints(lab, &[("pmtud-icmp-blocked", &victim.name)]));
-        wrong
-    });
+    in_labs(
+        |stack| lab(442, stack),
+        |lab, family| {
+            let plan = lab.plan();
+            let victim = plan.victim();
+            let large = fault::named("pod-mtu-larger-than-tunnel").unwrap();
+            let _large = lab.inject(&large, plan.site).unwrap();
+            let _traffic = lab.traffic_all_pairs();
+            let (_, headers) = HEADERS.into_iter().find(|(it, _)| *it == family).unwrap();
+            let size = plan.lan.mtu as usize - headers;
+            let _datagrams = datagrams(plan, family, size, 20.0);
+            let mut told = complaints(lab, &[("pod-mtu-larger-than-tunnel", &victim.bridge)]);
+            let _blocked = block_errors(plan, family);
+            // What the pod has learned before goes with its routes.
+            let flush = "route flush cache".to_owned();
+            let pod = &victim.first_pod().unwrap().namespace;
+            Script::ip_of(family, pod, [flush]).run().unwrap();
+            told.push_str(&complaints(lab, &[("pmtud-icmp-blocked", &victim.name)]));
+            told
+        },
+    )
+    .unwrap();
 }
 
 /// A firewall of the victim lets no ICMP error of this kind out.
@@ -125,12 +118,5 @@ fn block_errors(plan: &Plan, family: Family) -> Injection {
         Family::V4 => "icmp type destination-unreachable icmp code frag-needed",
         Family::V6 => "icmpv6 type packet-too-big",
     };
-    let lines = [
-        format!("add table {TABLE}"),
-        format!("add chain {TABLE} here {{ type filter hook output priority 0; }}"),
-        format!("add rule {TABLE} here {error} drop"),
-    ];
-    let nft = |lines: Vec<String>| Script::new(Tool::Nft, Some(&plan.victim().namespace), lines);
-    let undo = vec![nft(vec![format!("delete table {TABLE}")])];
-    Injection::apply(&[nft(lines.to_vec())], undo).unwrap()
+    Chain::inet("output").dropping(plan.victim(), error).unwrap()
 }

@@ -4,25 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use tracer_tests::{
-    fault::Injection,
+    fault::{Injection, filter::Chain},
     flannel,
     lab::{LOCK_WAIT, Lab},
     plan::{Family, Mac, Node, Plan, Stack},
-    sample::{OF_LAB, Sample},
     script::{Script, Tool},
     seed::Shape,
-    size,
-    tracer::Intent,
+    told::{in_labs, wrong},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
-const WINDOW: &str = "4s";
-const LONG_WINDOW: &str = "6s";
 /// A port of VXLAN that is not flannel's.
 const OTHER_PORT: u16 = 4789;
 /// What a lab's tunnel must have for that port to be looked at.
 const FLANNEL_PORT: u16 = 8472;
-const TABLE: &str = "inet fltr_sights";
 
 /// A cause on one node, and what another says of it.
 struct Scene {
@@ -36,18 +31,19 @@ const SCENES: [Scene; 7] = [
         code: "fw-rejects-vxlan",
         breaks: |plan, family| {
             let from = source(plan.victim().ip.of(family).to_string(), family);
-            filter(plan.peer(), "input", &format!("{from} udp dport {}", plan.port), REJECT)
+            let rule = format!("{from} udp dport {} {REJECT}", plan.port);
+            vec![Chain::inet("input").with(plan.peer(), &rule)]
         },
-        heals: |plan, _| unfilter(plan.peer()),
+        heals: |plan, _| vec![Chain::inet("input").without(plan.peer())],
     },
     Scene {
         code: "fw-rejects-forwarded-pod-traffic",
         breaks: |plan, family| {
             let from = source(plan.victim().subnet.of(family).to_string(), family);
-            let to = format!("{from} oifname {}", plan.peer().bridge);
-            filter(plan.peer(), "forward", &to, REJECT)
+            let rule = format!("{from} oifname {} {REJECT}", plan.peer().bridge);
+            vec![Chain::inet("forward").with(plan.peer(), &rule)]
         },
-        heals: |plan, _| unfilter(plan.peer()),
+        heals: |plan, _| vec![Chain::inet("forward").without(plan.peer())],
     },
     Scene {
         code: "vxlan-port-mismatch",
@@ -63,11 +59,14 @@ const SCENES: [Scene; 7] = [
             // The device writes the packet's mark into the header.
             let own = "nolearning";
             let mut scripts = remade(plan, family, |it| it.replace(own, "nolearning gbp"));
-            let device = format!("oifname {}", plan.overlay(family));
-            scripts.extend(filter(plan.peer(), "postrouting", &device, "meta mark set 1"));
+            let rule = format!("oifname {} meta mark set 1", plan.overlay(family));
+            scripts.push(Chain::inet("postrouting").with(plan.peer(), &rule));
             scripts
         },
-        heals: |plan, family| [unfilter(plan.peer()), remade(plan, family, |line| line)].concat(),
+        heals: |plan, family| {
+            let unmarked = Chain::inet("postrouting").without(plan.peer());
+            [vec![unmarked], remade(plan, family, |line| line)].concat()
+        },
     },
     Scene {
         code: "fdb-entry-wrong-node",
@@ -99,26 +98,18 @@ const REJECT: &str = "reject with icmpx type admin-prohibited";
 
 #[test]
 fn what_a_peer_does_is_told_by_the_packets_that_come_of_it() {
-    let mut wrong = String::new();
-    let share = Sample::of_environment(OF_LAB).unwrap();
-    for stack in share.turn_of([Stack::V4, Stack::V6]) {
-        let lab = lab(stack);
-        let (plan, family) = (lab.plan(), stack.families()[0]);
+    in_labs(lab, |lab, family| {
+        let plan = lab.plan();
         let _traffic = lab.traffic_all_pairs();
         let key = plan.peer().subnet.of(family).to_string();
-        for scene in &SCENES {
+        let told = SCENES.iter().map(|scene| {
             let (breaks, heals) = ((scene.breaks)(plan, family), (scene.heals)(plan, family));
             let _injection = Injection::apply(&breaks, heals).unwrap();
-            let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
-            let answer = lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
-            let (code, found) = (scene.code, answer.findings());
-            if found != [(code, key.as_str())] {
-                let findings = &answer.json["findings"];
-                wrong.push_str(&format!("{stack:?}, {code} of {key}: {findings:#}\n"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "\n{wrong}");
+            wrong(lab, plan.site.victim, &[(scene.code, &key)])
+        });
+        told.collect()
+    })
+    .unwrap();
 }
 
 #[test]
@@ -133,13 +124,11 @@ fn connections_that_leave_un_masqueraded_are_told_where_flannel_is_to_masquerade
     let flow = Flow::TcpExchange { to };
     let _calls = Traffic::start(vec![Sender { namespace: pod.namespace.clone(), flow, limits }]);
     let _traffic = lab.traffic_all_pairs();
-    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
-    let check = || lab.check(plan.site.victim, Intent::SubnetEnv, &window).unwrap();
-    assert_eq!(check().findings(), []);
+    assert_eq!(wrong(&lab, plan.site.victim, &[]), "");
     let flush = ["*nat", "-F FLANNEL-POSTRTG", "COMMIT"].map(str::to_owned);
     Script::new(Tool::Iptables, Some(&victim.namespace), flush).run().unwrap();
-    let name = victim.name.as_str();
-    assert_eq!(check().findings(), [("masquerade-rules-missing", name)]);
+    let expected = [("masquerade-rules-missing", victim.name.as_str())];
+    assert_eq!(wrong(&lab, plan.site.victim, &expected), "");
 }
 
 /// Three nodes whose tunnels use flannel's own port.
@@ -156,21 +145,6 @@ fn source(network: String, family: Family) -> String {
 fn third(plan: &Plan) -> &Node {
     let mut others = plan.others(plan.site.victim).into_iter();
     &plan.nodes[others.find(|it| *it != plan.site.peer).unwrap()]
-}
-
-/// What a node's packet filter does with packets.
-fn filter(node: &Node, hook: &str, matches: &str, verdict: &str) -> Vec<Script> {
-    let lines = [
-        format!("add table {TABLE}"),
-        format!("add chain {TABLE} here {{ type filter hook {hook} priority -10; }}"),
-        format!("add rule {TABLE} here {matches} {verdict}"),
-    ];
-    vec![Script::new(Tool::Nft, Some(&node.namespace), lines)]
-}
-
-fn unfilter(node: &Node) -> Vec<Script> {
-    let line = format!("delete table {TABLE}");
-    vec![Script::new(Tool::Nft, Some(&node.namespace), [line])]
 }
 
 /// The peer's overlay device anew, with another line that makes it.

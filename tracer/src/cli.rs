@@ -79,21 +79,13 @@ pub(crate) struct CheckArgs {
     /// Severity from which a finding makes the exit status 1.
     #[arg(long, value_name = "SEVERITY", default_value = "warning", value_parser = fail_on)]
     pub(crate) fail_on: Severity,
-    /// Leave out findings of this code, or of this code and subject.
-    #[arg(long, value_name = "CODE[=SUBJECT]")]
-    pub(crate) ignore: Vec<Ignored>,
     /// List only flows and drops of which all is true that is given, of 'peer=… source=…
     /// destination=… port=… protocol=…'; everything is judged. Addresses are of packets or of their
     /// nodes, and may be networks.
     #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
-    /// How to attach the programs.
-    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
-    pub(crate) attach: AttachMode,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
-    #[command(flatten)]
-    pub(crate) later: LaterArgs,
+    pub(crate) look: LookArgs,
     /// Options of the contract that are the daemon's, or not built yet.
     #[arg(long, hide = true)]
     pub(crate) probe: bool,
@@ -114,16 +106,8 @@ pub(crate) struct WatchArgs {
     /// or of their nodes, and may be networks.
     #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
-    /// Leave out findings of this code, or of this code and subject.
-    #[arg(long, value_name = "CODE[=SUBJECT]")]
-    pub(crate) ignore: Vec<Ignored>,
-    /// How to attach the programs.
-    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
-    pub(crate) attach: AttachMode,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
-    #[command(flatten)]
-    pub(crate) later: LaterArgs,
+    pub(crate) look: LookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -134,22 +118,29 @@ pub(crate) struct RunArgs {
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19469")]
     pub(crate) listen: SocketAddr,
+    /// How many flows that lose packets have a series of their own, at most.
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub(crate) top_flows: usize,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+    /// An option of the contract that is of others.
+    #[arg(long, hide = true)]
+    pub(crate) flow: Option<String>,
+}
+
+/// How every command looks at a node.
+#[derive(Debug, Args)]
+pub(crate) struct LookArgs {
     /// Leave out findings of this code, or of this code and subject.
     #[arg(long, value_name = "CODE[=SUBJECT]")]
     pub(crate) ignore: Vec<Ignored>,
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach: AttachMode,
-    /// How many flows that lose packets have a series of their own, at most.
-    #[arg(long, value_name = "K", default_value_t = 100)]
-    pub(crate) top_flows: usize,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     #[command(flatten)]
     pub(crate) later: LaterArgs,
-    /// An option of the contract that is of others.
-    #[arg(long, hide = true)]
-    pub(crate) flow: Option<String>,
 }
 
 /// What is detected when it is not given.
@@ -220,7 +211,8 @@ impl CheckArgs {
     /// The first option that was given although `check` does not have it.
     pub(crate) fn not_built(&self) -> Option<&'static str> {
         let own = [(self.probe, "--probe"), (self.listen.is_some(), "--listen")];
-        self.later
+        self.look
+            .later
             .first()
             .or_else(|| own.into_iter().find_map(|(given, name)| given.then_some(name)))
     }

@@ -56,6 +56,7 @@ mod masquerade_rules_missing;
 mod memory;
 mod merge;
 mod misdirected;
+mod missing;
 mod narrow;
 mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;

@@ -1,15 +1,18 @@
-//! A packet filter of the victim that drops something: by nftables in a table of its own, or by
+//! A packet filter of a node that refuses something: by nftables in a table of its own, or by
 //! iptables in front of a chain.
 
+use anyhow::Result;
+
+use super::Injection;
 use crate::{
-    plan::{Family, Plan, Site},
+    plan::{Family, Node, Plan, Site},
     script::{Script, Tool},
 };
 
 const TABLE: &str = "fltr_drop";
 
 /// A chain of nftables.
-pub(super) struct Chain {
+pub struct Chain {
     /// The family of its table.
     pub(super) of: &'static str,
     /// What it hooks, and its priority.
@@ -20,37 +23,56 @@ pub(super) struct Chain {
 
 impl Chain {
     /// A chain of both IP versions, before those of others.
-    pub(super) fn inet(hook: &str) -> Self {
+    #[must_use]
+    pub fn inet(hook: &str) -> Self {
         Self { of: "inet", hook: format!("{hook} priority -10") }
     }
 
-    /// Drops what matches.
-    pub(super) fn drops(&self, plan: &Plan, site: Site, matches: &str) -> Vec<Script> {
+    /// What has a node follow a rule, `matches verdict`.
+    #[must_use]
+    pub fn with(&self, node: &Node, rule: &str) -> Script {
         let Self { of, hook } = self;
         let lines = [
             format!("add table {of} {TABLE}"),
             format!("add chain {of} {TABLE} here {{ type filter hook {hook}; }}"),
-            format!("add rule {of} {TABLE} here {matches} drop"),
+            format!("add rule {of} {TABLE} here {rule}"),
         ];
-        vec![on_victim(plan, site, Tool::Nft, lines.to_vec())]
+        Script::new(Tool::Nft, Some(&node.namespace), lines)
+    }
+
+    /// What takes the chain away.
+    #[must_use]
+    pub fn without(&self, node: &Node) -> Script {
+        let line = format!("delete table {} {TABLE}", self.of);
+        Script::new(Tool::Nft, Some(&node.namespace), [line])
+    }
+
+    /// Lets a node drop what matches, until it is dropped itself.
+    ///
+    /// # Errors
+    /// When the node takes no such rule.
+    pub fn dropping(&self, node: &Node, matches: &str) -> Result<Injection> {
+        let with = self.with(node, &format!("{matches} drop"));
+        Injection::apply(&[with], vec![self.without(node)])
+    }
+
+    /// Drops what matches on the victim.
+    pub(super) fn drops(&self, plan: &Plan, site: Site, matches: &str) -> Vec<Script> {
+        vec![self.with(&plan.nodes[site.victim], &format!("{matches} drop"))]
     }
 
     /// Takes it away.
     pub(super) fn heals(&self, plan: &Plan, site: Site) -> Vec<Script> {
-        vec![on_victim(plan, site, Tool::Nft, vec![format!("delete table {} {TABLE}", self.of)])]
+        vec![self.without(&plan.nodes[site.victim])]
     }
 }
 
-/// A rule of iptables' table `filter`: `verb` puts it there or takes it away.
+/// A rule of iptables' table `filter` on the victim: `verb` puts it there or takes it away.
 pub(super) fn iptables(plan: &Plan, site: Site, verb: &str, rule: &str) -> Vec<Script> {
     let tool = match site.family {
         Family::V4 => Tool::Iptables,
         Family::V6 => Tool::Ip6tables,
     };
     let lines = ["*filter".to_owned(), format!("{verb} {rule} -j DROP"), "COMMIT".to_owned()];
-    vec![on_victim(plan, site, tool, lines.to_vec())]
-}
-
-fn on_victim(plan: &Plan, site: Site, tool: Tool, lines: Vec<String>) -> Script {
-    Script::new(tool, Some(&plan.nodes[site.victim].namespace), lines)
+    vec![Script::new(tool, Some(&plan.nodes[site.victim].namespace), lines)]
 }

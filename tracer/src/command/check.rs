@@ -35,7 +35,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     if let Some(file) = saved {
         save(&evidence, file)?;
     }
-    let mut diagnosis = diagnose_but(&evidence, &args.ignore);
+    let mut diagnosis = diagnose_but(&evidence, &args.look.ignore);
     let mut status = exit_status(&diagnosis, &evidence, args.fail_on);
     if let Some(problem) = no_vxlan(&evidence) {
         diagnosis.unseen.insert(0, problem.to_string());

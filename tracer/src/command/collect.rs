@@ -26,7 +26,7 @@ const APART: Duration = Duration::from_millis(50);
 
 /// Collects everything that `args` ask for.
 pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
-    let mut evidence = tables_and_intent(&args.node)?;
+    let mut evidence = tables_and_intent(&args.look.node)?;
     let problem = assign_roles(&mut evidence)?;
     // Programs are loaded after this: what rose is of a little more than the window.
     let counters = statistics::read();
@@ -46,7 +46,7 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         return Ok(evidence);
     }
     let plan = plan(&evidence);
-    observe::observe(&mut evidence, &plan, args.duration, args.attach);
+    observe::observe(&mut evidence, &plan, args.duration, args.look.attach);
     count(&mut evidence, &counters, statistics::read());
     ask_for_strangers(&mut evidence)?;
     read_again(&mut evidence)?;

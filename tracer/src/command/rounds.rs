@@ -33,10 +33,9 @@ use tracer::{
         parts::Parts,
         totals::Totals,
     },
-    diagnose::Ignored,
     evidence::Roles,
     filter::FlowFilter,
-    kernel::{self, AttachMode, Session, Standing, StartError},
+    kernel::{self, Session, Standing, StartError},
     netlink::Change,
     process, statistics,
     topology::Topologies,
@@ -51,7 +50,7 @@ use self::{
     window::{Snapshot, Window},
 };
 use super::{Failure, Status, collect, drops::Dropping, not_started, observe, unobserved, usage};
-use crate::cli::NodeArgs;
+use crate::cli::LookArgs;
 
 /// Changes of devices that come together are followed together.
 const TOGETHER: Duration = Duration::from_millis(100);
@@ -62,9 +61,7 @@ pub(super) const DRAIN: Duration = Duration::from_secs(3);
 /// What is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    pub(super) node: &'a NodeArgs,
-    pub(super) attach: AttachMode,
-    pub(super) ignore: &'a [Ignored],
+    pub(super) look: &'a LookArgs,
     /// Flows that have a series of their own.
     pub(super) top_flows: usize,
     pub(super) told: Told<'a>,
@@ -128,7 +125,7 @@ fn start_failure(error: StartError) -> Failure {
 impl<'a> Rounds<'a> {
     /// Reads the tables, attaches, and begins the first window.
     pub(super) async fn start(wanted: Wanted<'a>) -> Result<Self, Failure> {
-        let mut known = Known::read(wanted.node)?;
+        let mut known = Known::read(&wanted.look.node)?;
         observe::remove_leftovers(&mut known.unseen);
         let live = Live::start().map_err(not_started)?;
         let mut tables = live.tables();
@@ -145,7 +142,7 @@ impl<'a> Rounds<'a> {
         let mut parts = Parts::default();
         parts.take_over(&topologies);
         let plan = kernel::plan(&topologies, &tables);
-        let session = session::start(&plan, wanted.attach).map_err(start_failure)?;
+        let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
         let mut rounds = Self {
             wanted,

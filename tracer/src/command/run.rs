@@ -23,7 +23,7 @@ use crate::cli::RunArgs;
 const QUESTIONS: usize = 16;
 
 pub(crate) fn run(args: &RunArgs) -> Result<Status, Failure> {
-    if let Some(option) = args.later.first() {
+    if let Some(option) = args.look.later.first() {
         return Err(not_built(option));
     }
     if args.flow.is_some() {
@@ -65,13 +65,7 @@ async fn serve(args: &RunArgs) -> Result<Status, Failure> {
 }
 
 fn wanted(args: &RunArgs) -> Wanted<'_> {
-    Wanted {
-        node: &args.node,
-        attach: args.attach,
-        ignore: &args.ignore,
-        top_flows: args.top_flows,
-        told: Told::Changes,
-    }
+    Wanted { look: &args.look, top_flows: args.top_flows, told: Told::Changes }
 }
 
 fn say_what_is_bound(rounds: &Rounds<'_>, listener: &TcpListener) {

@@ -19,7 +19,7 @@ use super::{
 use crate::cli::WatchArgs;
 
 pub(crate) fn run(args: &WatchArgs) -> Result<Status, Failure> {
-    if let Some(option) = args.later.first() {
+    if let Some(option) = args.look.later.first() {
         return Err(not_built(option));
     }
     rounds::block_on(stream(args))
@@ -57,9 +57,7 @@ async fn stream(args: &WatchArgs) -> Result<Status, Failure> {
 
 fn wanted(args: &WatchArgs) -> Wanted<'_> {
     Wanted {
-        node: &args.node,
-        attach: args.attach,
-        ignore: &args.ignore,
+        look: &args.look,
         // They are for scrapers.
         top_flows: 0,
         told: Told::Drops(args.flow.as_ref()),

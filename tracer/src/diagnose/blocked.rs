@@ -13,6 +13,7 @@ use std::{
 use super::{
     case::Case,
     dropped::{Dropped, Dropper, ENOUGH, lasting, told},
+    missing::missed,
     sighted::{Refusal, UDP, error_of, refusal, sightings},
 };
 use crate::{
@@ -26,8 +27,6 @@ const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 /// Types of echo requests and of their replies (RFC 792, RFC 4443).
 const ECHO: [(u8, u16, u16); 2] = [(ICMP, 8, 0), (ICMPV6, 128, 129)];
-/// One in so many of the packets that came must be lost at least.
-const LEAST_SHARE: u64 = 100;
 
 /// What the flow table knows to have passed.
 pub(super) struct Passed {
@@ -122,14 +121,9 @@ pub(super) fn stages_agree(
         || lost_at(case, peer, pair).is_some_and(|lost| dropped.packets * 2 >= lost)
 }
 
-/// Packets of a peer that are lost between two stages, if that holds on, and they are not just a few
-/// of very many.
+/// Packets of a peer that are lost between two stages, as far as none can pass there unseen.
 pub(super) fn lost_at(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> Option<u64> {
-    let traffic = peer.traffic.filter(|_| sees(case, peer, pair))?;
-    let (lost, early) = (traffic.lost.at(pair), traffic.lost_early.at(pair));
-    let is_lasting = lost >= ENOUGH && early > 0 && lost > early;
-    let is_much = lost * LEAST_SHARE >= traffic.packets.at(pair.last_seen());
-    (is_lasting && is_much).then_some(lost)
+    missed(case, peer, pair).filter(|_| sees(case, peer, pair))
 }
 
 /// Whether packets of a peer were counted at both stages.

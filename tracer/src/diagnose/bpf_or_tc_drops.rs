@@ -10,10 +10,12 @@ use std::collections::BTreeSet;
 
 use super::{
     case::Case,
-    counted::{agree, missed, told_of},
+    counted::{agree, told_of},
     dropped::{Dropped, Dropper, Told, Way, drops, lasting, told, way},
     drops::effects,
     finding::{Confidence, Finding, Severity},
+    firewall::perhaps_forbidden,
+    missing::missed,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
@@ -47,12 +49,10 @@ fn judge(case: &Case<'_>) -> Ruling {
     }
     for ((device, side), dropped) in lasting(case, |drop| on_tunnels_way(case, drop)) {
         let peers = hit(case, device, side, &dropped);
-        match case.evidence.intent.policy_netfilter.first() {
+        let why = || format!("why a program on {device} drops packets of pods");
+        match perhaps_forbidden(case, why) {
             _ if peers.is_empty() => {}
-            Some(policy) => ruling.unseen.push(format!(
-                "why a program on {device} drops packets of pods: network policies, as {policy} here, \
-                 may forbid them"
-            )),
+            Some(line) => ruling.unseen.push(line),
             None => ruling.judged.push(judged(case, (device, side), &peers, &dropped)),
         }
     }

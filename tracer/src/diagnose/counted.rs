@@ -5,17 +5,13 @@ use ipnet::IpNet;
 
 use super::{
     case::Case,
-    dropped::{Dropped, Dropper, ENOUGH, Told, Way, lasting, told, way},
+    dropped::{Dropped, Dropper, Told, Way, lasting, told, way},
+    missing::missed,
 };
 use crate::{
     evidence::{Drop, SnmpCounters, StagePair},
     topology::Peer,
 };
-
-/// One in so many of a peer's packets must be lost at least.
-const LEAST_SHARE: u64 = 100;
-/// How many places of drops are named.
-const NAMED: usize = 3;
 
 /// What shows that packets of peers were dropped for one reason.
 pub(super) struct Sign {
@@ -47,16 +43,6 @@ pub(super) fn losses<'c, 'a>(case: &'c Case<'a>, sign: &Sign) -> Vec<Counted<'c,
     if are_read { by_drops(case, sign) } else { by_counter(case, sign) }
 }
 
-/// Of a peer's packets that were seen at the first stage of a pair, those that certainly did not
-/// reach the next one: in both halves of the window, and not just a few of very many.
-pub(super) fn missed(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> Option<u64> {
-    let traffic = peer.traffic.filter(|_| case.observed_pair(pair))?;
-    let (lost, early) = (traffic.lost.at(pair), traffic.lost_early.at(pair));
-    let seen = traffic.packets.at(pair.last_seen());
-    let lasts = lost >= ENOUGH && early > 0 && lost > early;
-    (lasts && lost * LEAST_SHARE >= seen).then_some(lost)
-}
-
 /// Whether the stages miss what was dropped between them, as far as they were observed.
 pub(super) fn agree(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> bool {
     !case.observed_pair(pair) || missed(case, peer, pair).is_some()
@@ -83,20 +69,7 @@ pub(super) fn out_of_tunnel(case: &Case<'_>, drop: &Drop) -> Option<IpNet> {
 
 /// What was dropped, where and by whose word.
 pub(super) fn told_of(dropped: &Dropped<'_>, seconds: f64) -> String {
-    let mut places: Vec<String> = dropped.drops.iter().map(|drop| place(drop)).collect();
-    places.sort();
-    places.dedup();
-    let more = if places.len() > NAMED { " and elsewhere" } else { "" };
-    places.truncate(NAMED);
-    let packets = dropped.packets;
-    format!("{packets} packets were dropped in {seconds:.1} s by {}{more}", places.join(", "))
-}
-
-fn place(drop: &Drop) -> String {
-    let function = drop.symbol.as_deref().unwrap_or("an unknown function");
-    let reason = drop.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let device = drop.interface.as_ref().map(|name| format!(" at {name}")).unwrap_or_default();
-    format!("{function}{reason}{device}")
+    format!("{} packets were dropped in {seconds:.1} s: {}", dropped.packets, dropped.by())
 }
 
 fn by_drops<'c, 'a>(case: &'c Case<'a>, sign: &Sign) -> Vec<Counted<'c, 'a>> {

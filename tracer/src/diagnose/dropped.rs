@@ -1,6 +1,6 @@
 //! What the kernel dropped, in the words of rules: what dropped it, and on which way it was.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// Fewer packets prove nothing.
 pub(super) const ENOUGH: u64 = 3;
+/// How many places of drops are named.
+const NAMED: usize = 3;
 
 /// What drops packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,15 +130,25 @@ impl<'a> Dropped<'a> {
         self.packets >= ENOUGH && self.early > 0 && self.packets > self.early
     }
 
-    /// What dropped most of them, in the kernel's words.
+    /// What dropped them and where, in the kernel's words: most packets first.
     pub(super) fn by(&self) -> String {
-        let first = self.drops.iter().max_by_key(|drop| drop.packets);
-        let symbol = first.and_then(|drop| drop.symbol.as_deref()).unwrap_or("an unnamed function");
-        match first.and_then(|drop| drop.reason.as_deref()) {
-            None | Some("NOT_SPECIFIED") => format!("in {symbol}"),
-            Some(reason) => format!("{reason} in {symbol}"),
+        let mut places = BTreeMap::<String, u64>::new();
+        for drop in &self.drops {
+            *places.entry(place(drop)).or_default() += drop.packets;
         }
+        let mut places: Vec<(String, u64)> = places.into_iter().collect();
+        places.sort_by_key(|(_, packets)| Reverse(*packets));
+        let more = if places.len() > NAMED { " and elsewhere" } else { "" };
+        let named: Vec<String> = places.into_iter().take(NAMED).map(|(place, _)| place).collect();
+        named.join(", ") + more
     }
+}
+
+fn place(drop: &Drop) -> String {
+    let reason = drop.reason.as_deref().filter(|reason| *reason != "NOT_SPECIFIED");
+    let function = drop.symbol.as_deref().unwrap_or("an unnamed function");
+    let device = drop.interface.as_deref().map(|device| format!(" at {device}"));
+    format!("{} in {function}{}", reason.unwrap_or("dropped"), device.unwrap_or_default())
 }
 
 /// Whether so many dropped packets are enough for what the stages miss: both are read one after the

@@ -10,7 +10,7 @@ use super::{
     case::Case,
     dropped::{Dropped, Way, way},
     finding::{Confidence, Severity},
-    firewall::{by, flows, policy, service, show_rules},
+    firewall::{flows, perhaps_forbidden, service, show_rules},
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::evidence::{Drop, DropFlow, Family, RouteKind};
@@ -39,12 +39,11 @@ fn judge(case: &Case<'_>) -> Ruling {
         return ruling;
     }
     let dropped = Dropped::of(drops);
-    match policy(case) {
-        Some(policy) => ruling.unseen.push(format!(
-            "why a packet filter dropped {} packets of pods to the outside: network policies, as \
-             {policy} here, may forbid them",
-            dropped.packets
-        )),
+    let why = || {
+        format!("why a packet filter dropped {} packets of pods to the outside", dropped.packets)
+    };
+    match perhaps_forbidden(case, why) {
+        Some(line) => ruling.unseen.push(line),
         None => ruling.judged.push(judged(case, &dropped)),
     }
     ruling
@@ -131,7 +130,7 @@ fn judged(case: &Case<'_>, dropped: &Dropped<'_>) -> Judged {
         "{} packets of its pods to addresses outside the cluster in {:.1} s: {}",
         dropped.packets,
         case.evidence.window.seconds,
-        by(&dropped.drops)
+        dropped.by()
     )];
     evidence.extend(flows(&dropped.drops));
     let effects: BTreeSet<Effect> =

@@ -6,6 +6,7 @@ use super::{
     case::Case,
     dropped::Dropped,
     finding::{Confidence, Finding, Subject},
+    merge::add_new,
     rule::{Rank, Rule},
     sighted::{UDP, tunnel},
     unread::{self, is_unread},
@@ -42,7 +43,7 @@ impl Hit<'_, '_> {
             "{} packets {whose} in {:.1} s: {}",
             dropped.packets,
             case.evidence.window.seconds,
-            by(&dropped.drops)
+            dropped.by()
         )];
         let seen = peer.traffic.filter(|it| it.lost.at(*pair) > 0).zip(pair.next());
         lines.extend(seen.map(|(traffic, next)| {
@@ -67,12 +68,8 @@ pub(super) fn finding(
     evidence: Vec<String>,
     repair: Vec<String>,
 ) -> (Finding, Rank) {
-    let mut lines: Vec<String> = Vec::new();
-    for line in evidence {
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
+    let mut lines = Vec::new();
+    add_new(&mut lines, evidence);
     let mut finding = rule.finding(title, subject, case.in_window(), lines, repair);
     if is_unread(case) {
         finding.confidence = Confidence::Likely;
@@ -91,23 +88,6 @@ pub(super) fn hit_by(case: &Case<'_>, hits: &[Hit<'_, '_>]) -> Option<(Subject, 
     })
 }
 
-/// Who dropped packets and where, as the kernel names it: that of most packets.
-pub(super) fn by(drops: &[&Drop]) -> String {
-    let mut places = BTreeMap::<String, u64>::new();
-    for drop in drops {
-        *places.entry(place(drop)).or_default() += drop.packets;
-    }
-    let most = places.into_iter().max_by_key(|(_, packets)| *packets);
-    most.map_or_else(String::new, |(place, _)| place)
-}
-
-fn place(drop: &Drop) -> String {
-    let function = drop.symbol.as_deref().map(|symbol| format!("in {symbol}"));
-    let device = drop.interface.as_deref().map(|device| format!("at {device}"));
-    let parts = [drop.reason.clone().or(Some("dropped".to_owned())), function, device];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 /// The dropped flows, without the port that is another each time: those of most packets first.
 pub(super) fn flows(drops: &[&Drop]) -> Vec<String> {
     let mut flows = BTreeMap::<String, u64>::new();
@@ -120,8 +100,8 @@ pub(super) fn flows(drops: &[&Drop]) -> Vec<String> {
     flows.into_iter().take(NAMED).map(line).collect()
 }
 
-/// Source, destination and what it is.
-fn flow_words(flow: &DropFlow) -> String {
+/// Source, destination and what it is, without the port that is another each time.
+pub(super) fn flow_words(flow: &DropFlow) -> String {
     let DropFlow { source, destination, .. } = flow;
     format!("{source} to {destination}, {}", service(flow))
 }
@@ -172,7 +152,8 @@ pub(super) fn allow_tunnel(case: &Case<'_>) -> String {
     }
 }
 
-/// The first of the network policies that may forbid what was dropped.
-pub(super) fn policy<'a>(case: &Case<'a>) -> Option<&'a str> {
-    case.evidence.intent.policy_netfilter.first().map(String::as_str)
+/// A line for what network policies may forbid, where this cluster has any; `what` is asked.
+pub(super) fn perhaps_forbidden(case: &Case<'_>, what: impl FnOnce() -> String) -> Option<String> {
+    let policy = case.evidence.intent.policy_netfilter.first()?;
+    Some(format!("{}: network policies, as {policy} here, may forbid them", what()))
 }

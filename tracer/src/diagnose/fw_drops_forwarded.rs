@@ -9,7 +9,7 @@ use super::{
     case::Case,
     dropped::{Way, way},
     finding::{Confidence, Severity},
-    firewall::{Hit, finding, flows, hit_by, policy, show_rules},
+    firewall::{Hit, finding, flows, hit_by, perhaps_forbidden, show_rules},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     unread::{is_unread, probable},
@@ -32,10 +32,9 @@ fn judge(case: &Case<'_>) -> Ruling {
         return Ruling::default();
     }
     let hits = if is_unread(case) { probable_hits(case) } else { proven_hits(case) };
-    match policy(case) {
-        Some(policy) => Ruling { judged: Vec::new(), unseen: forbidden(&hits, policy) },
-        None => Ruling::from(judged(case, &hits)),
-    }
+    let unseen: Vec<String> = hits.iter().filter_map(|hit| forbidden(case, hit)).collect();
+    let judged = if unseen.is_empty() { judged(case, &hits) } else { None };
+    Ruling { judged: Vec::from_iter(judged), unseen }
 }
 
 /// The peers whose packets were dropped.
@@ -81,17 +80,15 @@ fn is_rejected(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> bool {
         && own_refusals(case).any(|(error, _)| is_its(error.quoted.destination))
 }
 
-fn forbidden(hits: &[Hit<'_, '_>], policy: &str) -> Vec<String> {
-    let line = |hit: &Hit<'_, '_>| {
+fn forbidden(case: &Case<'_>, hit: &Hit<'_, '_>) -> Option<String> {
+    perhaps_forbidden(case, || {
         format!(
-            "why a packet filter dropped {} packets of {} after {}: network policies, as {policy} \
-             here, may forbid them",
+            "why a packet filter dropped {} packets of {} after {}",
             hit.dropped.packets,
             hit.peer.label(),
             hit.pair.last_seen().name()
         )
-    };
-    hits.iter().map(line).collect()
+    })
 }
 
 fn judged(case: &Case<'_>, hits: &[Hit<'_, '_>]) -> Option<Judged> {

@@ -10,7 +10,7 @@ use super::{
     case::Case,
     dropped::{Dropped, Way, way},
     finding::{Confidence, Severity},
-    firewall::{by, flows, policy, service, show_rules},
+    firewall::{flows, perhaps_forbidden, service, show_rules},
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::evidence::{Drop, DropFlow, Platform};
@@ -33,16 +33,15 @@ fn judge(case: &Case<'_>) -> Ruling {
     let passed = Passed::of(case);
     let found = blocked(case, &passed, |drop| asked(case, &passed, drop));
     let drops: Vec<&Drop> = found.values().flat_map(|it| it.drops.iter().copied()).collect();
-    let packets = found.values().map(|it| it.packets).sum::<u64>();
-    match policy(case).filter(|_| packets > 0) {
-        Some(policy) => Ruling {
-            judged: Vec::new(),
-            unseen: vec![format!(
-                "why a packet filter dropped {packets} packets of pods to this node: network \
-                 policies, as {policy} here, may forbid them"
-            )],
-        },
-        None => Ruling::from((packets > 0).then(|| judged(case, Dropped::of(drops)))),
+    if drops.is_empty() {
+        return Ruling::default();
+    }
+    let dropped = Dropped::of(drops);
+    let why =
+        || format!("why a packet filter dropped {} packets of pods to this node", dropped.packets);
+    match perhaps_forbidden(case, why) {
+        Some(line) => Ruling { judged: Vec::new(), unseen: vec![line] },
+        None => Ruling::from(Some(judged(case, &dropped))),
     }
 }
 
@@ -75,7 +74,7 @@ fn is_of_service(case: &Case<'_>, address: IpAddr) -> bool {
         || case.topology.tables.is_some_and(is_kept)
 }
 
-fn judged(case: &Case<'_>, dropped: Dropped<'_>) -> Judged {
+fn judged(case: &Case<'_>, dropped: &Dropped<'_>) -> Judged {
     let node = &case.evidence.node.name;
     let asked: BTreeSet<DropFlow> = dropped.drops.iter().filter_map(|drop| drop.flow).collect();
     let services: BTreeSet<String> = asked.iter().map(service).collect();
@@ -84,7 +83,7 @@ fn judged(case: &Case<'_>, dropped: Dropped<'_>) -> Judged {
         "{} packets of its pods to its own addresses in {:.1} s: {}",
         dropped.packets,
         case.evidence.window.seconds,
-        by(&dropped.drops)
+        dropped.by()
     )];
     evidence.extend(flows(&dropped.drops));
     let effects: BTreeSet<Effect> = asked.iter().map(|flow| Effect::ToNode(flow.source)).collect();

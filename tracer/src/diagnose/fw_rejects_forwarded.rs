@@ -9,11 +9,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    firewall::{flow_words, perhaps_forbidden},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     sighted::{ENOUGH_ERRORS, error_of, lasting, refusal, sightings, words},
 };
 use crate::{
-    evidence::{DropFlow, IcmpError, Sighting, StagePair},
+    evidence::{IcmpError, Sighting, StagePair},
     topology::Peer,
 };
 
@@ -48,12 +49,9 @@ fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for ((cidr, place), seen) in lasting(case, ENOUGH_ERRORS, name) {
         let Some(peer) = case.topology.peer(cidr) else { continue };
-        match case.evidence.intent.policy_netfilter.first() {
-            Some(policy) => ruling.unseen.push(format!(
-                "why packets to pods of {} are rejected: network policies, as {policy} here, may \
-                 forbid them",
-                peer.label()
-            )),
+        let why = || format!("why packets to pods of {} are rejected", peer.label());
+        match perhaps_forbidden(case, why) {
+            Some(line) => ruling.unseen.push(line),
             None => ruling.judged.push(judged(case, peer, place, seen.packets)),
         }
     }
@@ -105,7 +103,7 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, place: Place, packets: u64) -> Judge
             first.sender
         ));
     }
-    let flows: BTreeSet<String> = errors.iter().map(|error| flow(&error.quoted)).collect();
+    let flows: BTreeSet<String> = errors.iter().map(|error| flow_words(&error.quoted)).collect();
     evidence.extend(flows.iter().take(NAMED).map(|flow| format!("rejected: {flow}")));
     Judged {
         finding: RULE.finding(
@@ -125,15 +123,5 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, place: Place, packets: u64) -> Judge
         supports: BTreeSet::from([Effect::Loss(cidr, pair)]),
         explains: BTreeSet::from([Effect::Loss(cidr, pair), Effect::Silence(cidr)]),
         as_break: format!("packets to pods of {cidr}, rejected"),
-    }
-}
-
-/// A flow in words, without the port that is another each time.
-fn flow(flow: &DropFlow) -> String {
-    let DropFlow { source, destination, protocol, destination_port, .. } = flow;
-    match protocol {
-        6 => format!("{source} to {destination}, TCP {destination_port}"),
-        17 => format!("{source} to {destination}, UDP {destination_port}"),
-        other => format!("{source} to {destination}, IP protocol {other}"),
     }
 }

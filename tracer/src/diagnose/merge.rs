@@ -82,9 +82,12 @@ fn add(causes: &mut Vec<Cause>, one: Judged) {
 }
 
 /// Adds the lines that are not there yet.
-fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
-    let new: Vec<String> = more.into_iter().filter(|line| !lines.contains(line)).collect();
-    lines.extend(new);
+pub(super) fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
+    for line in more {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
 }
 
 /// Each effect counts for the first cause that explains it: the one of highest rank.

@@ -13,6 +13,7 @@ use super::{
     counted::told_of,
     dropped::{Dropped, Dropper, lasting, told},
     finding::{Confidence, Severity, Subject, SubjectKind},
+    firewall::flow_words,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::evidence::{Drop, DropFlow, DropPlace, Flow, Stage};
@@ -83,7 +84,7 @@ fn is_same(flow: &Flow, dropped: &DropFlow) -> bool {
 fn judged(case: &Case<'_>, pod: IpAddr, dropped: &Dropped<'_>) -> Judged {
     let seconds = case.evidence.window.seconds;
     let flows: BTreeSet<String> =
-        dropped.drops.iter().filter_map(|drop| Some(words(&drop.flow?))).collect();
+        dropped.drops.iter().filter_map(|drop| Some(flow_words(&drop.flow?))).collect();
     let mut evidence =
         vec![format!("in the network namespace of the pod {}", told_of(dropped, seconds))];
     if sees_answers(case) {
@@ -119,15 +120,5 @@ fn judged(case: &Case<'_>, pod: IpAddr, dropped: &Dropped<'_>) -> Judged {
         supports: BTreeSet::from([Effect::InPod(pod)]),
         explains: BTreeSet::from([Effect::InPod(pod)]),
         as_break: format!("pod {pod}"),
-    }
-}
-
-/// A flow in words, without the port that is another each time.
-fn words(flow: &DropFlow) -> String {
-    let DropFlow { source, destination, protocol, destination_port, .. } = flow;
-    match protocol {
-        6 => format!("{source} to {destination}, TCP {destination_port}"),
-        17 => format!("{source} to {destination}, UDP {destination_port}"),
-        other => format!("{source} to {destination}, IP protocol {other}"),
     }
 }

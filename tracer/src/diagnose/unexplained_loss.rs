@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
+    firewall::perhaps_forbidden,
+    missing::is_lossy,
     narrow::way_to,
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
@@ -24,11 +26,6 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// How many packets must be lost before it means something.
-const ENOUGH: u64 = 3;
-/// One in so many of a peer's packets must be lost at least.
-const LEAST_SHARE: u64 = 100;
-
 fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for peer in case.topology.peers.iter().filter(|peer| peer.is_known()) {
@@ -38,13 +35,12 @@ fn judge(case: &Case<'_>) -> Ruling {
             if !is_judged(case, peer, traffic, pair) || !is_lossy(traffic, pair, lost) {
                 continue;
             }
-            match policy_of(case, pair) {
-                Some(policy) => ruling.unseen.push(format!(
-                    "why {lost} packets of {} ended after {}: network policies, as {policy} here, \
-                     may forbid them",
-                    peer.label(),
-                    pair.last_seen().name()
-                )),
+            let why = || {
+                let after = pair.last_seen().name();
+                format!("why {lost} packets of {} ended after {after}", peer.label())
+            };
+            match perhaps_forbidden(case, why).filter(|_| can_be_forbidden(pair)) {
+                Some(line) => ruling.unseen.push(line),
                 None => ruling.judged.push(loss(case, peer, told(case, traffic, pair, lost), pair)),
             }
         }
@@ -80,19 +76,9 @@ fn unaccounted(case: &Case<'_>, traffic: &PeerTraffic, pair: StagePair) -> u64 {
     traffic.lost.at(pair).saturating_sub(known)
 }
 
-/// Packets were lost until the read in the middle, and more after it; and not just a few of very
-/// many, as firewalls drop on every busy node (packets that conntrack calls invalid).
-fn is_lossy(traffic: &PeerTraffic, pair: StagePair, lost: u64) -> bool {
-    let (total, early) = (traffic.lost.at(pair), traffic.lost_early.at(pair));
-    let seen = traffic.packets.at(pair.last_seen());
-    lost >= ENOUGH && early >= 1 && total > early && lost * LEAST_SHARE >= seen
-}
-
-/// Network policies, where this cluster has them and they can be the end of a packet there.
-fn policy_of<'a>(case: &Case<'a>, pair: StagePair) -> Option<&'a str> {
-    let can_forbid =
-        matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod | StagePair::WireToPeer);
-    case.evidence.intent.policy_netfilter.first().filter(|_| can_forbid).map(String::as_str)
+/// Whether a network policy can be the end of a packet there.
+const fn can_be_forbidden(pair: StagePair) -> bool {
+    matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod | StagePair::WireToPeer)
 }
 
 /// The numbers, in words.

@@ -10,6 +10,7 @@ use super::{
     case::Case,
     dropped::{Dropped, Dropper, ENOUGH, Told, Way, covers, lasting, told, way},
     finding::{Confidence, Severity},
+    missing::is_large_part,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
@@ -25,9 +26,6 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// One in so many packets must be dropped at least: a queue that manages delay drops a few of a busy
-/// connection, by which TCP finds its speed.
-const LEAST_SHARE: u64 = 100;
 /// Queues that hold packets back by a rate that somebody set.
 const SHAPERS: [&str; 6] = ["tbf", "htb", "hfsc", "cake", "cbq", "netem"];
 
@@ -41,7 +39,7 @@ fn judge(case: &Case<'_>) -> Ruling {
             by_device.entry(name).or_default().push((peer, dropped));
         }
     }
-    let full = by_device.into_iter().filter(|(_, dropped)| is_large_part(case, dropped));
+    let full = by_device.into_iter().filter(|(_, dropped)| is_much(case, dropped));
     let judged = full.map(|(name, dropped)| judged(case, name, &dropped)).collect();
     Ruling { judged, unseen: not_told(case) }
 }
@@ -69,10 +67,10 @@ fn queue<'a>(case: &Case<'a>, name: &str) -> Option<&'a QueueCounters> {
 }
 
 /// Of all that left for these peers; a device by which nothing was counted lost nothing behind it.
-fn is_large_part(case: &Case<'_>, dropped: &ByPeer<'_, '_>) -> bool {
+fn is_much(case: &Case<'_>, dropped: &ByPeer<'_, '_>) -> bool {
     let lost: u64 = dropped.iter().map(|(_, it)| it.packets).sum();
     let left = left_for(dropped);
-    lost * LEAST_SHARE >= left && (!case.observed(Stage::WireOut) || covers(left, lost))
+    is_large_part(lost, left) && (!case.observed(Stage::WireOut) || covers(left, lost))
 }
 
 fn left_for(dropped: &ByPeer<'_, '_>) -> u64 {
@@ -91,7 +89,7 @@ fn not_told(case: &Case<'_>) -> Vec<String> {
         device.map_or(0, |it| it.tx_packets)
     };
     let is_full = |queue: &&QueueCounters| {
-        queue.dropped >= ENOUGH && queue.dropped * LEAST_SHARE >= sent(&queue.interface)
+        queue.dropped >= ENOUGH && is_large_part(queue.dropped, sent(&queue.interface))
     };
     let line = |queue: &QueueCounters| {
         format!(
@@ -111,7 +109,7 @@ fn judged(case: &Case<'_>, name: &str, dropped: &ByPeer<'_, '_>) -> Judged {
             it.kind, it.dropped, it.overlimits
         )
     });
-    let lines = dropped.iter().map(|(peer, dropped)| lost_of(case, name, peer, dropped));
+    let lines = dropped.iter().map(|(peer, dropped)| lost_of(case, peer, dropped));
     Judged {
         finding: RULE.finding(
             format!("The queue of {name} is full and drops packets of the {}", case.tunnel()),
@@ -127,11 +125,11 @@ fn judged(case: &Case<'_>, name: &str, dropped: &ByPeer<'_, '_>) -> Judged {
     }
 }
 
-fn lost_of(case: &Case<'_>, name: &str, peer: &Peer<'_>, dropped: &Dropped<'_>) -> String {
+fn lost_of(case: &Case<'_>, peer: &Peer<'_>, dropped: &Dropped<'_>) -> String {
     let seconds = case.evidence.window.seconds;
     let left = peer.traffic.map_or(0, |it| it.packets.wire_out);
     format!(
-        "{} of {left} encapsulated packets for {} were dropped at {name} in {seconds:.1} s ({})",
+        "{} of {left} encapsulated packets for {} were dropped in {seconds:.1} s: {}",
         dropped.packets,
         peer.label(),
         dropped.by()

@@ -20,7 +20,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     }
     let evidence: Vec<Evidence> =
         args.from.iter().map(|path| load(path)).collect::<Result<_, _>>()?;
-    let mut joined = diagnose_joined(&evidence, &args.ignore).map_err(usage)?;
+    let mut joined = diagnose_joined(&evidence, &args.look.ignore).map_err(usage)?;
     let mut status = exit_status_joined(&joined, &evidence, args.fail_on);
     for (place, evidence) in evidence.iter().enumerate() {
         let Some(problem) = no_vxlan(evidence) else { continue };

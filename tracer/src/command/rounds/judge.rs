@@ -63,7 +63,7 @@ impl Rounds<'_> {
         opening: Option<Snapshot>,
         counters: Reading,
     ) -> anyhow::Result<()> {
-        if self.known.refresh(self.wanted.node) {
+        if self.known.refresh(&self.wanted.look.node) {
             self.standing = Some(kernel::Standing::read());
         }
         let mut tables = self.live.tables();
@@ -138,7 +138,7 @@ impl Rounds<'_> {
         complete: bool,
         start: Timestamp,
     ) -> Vec<&'static str> {
-        let diagnosis = diagnose_but(evidence, self.wanted.ignore);
+        let diagnosis = diagnose_but(evidence, &self.wanted.look.ignore);
         self.judged.take_over(&diagnosis, evidence);
         let end = Timestamp::now();
         let turns = self.lives.look(Look { findings: diagnosis.findings, complete, start, end });

@@ -82,7 +82,7 @@ impl Rounds<'_> {
             return Ok(self.session.update(&plan)? || is_crowded);
         }
         tracing::info!("the node's networks or addresses changed: loading the programs anew");
-        let next = start(&plan, self.wanted.attach)?;
+        let next = start(&plan, self.wanted.look.attach)?;
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();

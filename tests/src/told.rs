@@ -1,0 +1,51 @@
+//! What single nodes tell in labs where one thing is played after the other.
+
+use anyhow::Result;
+
+use crate::{
+    expect,
+    lab::Lab,
+    plan::{Family, Stack},
+    sample::{OF_LAB, Sample},
+    size,
+    tracer::{CheckOutput, Intent},
+};
+
+/// How long each check looks.
+const WINDOW: &str = "4s";
+/// The same where programs are interpreted and packets are fewer.
+const LONG_WINDOW: &str = "6s";
+
+/// What `judge` calls wrong in one lab of a change, and in labs of IPv4 and of IPv6 with `--all`.
+///
+/// # Errors
+/// All that is wrong, or when the environment's sample is none.
+pub fn in_labs(lab: impl Fn(Stack) -> Lab, judge: impl Fn(&Lab, Family) -> String) -> Result<()> {
+    let stacks = Sample::of_environment(OF_LAB)?.turn_of([Stack::V4, Stack::V6]);
+    let wrong: String = stacks
+        .into_iter()
+        .map(|stack| {
+            let wrong = judge(&lab(stack), stack.families()[0]);
+            if wrong.is_empty() { wrong } else { format!("{stack:?}: {wrong}\n") }
+        })
+        .collect();
+    anyhow::ensure!(wrong.is_empty(), "\n{wrong}");
+    Ok(())
+}
+
+/// What is wrong with a node's answer: nothing when these are its findings and no others, each as
+/// code and subject.
+pub fn wrong(lab: &Lab, node: usize, expected: &[(&str, &str)]) -> String {
+    let answer = check(lab, node);
+    let only = answer.and_then(|answer| expect::only(expected, &answer));
+    let name = &lab.plan().nodes[node].name;
+    only.err().map_or_else(String::new, |error| format!("{name}: {error:#}\n"))
+}
+
+/// A node's answer.
+///
+/// # Errors
+/// When it gives none.
+pub fn check(lab: &Lab, node: usize) -> Result<CheckOutput> {
+    lab.check(node, Intent::SubnetEnv, &["--duration", size::of(WINDOW, LONG_WINDOW)])
+}
