@@ -18,6 +18,9 @@ pub const NONCE_VARIABLE: &str = "FLANNEL_TRACER_VM_NONCE";
 /// Characters of a cell's detail: a line is written to a console at once, or not as one.
 const DETAIL: usize = 400;
 
+/// What the names of suites' own cases begin with.
+pub const SUITE: &str = "suite:";
+
 /// What came of one case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
@@ -41,7 +44,7 @@ pub enum Outcome {
 /// The case that a whole suite is.
 #[must_use]
 pub fn suite_case(suite: &str) -> String {
-    format!("suite:{suite}")
+    format!("{SUITE}{suite}")
 }
 
 // === impl Outcome ===

@@ -305,7 +305,8 @@ impl Injected<'_> {
 }
 
 /// Whether the tracer could read whose packets the kernel dropped.
-fn reads_drops(answer: &CheckOutput) -> bool {
+#[must_use]
+pub fn reads_drops(answer: &CheckOutput) -> bool {
     let drops = &answer.json["coverage"]["drops"];
     drops != "off" && drops != "degraded"
 }

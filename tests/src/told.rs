@@ -8,7 +8,7 @@ use crate::{
     plan::{Family, Stack},
     sample::{OF_LAB, Sample},
     size,
-    tracer::{CheckOutput, Intent},
+    tracer::Intent,
 };
 
 /// How long each check looks.
@@ -33,19 +33,29 @@ pub fn in_labs(lab: impl Fn(Stack) -> Lab, judge: impl Fn(&Lab, Family) -> Strin
     Ok(())
 }
 
-/// What is wrong with a node's answer: nothing when these are its findings and no others, each as
-/// code and subject.
-pub fn wrong(lab: &Lab, node: usize, expected: &[(&str, &str)]) -> String {
-    let answer = check(lab, node);
-    let only = answer.and_then(|answer| expect::only(expected, &answer));
-    let name = &lab.plan().nodes[node].name;
-    only.err().map_or_else(String::new, |error| format!("{name}: {error:#}\n"))
+/// A finding: its code and its subject's key.
+pub type Told<'a> = (&'a str, &'a str);
+
+/// What is wrong with a node's answer: nothing when these are its findings and no others.
+#[must_use]
+pub fn wrong(lab: &Lab, node: usize, expected: &[Told<'_>]) -> String {
+    wrong_by_drops(lab, node, expected, expected)
 }
 
-/// A node's answer.
-///
-/// # Errors
-/// When it gives none.
-pub fn check(lab: &Lab, node: usize) -> Result<CheckOutput> {
-    lab.check(node, Intent::SubnetEnv, &["--duration", size::of(WINDOW, LONG_WINDOW)])
+/// The same where drops prove the findings; `unread` are those without, where nothing tells whose
+/// packets the kernel drops.
+#[must_use]
+pub fn wrong_by_drops(
+    lab: &Lab,
+    node: usize,
+    expected: &[Told<'_>],
+    unread: &[Told<'_>],
+) -> String {
+    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
+    let told = lab.check(node, Intent::SubnetEnv, &window).and_then(|answer| {
+        let expected = if expect::reads_drops(&answer) { expected } else { unread };
+        expect::only(expected, &answer)
+    });
+    let name = &lab.plan().nodes[node].name;
+    told.err().map_or_else(String::new, |error| format!("{name}: {error:#}\n"))
 }

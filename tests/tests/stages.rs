@@ -143,9 +143,11 @@ fn send_datagrams(lab: &Lab) {
         poll_until("the last datagrams", ARRIVAL, || {
             let mut read = counters.read()?;
             if joins {
-                // The packet filter counts a train of datagrams once.
+                // The packet filter counts a train of datagrams once. An interpreted sender hardly
+                // sends faster than the relay takes.
                 let trains = read.insert(WIRE_IN.to_owned(), datagrams()).unwrap_or(0);
-                anyhow::ensure!(trains < datagrams() / 2, "{trains} trains of {}", datagrams());
+                let most = size::of(datagrams() / 2, datagrams());
+                anyhow::ensure!(trains < most, "{trains} trains of {}", datagrams());
             }
             anyhow::ensure!(read == expected, "{read:?} instead of {expected:?}");
             Ok(())

@@ -10,7 +10,7 @@ use tracer_tests::{
     script::{Script, Tool},
     seed::Shape,
     size,
-    told::{in_labs, wrong},
+    told::{Told, in_labs, wrong, wrong_by_drops},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
@@ -18,9 +18,6 @@ use tracer_tests::{
 const FULL: usize = 1200;
 /// Headers of UDP and of IP.
 const HEADERS: [(Family, usize); 2] = [(Family::V4, 28), (Family::V6, 48)];
-
-/// `code subject` of a finding.
-type Told<'a> = (&'a str, &'a str);
 
 fn lab(seed: u64, stack: Stack) -> Lab {
     let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
@@ -35,12 +32,13 @@ fn datagrams(plan: &Plan, family: Family, size: usize, rate: f64) -> Traffic {
     Traffic::start(vec![Sender { namespace: from.namespace.clone(), flow, limits }])
 }
 
-/// What is wrong with the answers of all nodes, of which the victim alone has something to tell.
-fn complaints(lab: &Lab, expected: &[Told<'_>]) -> String {
+/// What is wrong with the answers of all nodes, of which the victim alone has something to tell:
+/// other things where nothing says whose packets were dropped.
+fn complaints(lab: &Lab, expected: &[Told<'_>], unread: &[Told<'_>]) -> String {
     let plan = lab.plan();
-    let told = plan.all_nodes().into_iter().map(|node| {
-        let expected = if node == plan.site.victim { expected } else { &[] };
-        wrong(lab, node, expected)
+    let told = plan.all_nodes().into_iter().map(|node| match node == plan.site.victim {
+        true => wrong_by_drops(lab, node, expected, unread),
+        false => wrong(lab, node, &[]),
     });
     told.collect()
 }
@@ -65,7 +63,7 @@ fn a_queue_that_is_full_is_told_where_it_is() {
             let _flood = datagrams(plan, family, FULL, size::of(400.0, 100.0));
             let rate = size::of("2mbit", "400kbit");
             let _shaper = shape(plan, &format!("rate {rate} burst 5kb limit 20kb"));
-            complaints(lab, &[("uplink-queue-overlimit", &plan.victim().uplink)])
+            complaints(lab, &[("uplink-queue-overlimit", &plan.victim().uplink)], &[])
         },
     )
     .unwrap();
@@ -79,7 +77,7 @@ fn a_queue_with_room_is_healthy() {
         |lab, _| {
             let _traffic = lab.traffic_all_pairs();
             let _shaper = shape(lab.plan(), "rate 100mbit burst 100kb limit 1mb");
-            complaints(lab, &[])
+            complaints(lab, &[], &[])
         },
     )
     .unwrap();
@@ -99,13 +97,14 @@ fn large_packets_whose_errors_are_dropped_are_told_where_they_end() {
             let (_, headers) = HEADERS.into_iter().find(|(it, _)| *it == family).unwrap();
             let size = plan.lan.mtu as usize - headers;
             let _datagrams = datagrams(plan, family, size, 20.0);
-            let mut told = complaints(lab, &[("pod-mtu-larger-than-tunnel", &victim.bridge)]);
+            let large = [("pod-mtu-larger-than-tunnel", victim.bridge.as_str())];
+            let mut told = complaints(lab, &large, &large);
             let _blocked = block_errors(plan, family);
             // What the pod has learned before goes with its routes.
             let flush = "route flush cache".to_owned();
             let pod = &victim.first_pod().unwrap().namespace;
             Script::ip_of(family, pod, [flush]).run().unwrap();
-            told.push_str(&complaints(lab, &[("pmtud-icmp-blocked", &victim.name)]));
+            told.push_str(&complaints(lab, &[("pmtud-icmp-blocked", &victim.name)], &large));
             told
         },
     )

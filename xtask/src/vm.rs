@@ -41,6 +41,7 @@ use self::accelerator::Accelerator;
 use self::guest::{Guest, Limits, Ran};
 use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
+use self::record::Record;
 use self::row::{Row, rows};
 use self::table::Done;
 use self::trial::{Trial, Tried};
@@ -95,8 +96,8 @@ pub(crate) struct VmArgs {
     /// Write the tables to a file too, as Markdown with the date
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Do not run again the rows that a run with --all has shown to be right: their lines say of
-    /// which commit they are
+    /// Do not run again the suites that a run with --all has shown to be right on a row: its line
+    /// says of which commits they are
     #[arg(long, requires = "all", conflicts_with_all = ["suites", "filter"])]
     resume: bool,
     /// Guests that panic, hang and never boot, to see whether that is seen: a minute
@@ -200,18 +201,19 @@ impl VmArgs {
         let run = Run { kernels, payload, accelerator, limits, folder };
         // The newest kernels take longest: begun first, none of them is alone at the end.
         let order: Vec<&Row> = rows.iter().rev().collect();
-        let guests = in_parallel(&order, self.jobs, |row| self.kept_or_run(&run, row));
+        let guests = in_parallel(&order, self.jobs, |row| self.kept_and_run(&run, row));
         Ok((cases, guests.into_iter().rev().collect::<Result<_>>()?))
     }
 
-    /// What is known of a row already, or what its guest says now.
-    fn kept_or_run(&self, run: &Run, row: &Row) -> Result<Done> {
-        if let Some(kept) = self.resume.then(|| record::find(&run.folder, row)).flatten() {
-            return Ok(kept);
-        }
-        let done = run.guest(row);
+    /// What is known of a row already, and what its guest says now of the rest.
+    fn kept_and_run(&self, run: &Run, row: &Row) -> Result<Done> {
+        let kept = self.resume.then(|| Record::find(&run.folder, row)).flatten();
+        let done = run.guest(row, kept.as_ref());
         let is_whole = self.all && self.suites.is_empty() && self.filter.is_empty();
-        if is_whole && done.is_good() { record::keep(&run.folder, done) } else { Ok(done) }
+        if let (true, Ok(ran)) = (is_whole, &done.result) {
+            Record { at: done.at.clone(), ran: ran.right() }.keep(&run.folder, row)?;
+        }
+        Ok(done)
     }
 
     /// Has a guest die in each way, all at the same time: most of it is waiting.
@@ -259,24 +261,37 @@ impl VmArgs {
 // === impl Run ===
 
 impl Run {
-    fn guest(&self, row: &Row) -> Done {
+    /// What a row comes to, with what is known of it.
+    fn guest(&self, row: &Row, known: Option<&Record>) -> Done {
         let log = self.folder.join(format!("{}.log", row.file()));
-        eprintln!("vm: {row} boots");
-        let result = match &self.kernels[&row.kernel] {
-            Ok(kernel) => self.boot(kernel, row, &log),
-            Err(error) => Err(anyhow!("{error:#}")),
+        let is_known = |case: &str| known.is_some_and(|it| it.ran.verdict.cell(case).is_some());
+        let payload = self.payload.but(is_known);
+        let mut at = known.map(|it| it.at.clone()).unwrap_or_default();
+        let result = match (known, &self.kernels[&row.kernel]) {
+            (Some(known), _) if payload.expected().suites == 0 => Ok(known.ran.clone()),
+            (_, Ok(kernel)) => {
+                eprintln!("vm: {row} boots");
+                let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
+                at.retain(|it| *it != now);
+                at.push(now);
+                let ran = self.boot(&payload, kernel, row, &log);
+                ran.map(|ran| match known {
+                    Some(known) => ran.after(&known.ran),
+                    None => ran,
+                })
+            }
+            (_, Err(error)) => Err(anyhow!("{error:#}")),
         };
-        let at = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
         let done = Done { row: row.clone(), result, log, at };
         eprintln!("vm: {row}: {}", done.words());
         done
     }
 
-    fn boot(&self, kernel: &Kernel, row: &Row, log: &Path) -> Result<Ran> {
+    fn boot(&self, payload: &Payload, kernel: &Kernel, row: &Row, log: &Path) -> Result<Ran> {
         let image = log.with_extension("cpio");
-        self.payload.write(kernel, &image)?;
+        payload.write(kernel, &image)?;
         let (accelerator, append) = (self.accelerator, row.append.as_str());
-        let expected = self.payload.expected();
+        let expected = payload.expected();
         let guest = Guest { kernel, image: &image, accelerator, append, log, expected };
         let ran = guest.run(&self.limits);
         // It is large, and made anew by the next run.

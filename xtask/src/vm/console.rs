@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tracer_tests::cell::{Cell, Outcome as Cased};
+use tracer_tests::cell::{Cell, Outcome as Cased, SUITE};
 
 /// Lines of the console that are shown with a failure.
 const TAIL: usize = 25;
@@ -32,8 +32,10 @@ pub(super) struct Expected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
-    /// What it said of single cases, in its order.
+    /// What it said of single cases, in its order: those of a suite come before the suite's own.
     pub(super) cells: Vec<Cell>,
+    /// How many tests of each suite passed, by the suite's case, in the same order.
+    pub(super) passed: Vec<(String, usize)>,
     /// The cases of which it said nothing.
     pub(super) missing: Vec<String>,
     /// `uname -r` in the guest, once it has booted.
@@ -78,7 +80,21 @@ pub(super) fn judge(console: &str, nonce: &str, expected: &Expected, ending: End
     let cells: Vec<Cell> = console.lines().filter_map(|line| Cell::read(line, nonce)).collect();
     let is_missing = |case: &&String| !cells.iter().any(|cell| cell.case == **case);
     let missing = expected.cases.iter().filter(is_missing).cloned().collect();
-    Verdict { outcome, cells, missing, release, tail: tail(console) }
+    let passed = passed_by_suite(console, nonce);
+    Verdict { outcome, cells, passed, missing, release, tail: tail(console) }
+}
+
+/// What libtest said of a suite before the guest said its cell.
+fn passed_by_suite(console: &str, nonce: &str) -> Vec<(String, usize)> {
+    let (mut all, mut last) = (Vec::new(), 0);
+    for line in console.lines() {
+        if let Some(rest) = line.trim_end().strip_prefix("test result: ok. ") {
+            last = rest.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        } else if let Some(cell) = Cell::read(line, nonce).filter(|cell| is_suite(&cell.case)) {
+            all.push((cell.case, std::mem::take(&mut last)));
+        }
+    }
+    all
 }
 
 /// `N passed N failed N`, after the word `suites`.
@@ -128,6 +144,38 @@ impl Verdict {
         self.cell(case).is_none_or(|cell| matches!(cell.outcome, Cased::Wrong(_)))
     }
 
+    /// Only the suites that were right, with all that they said: as if there had been no others.
+    pub(super) fn right(&self) -> Self {
+        let mut right = Self { cells: Vec::new(), missing: Vec::new(), ..self.clone() };
+        for said in self.cells.split_inclusive(|cell| is_suite(&cell.case)) {
+            let is_ended = said.last().is_some_and(|last| is_suite(&last.case));
+            if is_ended && !said.iter().any(|cell| matches!(cell.outcome, Cased::Wrong(_))) {
+                right.cells.extend_from_slice(said);
+            }
+        }
+        right.passed.retain(|(suite, _)| right.cells.iter().any(|cell| cell.case == *suite));
+        let (suites, passed) = (right.passed.len(), right.passed.iter().map(|it| it.1).sum());
+        right.outcome = Outcome::Ran { suites, passed, failed: 0, expected: suites };
+        right
+    }
+
+    /// Together with suites that an earlier guest has shown to be right.
+    pub(super) fn after(self, earlier: &Self) -> Self {
+        let before = (earlier.passed.len(), earlier.passed.iter().map(|it| it.1).sum::<usize>());
+        let outcome = match self.outcome {
+            Outcome::Ran { suites, passed, failed, expected } => Outcome::Ran {
+                suites: before.0 + suites,
+                passed: before.1 + passed,
+                failed,
+                expected: before.0 + expected,
+            },
+            died => died,
+        };
+        let cells = [earlier.cells.clone(), self.cells].concat();
+        let passed = [earlier.passed.clone(), self.passed].concat();
+        Self { outcome, cells, passed, ..self }
+    }
+
     /// The cells that are wrong.
     pub(super) fn wrong(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter().filter(|cell| matches!(cell.outcome, Cased::Wrong(_)))
@@ -158,6 +206,10 @@ impl fmt::Display for Outcome {
             Self::NeverBooted => write!(f, "it never booted"),
         }
     }
+}
+
+fn is_suite(case: &str) -> bool {
+    case.starts_with(SUITE)
 }
 
 #[cfg(test)]
@@ -251,6 +303,27 @@ mod tests {
         assert!(!verdict.is_good());
         assert!(matches!(verdict.cell("a").expect("said").outcome, Cased::Wrong(_)));
         assert!(verdict.to_string().ends_with("cases: 1 wrong, 0 missing"), "{verdict}");
+    }
+
+    #[test]
+    fn what_was_right_goes_before_what_another_guest_shows() {
+        let said = "vm 7af3 cell suite:x right\ntest result: ok. 4 passed; 0 failed;\n\
+                    vm 7af3 cell a degraded slow\nvm 7af3 cell suite:y right\n\
+                    vm 7af3 cell b wrong on n1\nvm 7af3 cell suite:z right\n\
+                    vm 7af3 cell c right\n";
+        let right = of_cases(said, &["a", "b", "c"], Ending::Silence).right();
+        let cases: Vec<&str> = right.cells.iter().map(|cell| cell.case.as_str()).collect();
+        assert_eq!(cases, ["suite:x", "a", "suite:y"]);
+        let shown = [("suite:x".to_owned(), 0), ("suite:y".to_owned(), 4)];
+        assert_eq!(right.passed, shown);
+        assert!(right.is_good(), "{right}");
+        let rest = "vm 7af3 cell b right\nvm 7af3 cell c right\nvm 7af3 cell suite:z right\n";
+        let rest = of_cases(&format!("{rest}{PASSED}"), &["b", "c"], Ending::Exit);
+        let all = rest.after(&right);
+        assert_eq!(all.to_string(), "4 of 4 suites, 13 passed, 0 failed");
+        assert!(all.is_good() && !all.is_wrong("a") && !all.is_wrong("b"));
+        let died = of_cases("test b ... ", &["b"], Ending::Silence).after(&right);
+        assert!(!died.is_good() && died.outcome == Outcome::Hung && !died.is_wrong("a"));
     }
 
     #[test]

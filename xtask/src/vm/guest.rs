@@ -51,7 +51,7 @@ pub(super) struct Guest<'a> {
 }
 
 /// What a guest came to.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Ran {
     pub(super) verdict: Verdict,
     /// From QEMU's start to its end.
@@ -63,6 +63,24 @@ pub(super) struct Ran {
 
 /// A process that does not outlive its owner.
 struct Process(Child);
+
+// === impl Ran ===
+
+impl Ran {
+    /// Only the suites that were right.
+    pub(super) fn right(&self) -> Self {
+        Self { verdict: self.verdict.right(), ..*self }
+    }
+
+    /// Together with suites that an earlier guest has shown to be right.
+    pub(super) fn after(self, earlier: &Self) -> Self {
+        Self {
+            verdict: self.verdict.after(&earlier.verdict),
+            took: earlier.took + self.took,
+            worked: earlier.worked.zip(self.worked).map(|(one, other)| one + other),
+        }
+    }
+}
 
 // === impl Guest ===
 

@@ -1,5 +1,5 @@
-//! Rows of the whole matrix that were right, kept beside their logs: it takes hours where guests are
-//! interpreted, and can be gone on with.
+//! What a row of the whole matrix has shown so far: the suites that were right, kept beside its log.
+//! The matrix takes hours where guests are interpreted, and can be gone on with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,31 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use super::guest::Ran;
 use super::row::Row;
-use super::table::Done;
 
-/// A row that was right.
+/// The suites of a row that were right.
 #[derive(Serialize, Deserialize)]
-struct Record {
-    at: String,
-    ran: Ran,
+pub(super) struct Record {
+    /// Of which commits, and when.
+    pub(super) at: Vec<String>,
+    /// As if one guest had run them and no others.
+    pub(super) ran: Ran,
 }
 
-/// Keeps a row that is right; any other is to be run again.
-pub(super) fn keep(folder: &Path, done: Done) -> Result<Done> {
-    let Done { row, result, log, at } = done;
-    let file = file(folder, &row);
-    let record = Record { at, ran: result? };
-    let text = serde_json::to_string(&record).context("a record is JSON")?;
-    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(Done { row, result: Ok(record.ran), log, at: record.at })
-}
+// === impl Record ===
 
-/// What was kept of a row; nothing that another version of this program wrote.
-pub(super) fn find(folder: &Path, row: &Row) -> Option<Done> {
-    let text = fs::read(file(folder, row)).ok()?;
-    let Record { at, ran } = serde_json::from_slice(&text).ok()?;
-    let log = folder.join(format!("{}.log", row.file()));
-    Some(Done { row: row.clone(), result: Ok(ran), log, at })
+impl Record {
+    /// What was kept of a row; nothing that another version of this program wrote.
+    pub(super) fn find(folder: &Path, row: &Row) -> Option<Self> {
+        let text = fs::read(file(folder, row)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Keeps it for a row.
+    pub(super) fn keep(&self, folder: &Path, row: &Row) -> Result<()> {
+        let file = file(folder, row);
+        let text = serde_json::to_string(self).context("a record is JSON")?;
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
 }
 
 fn file(folder: &Path, row: &Row) -> PathBuf {
@@ -49,12 +49,14 @@ mod tests {
     fn what_is_kept_is_found_again_for_its_row_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = table::tests::matrix().swap_remove(0);
-        let (row, words) = (first.row.clone(), first.words());
-        assert!(find(folder.path(), &row).is_none());
-        let kept = keep(folder.path(), first).expect("it can be written");
-        let found = find(folder.path(), &row).expect("it was kept");
-        assert_eq!((found.words(), &found.at), (words, &kept.at));
+        let (row, ran) = (first.row, first.result.expect("it ran"));
+        assert!(Record::find(folder.path(), &row).is_none());
+        let verdict = ran.verdict.clone();
+        let record = Record { at: vec!["c0ffee".to_owned()], ran };
+        record.keep(folder.path(), &row).expect("it can be written");
+        let found = Record::find(folder.path(), &row).expect("it was kept");
+        assert_eq!((found.ran.verdict, found.at), (verdict, record.at));
         let other = Row { append: "quiet".to_owned(), ..row };
-        assert!(find(folder.path(), &other).is_none());
+        assert!(Record::find(folder.path(), &other).is_none());
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct Done {
     pub(super) row: Row,
     pub(super) result: Result<Ran>,
     pub(super) log: PathBuf,
-    /// Of which commit it was, and when.
-    pub(super) at: String,
+    /// Of which commits it was, and when.
+    pub(super) at: Vec<String>,
 }
 
 // === impl Done ===
@@ -60,7 +60,7 @@ pub(super) fn rows(all: &[Done]) -> String {
         let release = done.verdict().and_then(|verdict| verdict.release.clone());
         let took = done.result.as_ref().map(times).unwrap_or_default();
         let (row, release) = (done.row.to_string(), release.unwrap_or_default());
-        table.add_row([row, release, done.at.clone(), took, done.words()]);
+        table.add_row([row, release, done.at.join("; "), took, done.words()]);
     }
     format!("{table}\n")
 }
@@ -127,6 +127,7 @@ pub(super) mod tests {
         let verdict = Verdict {
             outcome: console::Outcome::Ran { suites: 1, passed: 3, failed: 0, expected: 1 },
             cells: cells.iter().map(cell).collect(),
+            passed: Vec::new(),
             missing: Vec::new(),
             release: Some(format!("{kernel}.0")),
             tail: String::new(),
@@ -136,7 +137,7 @@ pub(super) mod tests {
             took: Duration::from_secs(71),
             worked: Some(Duration::from_secs(60)),
         });
-        Done { row, result, log: PathBuf::new(), at: "c0ffee".to_owned() }
+        Done { row, result, log: PathBuf::new(), at: vec!["c0ffee".to_owned()] }
     }
 
     pub(in super::super) fn matrix() -> Vec<Done> {
@@ -145,7 +146,7 @@ pub(super) mod tests {
         vec![
             done("5.10", &[("a", Outcome::Right), ("b", Outcome::Degraded("no tcx".to_owned()))]),
             done("6.1", &[("a", Outcome::Wrong("on n2".to_owned())), ("c", Outcome::Right)]),
-            Done { row: broken, result: error, log: PathBuf::new(), at: "c0ffee".to_owned() },
+            Done { row: broken, result: error, log: PathBuf::new(), at: vec!["c0ffee".to_owned()] },
         ]
     }
 

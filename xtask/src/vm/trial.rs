@@ -62,7 +62,7 @@ impl Trial {
         let (append, expected) = (row.append.as_str(), &Expected::default());
         let guest = Guest { kernel, image, accelerator, append, log: &log, expected };
         let result = guest.run(&LIMITS);
-        let done = Done { row, result, log, at: String::new() };
+        let done = Done { row, result, log, at: Vec::new() };
         let console = fs::read(&done.log).context("its log");
         let result = console.and_then(|it| self.judge(&done, &String::from_utf8_lossy(&it)));
         Tried { done, result }
@@ -129,7 +129,7 @@ mod tests {
         let verdict = console::judge(console, "7af3", &Expected::default(), ending);
         let ran = Ran { verdict, took: Duration::ZERO, worked: None };
         let row = Row { kernel: "6.1".to_owned(), append: String::new() };
-        Done { row, result: Ok(ran), log: PathBuf::new(), at: String::new() }
+        Done { row, result: Ok(ran), log: PathBuf::new(), at: Vec::new() }
     }
 
     fn wrong(trial: Trial, console: &str, ending: Ending) -> Option<String> {
