@@ -159,7 +159,7 @@ impl Injected<'_> {
     /// The node that has a fault which drops prove, and cannot read whose packets they are: where
     /// stages miss them it tells the likely cause, else nothing.
     fn judge_without_drops(&self, answer: &CheckOutput) -> Result<Said> {
-        if self.fault.reach == Reach::Nobody {
+        if matches!(self.fault.reach, Reach::Nobody | Reach::OnePod) {
             no_finding(answer)?;
             return Ok(Said::Nothing);
         }

@@ -18,7 +18,7 @@ use tracer_tests::{
     capabilities::{FEATURES, Kernel},
     cell::{Cell, Outcome},
     expect::Injected,
-    fault::Fault,
+    fault::{Fault, Reach},
     healthy,
     lab::{LOCK_WAIT, Lab},
     lookalike::LookAlike,
@@ -192,8 +192,10 @@ fn rounds<'a>(plan: &Plan, faults: &'a [Fault]) -> Vec<Vec<Placed<'a>>> {
     let mut others = plan.all_nodes();
     others.retain(|node| ![near.victim, near.peer].contains(node));
     let far = Site { victim: others[0], peer: others[1], ..near };
-    let (pairs, alone): (Vec<&Fault>, Vec<&Fault>) =
-        faults.iter().partition(|fault| concerned(plan, fault, near).len() <= 2);
+    // What ails one pod is told by whoever calls it.
+    let is_near =
+        |fault: &&Fault| fault.reach != Reach::OnePod && concerned(plan, fault, near).len() <= 2;
+    let (pairs, alone): (Vec<&Fault>, Vec<&Fault>) = faults.iter().partition(is_near);
     let place = |(fault, site)| Placed { fault, site };
     let of_pairs =
         pairs.chunks(2).map(|two| two.iter().copied().zip([near, far]).map(place).collect());

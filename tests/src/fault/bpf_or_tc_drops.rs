@@ -23,6 +23,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     reach: Reach::AllPeers,
     // What the node's pods send still comes out of the tunnel there.
     there: &["unexplained-loss", "tunnel-one-way"],
+    by_drops: true,
     breaks: |plan, site| {
         let overlay = plan.overlay(site.family);
         let filter = format!(

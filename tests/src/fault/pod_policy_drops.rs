@@ -18,6 +18,7 @@ const MODEL: Fault = Fault {
     reach: Reach::OnePod,
     there: &["unexplained-loss"],
     nodes: 2,
+    by_drops: true,
     breaks: |plan, site| {
         let meant = match site.family {
             Family::V4 => "meta nfproto ipv4",

@@ -28,6 +28,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     // What the node's pods send still comes out of the tunnel there.
     there: &["unexplained-loss", "tunnel-one-way"],
     families: &[Family::V4],
+    by_drops: true,
     breaks: |plan, site| {
         let (victim, peer) = pair(plan, site);
         let (subnet, via) = (peer.subnet.of(site.family), plan.lan.gateway.of(site.family));

@@ -14,9 +14,10 @@ use super::{
     dropped::{Dropped, Dropper, Told, Way, drops, lasting, told, way},
     drops::effects,
     finding::{Confidence, Finding, Severity},
-    firewall::perhaps_forbidden,
+    firewall::{finding, perhaps_forbidden},
     missing::missed,
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    unread::{is_unread, probable_by},
 };
 use crate::{
     evidence::{Drop, HookDirection, StagePair},
@@ -33,6 +34,8 @@ pub(super) const RULE: Rule = Rule {
 
 /// How many peers a line names.
 const NAMED: usize = 5;
+/// Between which stages pods' packets alone pass a device.
+const PAIRS: [StagePair; 2] = [StagePair::PodToOverlay, StagePair::OverlayToPod];
 
 /// Where a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +48,10 @@ enum Side {
 fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     if case.working_overlay().is_none() {
+        return ruling;
+    }
+    if is_unread(case) {
+        ruling.judged.extend(PAIRS.into_iter().filter_map(|pair| probably(case, pair)));
         return ruling;
     }
     for ((device, side), dropped) in lasting(case, |drop| on_tunnels_way(case, drop)) {
@@ -132,14 +139,9 @@ fn judged(
     peers: &[&Peer<'_>],
     dropped: &Dropped<'_>,
 ) -> Judged {
-    let (what, at) = match side {
-        Side::Ingress => ("A tc program", format!("as they come in by {device}")),
-        Side::Egress => ("A tc program", format!("as they go out by {device}")),
-        Side::Xdp => ("An XDP program", format!("as they come in by {device}")),
-    };
     let explains = explained(case, (device, side), peers);
     let finding = RULE.finding(
-        format!("{what} drops the tunnel's packets {at}"),
+        title(device, side),
         case.about_interface(device),
         case.in_window(),
         evidence(case, (device, side), peers, dropped),
@@ -154,6 +156,34 @@ fn judged(
         explains,
         as_break: format!("packets on {device}, dropped by a program"),
     }
+}
+
+/// What a program probably drops between two stages, where nobody can read whose packets it drops.
+fn probably(case: &Case<'_>, pair: StagePair) -> Option<Judged> {
+    let hits = probable_by(case, pair, Dropper::Program);
+    let dropped = &hits.first()?.dropped;
+    let (device, side) = place(case, dropped.drops.first()?)?;
+    let peers: Vec<&Peer<'_>> = hits.iter().map(|hit| hit.peer).collect();
+    let told = (title(device, side), case.about_interface(device));
+    let lines = evidence(case, (device, side), &peers, dropped);
+    let (finding, rank) = finding(case, &RULE, told, lines, repair(device, side));
+    let lost: BTreeSet<Effect> = hits.iter().map(|hit| Effect::Loss(hit.peer.cidr, pair)).collect();
+    Some(Judged {
+        finding,
+        rank,
+        supports: lost.clone(),
+        explains: lost,
+        as_break: format!("packets on {device}, dropped by a program"),
+    })
+}
+
+fn title(device: &str, side: Side) -> String {
+    let (what, at) = match side {
+        Side::Ingress => ("A tc program", "come in"),
+        Side::Egress => ("A tc program", "go out"),
+        Side::Xdp => ("An XDP program", "come in"),
+    };
+    format!("{what} drops the tunnel's packets as they {at} by {device}")
 }
 
 fn losses(effects: &BTreeSet<Effect>) -> impl Iterator<Item = Effect> {

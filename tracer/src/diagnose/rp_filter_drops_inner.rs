@@ -13,9 +13,11 @@ use super::{
     counted::{Counted, Sign, losses, out_of_tunnel},
     dropped::Dropper,
     finding::{Confidence, Severity},
+    firewall::{Hit, finding},
     remedy,
     rp_filter_drops_outer::{STRICT, mode},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    unread::{is_unread, probable_by},
 };
 use crate::{
     evidence::{Family, Link, RouteOutcome, StagePair},
@@ -45,10 +47,21 @@ fn judge(case: &Case<'_>) -> Ruling {
     if !is_strict || case.topology.family != Family::V4 {
         return Ruling::default();
     }
-    let found = losses(case, &SIGN).into_iter();
+    let mut found = losses(case, &SIGN);
     // A counter is one of all devices: the way back has to be wrong as well.
-    let found = found.filter(|it| it.is_named || is_elsewhere(it.peer, overlay));
-    Ruling::from(found.map(|it| judged(case, overlay, it)).collect::<Vec<_>>())
+    found.retain(|it| it.is_named || is_elsewhere(it.peer, overlay));
+    if found.is_empty() && is_unread(case) {
+        found = probable_by(case, SIGN.pair, SIGN.dropper)
+            .iter()
+            .map(|it| probably(case, it))
+            .collect();
+    }
+    Ruling::from(found.into_iter().map(|it| judged(case, overlay, it)).collect::<Vec<_>>())
+}
+
+/// A peer that misses as many packets as the filter drops on the overlay device.
+fn probably<'c, 'a>(case: &Case<'_>, hit: &Hit<'c, 'a>) -> Counted<'c, 'a> {
+    Counted { peer: hit.peer, is_named: false, evidence: hit.lines(case, "of") }
 }
 
 /// Whether the kernel would not answer the peer's pods by the tunnel, as far as it was asked.
@@ -75,15 +88,13 @@ fn judged(case: &Case<'_>, overlay: &Link, counted: Counted<'_, '_>) -> Judged {
     );
     let setting = format!("net.ipv4.conf: rp_filter of {name} is {STRICT}, and the kernel {asked}");
     let lost = Effect::Loss(cidr, StagePair::OverlayToPod);
+    let title = format!("rp_filter on {name} drops packets from pods of {}", peer.label());
+    let evidence = [vec![setting], evidence].concat();
+    let repair = repair(case, peer, name, is_elsewhere);
+    let (finding, rank) = finding(case, &RULE, (title, case.about_peer(peer)), evidence, repair);
     Judged {
-        finding: RULE.finding(
-            format!("rp_filter on {name} drops packets from pods of {}", peer.label()),
-            case.about_peer(peer),
-            case.in_window(),
-            [vec![setting], evidence].concat(),
-            repair(case, peer, name, is_elsewhere),
-        ),
-        rank: RULE.rank,
+        finding,
+        rank,
         supports: BTreeSet::from([if is_elsewhere { Effect::NoRoute(cidr) } else { lost }]),
         explains: BTreeSet::from([lost]),
         as_break: format!("packets from pods of {cidr}, dropped by rp_filter on {name}"),

@@ -1,13 +1,15 @@
-//! What a packet filter probably blocks, where the kernel does not let the headers of what it drops
-//! be read (`lockdown=confidentiality`): then it tells by device how many packets a filter dropped,
+//! What probably drops packets of peers, where the kernel does not let the headers of what it drops be
+//! read (`lockdown=confidentiality`): then it tells by device how many packets were dropped and why,
 //! and the stages tell whose packets are missing behind that device.
 //!
-//! That is no proof: the filter may have dropped others. So every packet that is lost must have been
-//! dropped there, and whatever else may have taken them must not have shown.
+//! That is no proof: others may have been dropped. So every packet that is lost must have been dropped
+//! there. Of a packet filter, which drops for many reasons, whatever else may have taken them must not
+//! have shown.
 
 use super::{
     blocked::{filtered, lost_at},
     case::Case,
+    dropped::{Dropped, Dropper, Told, lasting, told},
     firewall::Hit,
     rule::Rank,
     sighted::sightings,
@@ -29,18 +31,44 @@ pub(super) fn is_unread(case: &Case<'_>) -> bool {
     case.evidence.drops.as_ref().is_some_and(|drops| !drops.headers_read)
 }
 
-/// The peers whose packets end between two stages, where a filter drops as many.
+/// The peers whose packets end between two stages, where a packet filter drops as many.
 pub(super) fn probable<'c, 'a>(case: &'c Case<'a>, pair: StagePair) -> Vec<Hit<'c, 'a>> {
+    let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
+    let dropped = dropped.filter(|_| !shows_another(case, pair));
+    let is_meant = |peer: &Peer<'_>, lost| is_more_than_stray(peer, pair, lost);
+    dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, is_meant))
+}
+
+/// The same where something else drops them, on the devices that only pods' packets pass.
+pub(super) fn probable_by<'c, 'a>(
+    case: &'c Case<'a>,
+    pair: StagePair,
+    dropper: Dropper,
+) -> Vec<Hit<'c, 'a>> {
+    if !matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod) {
+        return Vec::new();
+    }
+    let is_its = |drop: &Drop| told(drop, dropper).is_some_and(|how| how != Told::Perhaps);
+    let is_meant = |drop: &Drop| is_its(drop) && is_there(case, pair, drop);
+    let dropped = lasting(case, |drop| is_meant(drop).then_some(())).remove(&());
+    dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, |_, _| true))
+}
+
+/// The peers whose packets are lost between two stages, if as many were dropped.
+fn missing_as_many<'c, 'a>(
+    case: &'c Case<'a>,
+    pair: StagePair,
+    dropped: &Dropped<'a>,
+    is_meant: impl Fn(&Peer<'_>, u64) -> bool,
+) -> Vec<Hit<'c, 'a>> {
     let is_of_peer = |peer: &&Peer<'_>| peer.is_known() && peer.direct.is_none();
     let peers = case.topology.peers.iter().filter(is_of_peer);
     let losing = peers.filter_map(|peer| Some((peer, lost_at(case, peer, pair)?)));
     let losing: Vec<(&Peer<'_>, u64)> =
-        losing.filter(|(peer, lost)| is_more_than_stray(peer, pair, *lost)).collect();
+        losing.filter(|(peer, lost)| is_meant(peer, *lost)).collect();
     let lost: u64 = losing.iter().map(|(_, lost)| lost).sum();
-    let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
-    let dropped = dropped.filter(|it| lost > 0 && it.packets >= lost && !shows_another(case, pair));
-    let Some(dropped) = dropped else { return Vec::new() };
-    losing.into_iter().map(|(peer, _)| Hit { peer, pair, dropped: dropped.clone() }).collect()
+    let hit = losing.into_iter().filter(|_| dropped.packets >= lost);
+    hit.map(|(peer, _)| Hit { peer, pair, dropped: dropped.clone() }).collect()
 }
 
 /// Filters of healthy nodes drop a few forwarded packets all day, those that belong to no connection:
@@ -51,7 +79,7 @@ fn is_more_than_stray(peer: &Peer<'_>, pair: StagePair, lost: u64) -> bool {
     !is_forwarded || lost * 2 >= came
 }
 
-/// Whether packets between these stages are at this device when a filter drops them.
+/// Whether packets between these stages are at this device when they are dropped.
 fn is_there(case: &Case<'_>, pair: StagePair, drop: &Drop) -> bool {
     let topology = &case.topology;
     let uplinks = topology.uplinks.iter().copied();

@@ -2,7 +2,7 @@
 //! `vxlan-udp-checksum-bad` and `inner-ip-damaged`, and what resembles them.
 
 use super::super::{
-    Diagnosis, PeerState, Severity, diagnose,
+    Confidence, Diagnosis, PeerState, Severity, diagnose,
     testing::{
         PASSES, Pass, Plan, dropped, finds_nothing, judge_ipv4, peer_traffic, tables, told, twin,
         twin_words,
@@ -273,6 +273,26 @@ fn only_a_strict_filter_drops() {
         set_filter(evidence.statistics.as_mut().unwrap(), all, overlay);
         let told = told(&REVERSE_PATH.judged(&mut evidence));
         assert_eq!(told == [REVERSE_PATH.of_hit(&plan)], is_strict, "{all} {overlay}: {told:?}");
+    }
+}
+
+#[test]
+fn without_headers_what_the_filter_drops_on_the_overlay_device_makes_it_likely() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let code = REVERSE_PATH.code;
+    for (device, lost, expected) in [
+        ("flannel.1", 30, code),
+        ("flannel.1", 31, "unexplained-loss"),
+        ("eth0", 30, "unexplained-loss"),
+    ] {
+        let much = Much { lost: (lost, 15), counted: 0, ..MUCH };
+        let mut evidence = REVERSE_PATH.evidence(&plan, much);
+        let drops = evidence.drops.as_mut().unwrap();
+        drops.headers_read = false;
+        (drops.entries[0].flow, drops.entries[0].interface) = (None, Some(device.to_owned()));
+        let diagnosis = REVERSE_PATH.judged(&mut evidence);
+        assert_eq!(told(&diagnosis), [format!("{expected} {}", plan.hit_cidr())]);
+        assert_eq!(diagnosis.findings[0].confidence, Confidence::Likely);
     }
 }
 

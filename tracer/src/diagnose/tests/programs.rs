@@ -101,6 +101,30 @@ fn a_program_that_drops_is_told_of_its_device() {
 }
 
 #[test]
+fn without_headers_it_is_likely_where_pods_packets_alone_pass_and_as_many_are_missed() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let likely = format!("unexplained-loss {}", plan.hit_cidr());
+    for (device, reason, pair, lost, expected) in [
+        ("flannel.1", "TC_INGRESS", StagePair::OverlayToPod, 30, "bpf-or-tc-drops flannel.1"),
+        ("cni0", "TC_INGRESS", StagePair::PodToOverlay, 30, "bpf-or-tc-drops cni0"),
+        ("flannel.1", "TC_INGRESS", StagePair::OverlayToPod, 31, likely.as_str()),
+        ("eth0", "TC_INGRESS", StagePair::OverlayToPod, 30, &likely),
+        ("eth0", "TC_INGRESS", StagePair::WireToOverlay, 30, &likely),
+        ("flannel.1", "SKB_CSUM", StagePair::OverlayToPod, 30, &likely),
+    ] {
+        let mut evidence = plan.evidence();
+        miss(&mut evidence, &plan, pair, (lost, 15));
+        let dropped = Drop { flow: None, ..drop(&plan, device, reason, false, false) };
+        set_drops(&mut evidence, vec![dropped]);
+        evidence.drops.as_mut().unwrap().headers_read = false;
+        // The twin of IPv6 has another EtherType, which this is not about.
+        let diagnosis = super::super::diagnose(&evidence);
+        assert_eq!(told(&diagnosis), [expected], "{device} {reason} {lost}");
+        assert_eq!(diagnosis.findings[0].confidence, Confidence::Likely);
+    }
+}
+
+#[test]
 fn what_it_drops_of_packets_to_the_outside_is_the_same_finding() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     let mut evidence = plan.evidence();
