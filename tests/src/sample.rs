@@ -15,6 +15,8 @@ use crate::{
 
 /// The seed to draw from; without it, all cases.
 pub const SEED_VARIABLE: &str = "FLANNEL_TRACER_TEST_SEED";
+/// Cases that were shown already, between commas: they are left out.
+pub const KNOWN_VARIABLE: &str = "FLANNEL_TRACER_TEST_KNOWN";
 /// What the tracer says it can do here.
 pub const CAPABILITIES: &str = "capabilities";
 /// A lab without fault or look-alike.
@@ -60,18 +62,21 @@ impl Sample {
         }
     }
 
-    /// What the environment asks for: every case, or so many faults at most.
+    /// What the environment asks for: every case, or so many faults at most; none that is known.
     ///
     /// # Errors
     /// When the seed is no number.
     pub fn of_environment(most_faults: usize) -> Result<Self> {
-        match env::var(SEED_VARIABLE) {
+        let mut sample = match env::var(SEED_VARIABLE) {
             Ok(seed) => {
                 let seed = seed.parse().with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
-                Ok(Self::draw(seed, most_faults))
+                Self::draw(seed, most_faults)
             }
-            Err(_) => Ok(Self::all()),
-        }
+            Err(_) => Self::all(),
+        };
+        sample.faults.retain(|fault| !is_known(fault.name));
+        sample.look_alikes.retain(|it| !is_known(it.name));
+        Ok(sample)
     }
 
     /// Whether the share has a turn: every `most`-th of a list, or all of it.
@@ -114,6 +119,12 @@ impl Sample {
         let all = [CAPABILITIES, HEALTHY].into_iter().chain(faults).chain(look_alikes);
         all.map(str::to_owned).collect()
     }
+}
+
+/// Whether a case was shown already.
+#[must_use]
+pub fn is_known(case: &str) -> bool {
+    env::var(KNOWN_VARIABLE).is_ok_and(|known| known.split(',').any(|it| it == case))
 }
 
 fn some_of<T: Clone>(all: &[T], most: usize, rng: &mut ChaCha8Rng) -> Vec<T> {

@@ -96,8 +96,8 @@ pub(crate) struct VmArgs {
     /// Write the tables to a file too, as Markdown with the date
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Do not run again the suites that a run with --all has shown to be right on a row: its line
-    /// says of which commits they are
+    /// Do not run again the suites and cases that a run with --all has shown to be right on a row:
+    /// its line says of which commits they are
     #[arg(long, requires = "all", conflicts_with_all = ["suites", "filter"])]
     resume: bool,
     /// Guests that panic, hang and never boot, to see whether that is seen: a minute

@@ -32,7 +32,7 @@ pub(super) struct Expected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
-    /// What it said of single cases, in its order: those of a suite come before the suite's own.
+    /// What it said of single cases, in its order.
     pub(super) cells: Vec<Cell>,
     /// How many tests of each suite passed, by the suite's case, in the same order.
     pub(super) passed: Vec<(String, usize)>,
@@ -144,15 +144,10 @@ impl Verdict {
         self.cell(case).is_none_or(|cell| matches!(cell.outcome, Cased::Wrong(_)))
     }
 
-    /// Only the suites that were right, with all that they said: as if there had been no others.
+    /// Only the suites and cases that were right: as if there had been no others.
     pub(super) fn right(&self) -> Self {
-        let mut right = Self { cells: Vec::new(), missing: Vec::new(), ..self.clone() };
-        for said in self.cells.split_inclusive(|cell| is_suite(&cell.case)) {
-            let is_ended = said.last().is_some_and(|last| is_suite(&last.case));
-            if is_ended && !said.iter().any(|cell| matches!(cell.outcome, Cased::Wrong(_))) {
-                right.cells.extend_from_slice(said);
-            }
-        }
+        let mut right = Self { missing: Vec::new(), ..self.clone() };
+        right.cells.retain(|cell| !self.is_wrong(&cell.case));
         right.passed.retain(|(suite, _)| right.cells.iter().any(|cell| cell.case == *suite));
         let (suites, passed) = (right.passed.len(), right.passed.iter().map(|it| it.1).sum());
         right.outcome = Outcome::Ran { suites, passed, failed: 0, expected: suites };
@@ -309,16 +304,16 @@ mod tests {
     fn what_was_right_goes_before_what_another_guest_shows() {
         let said = "vm 7af3 cell suite:x right\ntest result: ok. 4 passed; 0 failed;\n\
                     vm 7af3 cell a degraded slow\nvm 7af3 cell suite:y right\n\
-                    vm 7af3 cell b wrong on n1\nvm 7af3 cell suite:z right\n\
-                    vm 7af3 cell c right\n";
+                    vm 7af3 cell b wrong on n1\nvm 7af3 cell c right\n\
+                    vm 7af3 cell suite:z wrong 1 failed\n";
         let right = of_cases(said, &["a", "b", "c"], Ending::Silence).right();
         let cases: Vec<&str> = right.cells.iter().map(|cell| cell.case.as_str()).collect();
-        assert_eq!(cases, ["suite:x", "a", "suite:y"]);
+        assert_eq!(cases, ["suite:x", "a", "suite:y", "c"]);
         let shown = [("suite:x".to_owned(), 0), ("suite:y".to_owned(), 4)];
         assert_eq!(right.passed, shown);
         assert!(right.is_good(), "{right}");
-        let rest = "vm 7af3 cell b right\nvm 7af3 cell c right\nvm 7af3 cell suite:z right\n";
-        let rest = of_cases(&format!("{rest}{PASSED}"), &["b", "c"], Ending::Exit);
+        let rest = "vm 7af3 cell b right\nvm 7af3 cell suite:z right\n";
+        let rest = of_cases(&format!("{rest}{PASSED}"), &["b"], Ending::Exit);
         let all = rest.after(&right);
         assert_eq!(all.to_string(), "4 of 4 suites, 13 passed, 0 failed");
         assert!(all.is_good() && !all.is_wrong("a") && !all.is_wrong("b"));

@@ -67,7 +67,7 @@ struct Process(Child);
 // === impl Ran ===
 
 impl Ran {
-    /// Only the suites that were right.
+    /// Only the suites and cases that were right.
     pub(super) fn right(&self) -> Self {
         Self { verdict: self.verdict.right(), ..*self }
     }

@@ -15,7 +15,7 @@ use crate::shell;
 use crate::test::{self, Suite};
 use tracer_tests::cell::suite_case;
 use tracer_tests::process::AGENT_VARIABLE;
-use tracer_tests::sample::{OF_GUEST, SEED_VARIABLE, Sample};
+use tracer_tests::sample::{KNOWN_VARIABLE, OF_GUEST, SEED_VARIABLE, Sample};
 use tracer_tests::size::SMALL_VARIABLE;
 
 /// Where the guest keeps what is under test.
@@ -122,6 +122,11 @@ impl Payload {
     /// Without the suites and cases that are known to be right.
     pub(super) fn but(&self, known: impl Fn(&str) -> bool) -> Self {
         let mut rest = self.clone();
+        let cases: Vec<&str> =
+            self.expected.cases.iter().map(String::as_str).filter(|case| known(case)).collect();
+        if !cases.is_empty() {
+            rest.environment.push(format!("{KNOWN_VARIABLE}={}", cases.join(",")));
+        }
         rest.suites.retain(|(suite, _)| !known(&suite_case(suite)));
         rest.expected.cases.retain(|case| !known(case));
         rest.expected.suites = rest.suites.len();

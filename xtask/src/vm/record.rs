@@ -1,4 +1,4 @@
-//! What a row of the whole matrix has shown so far: the suites that were right, kept beside its log.
+//! What a row of the whole matrix has shown so far: suites and cases that were right, kept beside its log.
 //! The matrix takes hours where guests are interpreted, and can be gone on with.
 
 use std::fs;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::guest::Ran;
 use super::row::Row;
 
-/// The suites of a row that were right.
+/// What was right of a row.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
     /// Of which commits, and when.
     pub(super) at: Vec<String>,
-    /// As if one guest had run them and no others.
+    /// As if one guest had shown that and no more.
     pub(super) ran: Ran,
 }
 
