@@ -15,11 +15,10 @@ use serde::{Deserialize, Serialize};
 
 /// Tells a suite the nonce of its guest.
 pub const NONCE_VARIABLE: &str = "FLANNEL_TRACER_VM_NONCE";
+/// What the names of suites' own cases begin with.
+const SUITE: &str = "suite:";
 /// Characters of a cell's detail: a line is written to a console at once, or not as one.
 const DETAIL: usize = 400;
-
-/// What the names of suites' own cases begin with.
-pub const SUITE: &str = "suite:";
 
 /// What came of one case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +44,12 @@ pub enum Outcome {
 #[must_use]
 pub fn suite_case(suite: &str) -> String {
     format!("{SUITE}{suite}")
+}
+
+/// Whether a case is a whole suite.
+#[must_use]
+pub fn is_suite(case: &str) -> bool {
+    case.starts_with(SUITE)
 }
 
 // === impl Outcome ===

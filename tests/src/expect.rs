@@ -38,6 +38,8 @@ pub struct Injected<'a> {
 pub enum Said {
     /// The fault itself.
     Itself,
+    /// The fault itself, as likely: what proves it cannot be read.
+    Likely,
     /// A lesser code about the node that has the fault.
     Lesser,
     /// Nothing.
@@ -116,6 +118,7 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Itself => "itself",
+            Self::Likely => "likely",
             Self::Lesser => "lesser",
             Self::Nothing => "nothing",
         })
@@ -170,7 +173,7 @@ impl Injected<'_> {
         ensure!(confidence == "likely", "is {confidence} of it without the drops, not likely");
         has_words(finding)?;
         status(answer, FINDINGS)?;
-        Ok(Said::Itself)
+        Ok(Said::Likely)
     }
 
     /// The node that has the fault: its finding and no other.

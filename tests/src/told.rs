@@ -16,6 +16,9 @@ const WINDOW: &str = "4s";
 /// The same where programs are interpreted and packets are fewer.
 const LONG_WINDOW: &str = "6s";
 
+/// A finding: its code and its subject's key.
+pub type Told<'a> = (&'a str, &'a str);
+
 /// What `judge` calls wrong in one lab of a change, and in labs of IPv4 and of IPv6 with `--all`.
 ///
 /// # Errors
@@ -32,9 +35,6 @@ pub fn in_labs(lab: impl Fn(Stack) -> Lab, judge: impl Fn(&Lab, Family) -> Strin
     anyhow::ensure!(wrong.is_empty(), "\n{wrong}");
     Ok(())
 }
-
-/// A finding: its code and its subject's key.
-pub type Told<'a> = (&'a str, &'a str);
 
 /// What is wrong with a node's answer: nothing when these are its findings and no others.
 #[must_use]

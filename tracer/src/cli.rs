@@ -128,7 +128,7 @@ pub(crate) struct RunArgs {
     pub(crate) flow: Option<String>,
 }
 
-/// How every command looks at a node.
+/// How `check`, `watch` and `run` look at a node.
 #[derive(Debug, Args)]
 pub(crate) struct LookArgs {
     /// Leave out findings of this code, or of this code and subject.

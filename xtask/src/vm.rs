@@ -207,7 +207,7 @@ impl VmArgs {
 
     /// What is known of a row already, and what its guest says now of the rest.
     fn kept_and_run(&self, run: &Run, row: &Row) -> Result<Done> {
-        let kept = self.resume.then(|| Record::find(&run.folder, row)).flatten();
+        let kept = self.resume.then(|| run.known(row)).flatten();
         let done = run.guest(row, kept.as_ref());
         let is_whole = self.all && self.suites.is_empty() && self.filter.is_empty();
         if let (true, Ok(ran)) = (is_whole, &done.result) {
@@ -261,6 +261,14 @@ impl VmArgs {
 // === impl Run ===
 
 impl Run {
+    /// What was kept of a row: of this kernel, and of what is to be shown today.
+    fn known(&self, row: &Row) -> Option<Record> {
+        let Record { at, ran } = Record::find(&self.folder, row)?;
+        let kernel = self.kernels[&row.kernel].as_ref().ok()?;
+        let is_its = ran.verdict.release.as_deref() == kernel.release();
+        is_its.then(|| Record { at, ran: ran.of(&self.payload.expected().cases) })
+    }
+
     /// What a row comes to, with what is known of it.
     fn guest(&self, row: &Row, known: Option<&Record>) -> Done {
         let log = self.folder.join(format!("{}.log", row.file()));
@@ -268,7 +276,7 @@ impl Run {
         let payload = self.payload.but(is_known);
         let mut at = known.map(|it| it.at.clone()).unwrap_or_default();
         let result = match (known, &self.kernels[&row.kernel]) {
-            (Some(known), _) if payload.expected().suites == 0 => Ok(known.ran.clone()),
+            (Some(known), _) if payload.expected().cases.is_empty() => Ok(known.ran.clone()),
             (_, Ok(kernel)) => {
                 eprintln!("vm: {row} boots");
                 let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());

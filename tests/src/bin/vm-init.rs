@@ -18,7 +18,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::symlink,
     path::Path,
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -36,6 +36,8 @@ const SUITES: &str = "/vm/suites";
 const ENVIRONMENT: &str = "/vm/environment";
 /// Modules that nothing loads by itself.
 const MODULES: &str = "/vm/modules";
+/// The kernel says errors alone, as with `quiet` (kernel/printk/printk.c, Linux 6.18).
+const ERRORS: &str = "4";
 /// Nothing sets it for the first process.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Type, place, and directories to be made in it.
@@ -64,6 +66,11 @@ struct Sum {
 struct CommandLine(String);
 
 fn main() {
+    // It mounts over what is there and switches the machine off.
+    if process::id() != 1 {
+        eprintln!("vm-init is the first process of a guest of `cargo xtask vm`, and nothing else");
+        process::exit(2);
+    }
     if let Err(error) = run() {
         eprintln!("vm-init: {error:#}");
     }
@@ -79,6 +86,8 @@ fn run() -> Result<()> {
     if trial == "mute" {
         wait_for_ever();
     }
+    // Its console was for those who want to know why a kernel does not boot.
+    fs::write("/proc/sys/kernel/printk", ERRORS).context("printk")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("osrelease")?;
     say(&format!("vm {nonce} booted {}", release.trim()));
     match trial {

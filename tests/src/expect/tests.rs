@@ -219,7 +219,7 @@ fn what_drops_prove_is_likely_where_they_are_not_read() {
         )
     };
     let (input, node) = ("fw-drops-vxlan-input", "fw-drops-pod-to-node");
-    assert_eq!(judge(input, about(&plan, peer, input, "likely")).unwrap(), Said::Itself);
+    assert_eq!(judge(input, about(&plan, peer, input, "likely")).unwrap(), Said::Likely);
     judge(input, about(&plan, peer, input, "certain")).unwrap_err();
     judge(input, about(&plan, peer, "unexplained-loss", "likely")).unwrap_err();
     judge(input, json!([])).unwrap_err();

@@ -4,7 +4,8 @@
 //! Kernels of before Linux 5.18 name the function alone: then the stages have to miss the packets. On
 //! the way in that function drops nothing else that is IP and for one host
 //! (`__netif_receive_skb_core` in net/core/dev.c, Linux 5.10); on the way out a queue is full by the same
-//! one, so the program has to be known, and is likely only.
+//! one, so the program has to be known, and is likely only. So it is where the headers of dropped
+//! packets are not read, on the devices that only pods' packets pass.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +52,13 @@ fn judge(case: &Case<'_>) -> Ruling {
         return ruling;
     }
     if is_unread(case) {
-        ruling.judged.extend(PAIRS.into_iter().filter_map(|pair| probably(case, pair)));
+        for pair in PAIRS {
+            let Some(judged) = probably(case, pair) else { continue };
+            match perhaps_forbidden(case, || format!("why {}", judged.as_break)) {
+                Some(line) => ruling.unseen.push(line),
+                None => ruling.judged.push(judged),
+            }
+        }
         return ruling;
     }
     for ((device, side), dropped) in lasting(case, |drop| on_tunnels_way(case, drop)) {
@@ -173,7 +180,7 @@ fn probably(case: &Case<'_>, pair: StagePair) -> Option<Judged> {
         rank,
         supports: lost.clone(),
         explains: lost,
-        as_break: format!("packets on {device}, dropped by a program"),
+        as_break: format!("packets on {device} are dropped by a program"),
     })
 }
 

@@ -19,7 +19,8 @@ use crate::{
 /// How many flows, or peers, are named.
 const NAMED: usize = 3;
 
-/// What a firewall drops of a peer's packets between two stages.
+/// What a firewall, or another dropper that is told in the same words, drops of a peer's packets
+/// between two stages.
 pub(super) struct Hit<'c, 'a> {
     /// Whose packets.
     pub(super) peer: &'c Peer<'a>,

@@ -130,7 +130,10 @@ fn unanswered(case: &Case<'_>, peer: &Peer<'_>) -> Option<(Effect, String)> {
         return Some((Effect::Silence(peer.cidr), words));
     }
     // One client whose answers are forbidden, or one dead pod, is no matter of the node.
-    let is_most = lost >= traffic.answered && traffic.addresses_asked >= SEVERAL;
+    let is_most = match traffic.answered {
+        Some(answered) => lost >= answered && traffic.addresses_silent >= SEVERAL,
+        None => lost.saturating_mul(2) >= traffic.asking_out && traffic.addresses_asked >= SEVERAL,
+    };
     (is_most && lost >= ENOUGH && early > 0 && lost > early).then(|| {
         let words = format!(
             "{lost} packets that left encapsulated in {seconds:.1} s asked for an answer and got none"

@@ -4,7 +4,8 @@
 //! Where the kernel's own answer for the way back is wrong, that is the cause, and this is told in
 //! its `breaks`. What is left are policy rules that look at more than the kernel was asked with: a
 //! mark above all, which the filter passes over unless `src_valid_mark` is set (`fib_validate_source`
-//! in net/ipv4/fib_frontend.c, Linux 5.10 to 6.18). IPv4 alone has the setting.
+//! in net/ipv4/fib_frontend.c, Linux 5.10 to 6.18). IPv4 alone has the setting. Where the headers of
+//! dropped packets are not read it is likely when as many are missed as the filter drops there.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,12 @@ use super::{
     case::Case,
     counted::{Counted, Sign, losses, out_of_tunnel},
     dropped::Dropper,
-    finding::{Confidence, Severity},
-    firewall::{Hit, finding},
+    finding::{Confidence, Finding, Severity},
+    firewall::perhaps_forbidden,
     remedy,
     rp_filter_drops_outer::{STRICT, mode},
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    unread::{is_unread, probable_by},
+    unread::{RANK, is_unread, probable_by},
 };
 use crate::{
     evidence::{Family, Link, RouteOutcome, StagePair},
@@ -51,17 +52,27 @@ fn judge(case: &Case<'_>) -> Ruling {
     // A counter is one of all devices: the way back has to be wrong as well.
     found.retain(|it| it.is_named || is_elsewhere(it.peer, overlay));
     if found.is_empty() && is_unread(case) {
-        found = probable_by(case, SIGN.pair, SIGN.dropper)
-            .iter()
-            .map(|it| probably(case, it))
-            .collect();
+        return probably(case, overlay);
     }
     Ruling::from(found.into_iter().map(|it| judged(case, overlay, it)).collect::<Vec<_>>())
 }
 
-/// A peer that misses as many packets as the filter drops on the overlay device.
-fn probably<'c, 'a>(case: &Case<'_>, hit: &Hit<'c, 'a>) -> Counted<'c, 'a> {
-    Counted { peer: hit.peer, is_named: false, evidence: hit.lines(case, "of") }
+/// Where nobody can read whose packets the filter drops on the overlay device, and as many are missed.
+fn probably(case: &Case<'_>, overlay: &Link) -> Ruling {
+    let mut ruling = Ruling::default();
+    for hit in probable_by(case, SIGN.pair, SIGN.dropper) {
+        let peer = hit.peer;
+        let why = || format!("why packets of {} end after overlay_in", peer.label());
+        if let Some(line) = perhaps_forbidden(case, why) {
+            ruling.unseen.push(line);
+            continue;
+        }
+        let evidence = hit.lines(case, "of");
+        let judged = judged(case, overlay, Counted { peer, is_named: false, evidence });
+        let finding = Finding { confidence: Confidence::Likely, ..judged.finding };
+        ruling.judged.push(Judged { finding, rank: RANK, ..judged });
+    }
+    ruling
 }
 
 /// Whether the kernel would not answer the peer's pods by the tunnel, as far as it was asked.
@@ -88,13 +99,15 @@ fn judged(case: &Case<'_>, overlay: &Link, counted: Counted<'_, '_>) -> Judged {
     );
     let setting = format!("net.ipv4.conf: rp_filter of {name} is {STRICT}, and the kernel {asked}");
     let lost = Effect::Loss(cidr, StagePair::OverlayToPod);
-    let title = format!("rp_filter on {name} drops packets from pods of {}", peer.label());
-    let evidence = [vec![setting], evidence].concat();
-    let repair = repair(case, peer, name, is_elsewhere);
-    let (finding, rank) = finding(case, &RULE, (title, case.about_peer(peer)), evidence, repair);
     Judged {
-        finding,
-        rank,
+        finding: RULE.finding(
+            format!("rp_filter on {name} drops packets from pods of {}", peer.label()),
+            case.about_peer(peer),
+            case.in_window(),
+            [vec![setting], evidence].concat(),
+            repair(case, peer, name, is_elsewhere),
+        ),
+        rank: RULE.rank,
         supports: BTreeSet::from([if is_elsewhere { Effect::NoRoute(cidr) } else { lost }]),
         explains: BTreeSet::from([lost]),
         as_break: format!("packets from pods of {cidr}, dropped by rp_filter on {name}"),

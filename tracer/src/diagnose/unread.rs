@@ -22,6 +22,9 @@ use crate::{
 /// Less than any proof, so that whatever proves a cause explains it.
 pub(super) const RANK: Rank = Rank::Told;
 
+/// What drops packets between two stages, each on the same devices.
+const DROPPERS: [Dropper; 3] = [Dropper::Firewall, Dropper::ReversePath, Dropper::Program];
+
 /// EtherTypes of the IP versions.
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -34,24 +37,35 @@ pub(super) fn is_unread(case: &Case<'_>) -> bool {
 /// The peers whose packets end between two stages, where a packet filter drops as many.
 pub(super) fn probable<'c, 'a>(case: &'c Case<'a>, pair: StagePair) -> Vec<Hit<'c, 'a>> {
     let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
-    let dropped = dropped.filter(|_| !shows_another(case, pair));
+    let is_alone =
+        DROPPERS.into_iter().all(|it| it == Dropper::Firewall || by(case, pair, it).is_none());
+    let dropped = dropped.filter(|_| is_alone && !shows_another(case, pair));
     let is_meant = |peer: &Peer<'_>, lost| is_more_than_stray(peer, pair, lost);
     dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, is_meant))
 }
 
-/// The same where something else drops them, on the devices that only pods' packets pass.
+/// The same where something else drops them, on the devices that only pods' packets pass; nothing
+/// where another drops there too.
 pub(super) fn probable_by<'c, 'a>(
     case: &'c Case<'a>,
     pair: StagePair,
     dropper: Dropper,
 ) -> Vec<Hit<'c, 'a>> {
-    if !matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod) {
-        return Vec::new();
-    }
-    let is_its = |drop: &Drop| told(drop, dropper).is_some_and(|how| how != Told::Perhaps);
-    let is_meant = |drop: &Drop| is_its(drop) && is_there(case, pair, drop);
-    let dropped = lasting(case, |drop| is_meant(drop).then_some(())).remove(&());
+    let is_of_pods = matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod);
+    let is_alone = DROPPERS.into_iter().all(|it| it == dropper || by(case, pair, it).is_none());
+    let dropped = by(case, pair, dropper).filter(|_| is_of_pods && is_alone);
     dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, |_, _| true))
+}
+
+/// What one of the droppers drops between two stages, by its reason or by a function of its own.
+fn by<'a>(case: &Case<'a>, pair: StagePair, dropper: Dropper) -> Option<Dropped<'a>> {
+    let is_its = |drop: &Drop| match told(drop, dropper) {
+        None | Some(Told::Perhaps) => false,
+        // What other reasons of programs name is seen by neither stage, or by both.
+        Some(_) => dropper != Dropper::Program || drop.reason.as_deref() == Some("TC_INGRESS"),
+    };
+    let is_meant = |drop: &Drop| is_its(drop) && is_there(case, pair, drop);
+    lasting(case, |drop| is_meant(drop).then_some(())).remove(&())
 }
 
 /// The peers whose packets are lost between two stages, if as many were dropped.

@@ -88,9 +88,12 @@ pub struct PeerTraffic {
     /// DNS queries.
     pub asking_out: u64,
     /// Of `asking_out` those of flows that an answer came to; of TCP only where this side opened the
-    /// connection.
+    /// connection. `None` in evidence of before it was counted.
     #[serde(default)]
-    pub answered: u64,
+    pub answered: Option<u64>,
+    /// How many of its addresses gave no answer to a flow that asked all the time.
+    #[serde(default)]
+    pub addresses_silent: u64,
     /// How many of its addresses were asked.
     pub addresses_asked: u64,
     /// Addresses of this node for which more came out of the tunnel than went to a pod.

@@ -1,7 +1,7 @@
 //! Packets that left for a peer and asked for an answer that did not come.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -22,12 +22,14 @@ const ENOUGH: u64 = 3;
 const EPHEMERAL: u16 = 32_768;
 
 /// Packets of one peer's flows that asked in both halves of the window and got nothing back.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Unanswered {
     /// In the whole window.
     pub(super) packets: u64,
     /// Until its middle.
     pub(super) early: u64,
+    /// To whom they were.
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Packets of flows that asked and got an answer, in the whole window.
     pub(super) answered: u64,
 }
@@ -63,6 +65,7 @@ pub(super) fn by_peer(observation: &Observation) -> Vec<Unanswered> {
         } else if packets >= ENOUGH && early > 0 && packets > early {
             told.packets += packets;
             told.early += early;
+            told.addresses.insert(end.destination);
         }
     }
     told
@@ -145,12 +148,14 @@ mod tests {
             ..Observation::default()
         };
         observation.end.late.flow_inserts = observation.flows_end.len() as u64;
-        by_peer(&observation)[0]
+        by_peer(&observation).remove(0)
     }
 
     #[test]
     fn silence_in_both_halves_is_told() {
-        assert_eq!(told(4, 9, &[]), Unanswered { packets: 9, early: 4, answered: 0 });
+        let addresses = BTreeSet::from([PEER_POD]);
+        let expected = Unanswered { packets: 9, early: 4, addresses, answered: 0 };
+        assert_eq!(told(4, 9, &[]), expected);
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl Scene {
         let injected = Injected { plan, fault, site: plan.site };
         Ok(match injected.judge(node, Intent::PeersFile, answer)? {
             Said::Nothing => None,
-            Said::Itself => {
+            Said::Itself | Said::Likely => {
                 let expected = fault.here(plan, plan.site);
                 Some((expected.code.to_owned(), expected.key))
             }

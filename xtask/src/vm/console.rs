@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tracer_tests::cell::{Cell, Outcome as Cased, SUITE};
+use tracer_tests::cell::{Cell, Outcome as Cased, is_suite};
 
 /// Lines of the console that are shown with a failure.
 const TAIL: usize = 25;
@@ -144,14 +144,26 @@ impl Verdict {
         self.cell(case).is_none_or(|cell| matches!(cell.outcome, Cased::Wrong(_)))
     }
 
-    /// Only the suites and cases that were right: as if there had been no others.
+    /// Only the suites and cases that were right: as if there had been no others. Of a guest that
+    /// died the last suite is in doubt.
     pub(super) fn right(&self) -> Self {
         let mut right = Self { missing: Vec::new(), ..self.clone() };
         right.cells.retain(|cell| !self.is_wrong(&cell.case));
+        if !matches!(self.outcome, Outcome::Ran { .. })
+            && let Some(last) = right.cells.iter().rposition(|cell| is_suite(&cell.case))
+        {
+            right.cells.remove(last);
+        }
         right.passed.retain(|(suite, _)| right.cells.iter().any(|cell| cell.case == *suite));
         let (suites, passed) = (right.passed.len(), right.passed.iter().map(|it| it.1).sum());
         right.outcome = Outcome::Ran { suites, passed, failed: 0, expected: suites };
         right
+    }
+
+    /// Only what it said of these cases.
+    pub(super) fn of(mut self, cases: &[String]) -> Self {
+        self.cells.retain(|cell| cases.contains(&cell.case));
+        self.right()
     }
 
     /// Together with suites that an earlier guest has shown to be right.
@@ -201,10 +213,6 @@ impl fmt::Display for Outcome {
             Self::NeverBooted => write!(f, "it never booted"),
         }
     }
-}
-
-fn is_suite(case: &str) -> bool {
-    case.starts_with(SUITE)
 }
 
 #[cfg(test)]
@@ -306,7 +314,7 @@ mod tests {
                     vm 7af3 cell a degraded slow\nvm 7af3 cell suite:y right\n\
                     vm 7af3 cell b wrong on n1\nvm 7af3 cell c right\n\
                     vm 7af3 cell suite:z wrong 1 failed\n";
-        let right = of_cases(said, &["a", "b", "c"], Ending::Silence).right();
+        let right = of_cases(&format!("{said}{PASSED}"), &["a", "b", "c"], Ending::Exit).right();
         let cases: Vec<&str> = right.cells.iter().map(|cell| cell.case.as_str()).collect();
         assert_eq!(cases, ["suite:x", "a", "suite:y", "c"]);
         let shown = [("suite:x".to_owned(), 0), ("suite:y".to_owned(), 4)];
@@ -319,6 +327,22 @@ mod tests {
         assert!(all.is_good() && !all.is_wrong("a") && !all.is_wrong("b"));
         let died = of_cases("test b ... ", &["b"], Ending::Silence).after(&right);
         assert!(!died.is_good() && died.outcome == Outcome::Hung && !died.is_wrong("a"));
+    }
+
+    #[test]
+    fn the_last_suite_of_a_guest_that_died_is_not_taken_for_right() {
+        let said = "vm 7af3 cell suite:x right\nvm 7af3 cell suite:y right\n";
+        let panic = "[ 9.1] Kernel panic - not syncing: Fatal exception\r\n";
+        let right = of(&format!("{said}{PASSED}{panic}"), Ending::Exit).right();
+        assert!(right.cell("suite:x").is_some() && right.cell("suite:y").is_none());
+        assert_eq!(right.passed.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_case_any_more_is_forgotten() {
+        let said = format!("vm 7af3 cell suite:x right\nvm 7af3 cell suite:y right\n{PASSED}");
+        let rest = of(&said, Ending::Exit).of(&["suite:y".to_owned()]);
+        assert_eq!((rest.cells.len(), rest.passed.len()), (1, 1));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const MEMORY: &str = "2560";
 /// Two guests share a small machine.
 const CPUS: &str = "1";
 /// A dead guest ends at once (`panic=-1` with `-no-reboot`), and an oops is a death.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 oops=panic";
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 oops=panic";
 
 /// How long a guest may take.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,11 @@ impl Ran {
     /// Only the suites and cases that were right.
     pub(super) fn right(&self) -> Self {
         Self { verdict: self.verdict.right(), ..*self }
+    }
+
+    /// Only what it said of these cases.
+    pub(super) fn of(self, cases: &[String]) -> Self {
+        Self { verdict: self.verdict.of(cases), ..self }
     }
 
     /// Together with suites that an earlier guest has shown to be right.

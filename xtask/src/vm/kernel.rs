@@ -44,6 +44,11 @@ pub(super) fn lines() -> Vec<String> {
 // === impl Kernel ===
 
 impl Kernel {
+    /// Its version, as `uname -r` says it in a guest.
+    pub(super) fn release(&self) -> Option<&str> {
+        self.modules.file_name()?.to_str()
+    }
+
     /// A Debian line, from the cache or the archive, or what is in a directory.
     pub(super) fn get(name: &str) -> Result<Self> {
         if let Some((line, release, archives)) = LINES.iter().find(|(line, ..)| *line == name) {

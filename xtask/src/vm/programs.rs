@@ -10,8 +10,16 @@ use super::cpio::Archive;
 use crate::{setup, shell};
 
 /// What a guest needs beside the lab's programs.
-const OTHERS: [&str; 7] =
-    ["env", "ip6tables-restore", "iptables-restore", "iptables-save", "modprobe", "seq", "sh"];
+const OTHERS: [&str; 8] = [
+    "env",
+    "ip6tables-restore",
+    "ip6tables-save",
+    "iptables-restore",
+    "iptables-save",
+    "modprobe",
+    "seq",
+    "sh",
+];
 /// Of the lab's programs, the one that no suite calls.
 const HOST_ONLY: &str = "jq";
 /// Where a kernel looks for the program that loads modules.

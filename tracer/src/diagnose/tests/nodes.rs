@@ -50,7 +50,7 @@ fn send_elsewhere(evidence: &mut Evidence, plan: &Plan) {
     let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
     (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (30, 15);
     // The other half are answers to what it asks.
-    (traffic.asking_out, traffic.answered) = (70, 0);
+    (traffic.asking_out, traffic.answered, traffic.addresses_silent) = (70, Some(0), 2);
 }
 
 /// The same, and nothing comes from the peer.
@@ -167,7 +167,21 @@ fn a_node_whose_tunnel_has_another_address_than_the_peers_file_names_is_healthy(
     assert_healthy_but_for(&["unexplained-loss 10.244.2.0/24"], |evidence, plan| {
         send_to(evidence, plan, ELSEWHERE.parse().unwrap());
         let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
-        (traffic.asking_out, traffic.answered, traffic.addresses_asked) = (30, 24, 2);
+        (traffic.asking_out, traffic.answered, traffic.addresses_silent) = (30, Some(24), 2);
+        (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (6, 3);
+    });
+    // The same of saved evidence that does not tell what was answered.
+    assert_healthy_but_for(&["unexplained-loss 10.244.2.0/24"], |evidence, plan| {
+        send_to(evidence, plan, ELSEWHERE.parse().unwrap());
+        let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
+        (traffic.asking_out, traffic.answered, traffic.addresses_asked) = (30, None, 2);
+        (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (6, 3);
+    });
+    // It calls pods here all the time, and one of its own is dead.
+    assert_healthy_but_for(&["unexplained-loss 10.244.2.0/24"], |evidence, plan| {
+        send_to(evidence, plan, ELSEWHERE.parse().unwrap());
+        let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
+        (traffic.asking_out, traffic.answered, traffic.addresses_silent) = (30, Some(0), 1);
         (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (6, 3);
     });
     // The second card is silent for a moment, as anybody is whom nobody asks.

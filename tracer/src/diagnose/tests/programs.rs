@@ -111,6 +111,8 @@ fn without_headers_it_is_likely_where_pods_packets_alone_pass_and_as_many_are_mi
         ("eth0", "TC_INGRESS", StagePair::OverlayToPod, 30, &likely),
         ("eth0", "TC_INGRESS", StagePair::WireToOverlay, 30, &likely),
         ("flannel.1", "SKB_CSUM", StagePair::OverlayToPod, 30, &likely),
+        ("flannel.1", "TC_EGRESS", StagePair::OverlayToPod, 30, &likely),
+        ("flannel.1", "XDP", StagePair::OverlayToPod, 30, &likely),
     ] {
         let mut evidence = plan.evidence();
         miss(&mut evidence, &plan, pair, (lost, 15));
@@ -122,6 +124,30 @@ fn without_headers_it_is_likely_where_pods_packets_alone_pass_and_as_many_are_mi
         assert_eq!(told(&diagnosis), [expected], "{device} {reason} {lost}");
         assert_eq!(diagnosis.findings[0].confidence, Confidence::Likely);
     }
+}
+
+#[test]
+fn without_headers_policies_and_other_droppers_leave_it_open() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let evidence = |others: &[&str]| {
+        let mut evidence = plan.evidence();
+        miss(&mut evidence, &plan, StagePair::OverlayToPod, (30, 15));
+        let reasons = others.iter().chain(&["TC_INGRESS"]);
+        let drops = reasons.map(|reason| drop(&plan, "flannel.1", reason, false, false));
+        set_drops(&mut evidence, drops.map(|drop| Drop { flow: None, ..drop }).collect());
+        evidence.drops.as_mut().unwrap().headers_read = false;
+        evidence
+    };
+    let unexplained = format!("unexplained-loss {}", plan.hit_cidr());
+    for other in ["NETFILTER_DROP", "IP_RPFILTER"] {
+        let diagnosis = super::super::diagnose(&evidence(&[other]));
+        assert_eq!(told(&diagnosis), [unexplained.as_str()], "{other}");
+    }
+    let mut evidence = evidence(&[]);
+    evidence.intent.policy_netfilter = vec!["KUBE-NWPLCY-X".to_owned()];
+    let diagnosis = super::super::diagnose(&evidence);
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert!(diagnosis.unseen.iter().any(|it| it.contains("a program")), "{:?}", diagnosis.unseen);
 }
 
 #[test]
