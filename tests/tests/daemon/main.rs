@@ -59,6 +59,13 @@ fn told(daemon: &Daemon, kind: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The warnings among what a tracer says on stderr, but that a kernel under lockdown keeps the headers
+/// of dropped packets.
+fn warnings(said: &str) -> Vec<&str> {
+    let is_warning = |line: &&str| line.contains(" WARN ") && !line.contains("lockdown=");
+    said.lines().filter(is_warning).collect()
+}
+
 /// Waits until all that was opened is closed.
 fn wait_until_all_is_well(daemon: &Daemon) {
     poll_until("every finding to close", CLOSES, || {

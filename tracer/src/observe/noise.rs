@@ -36,6 +36,9 @@ const SYMBOLS: [&str; 9] = [
     "bpf_prog_test_run_skb",
 ];
 
+/// Give echo replies to sockets, by `ping_rcv`.
+const PINGS: [&str; 2] = ["icmp_rcv", "icmpv6_rcv"];
+
 /// Where there is no reason, frees ICMPv6 that it has taken as if it had dropped it, a ping's requests
 /// among them (net/ipv6/icmp.c, Linux 5.10 to 6.1).
 const TAKEN: &str = "icmpv6_rcv";
@@ -46,7 +49,9 @@ const TAKEN: &str = "icmpv6_rcv";
 /// - What is not for one host: multicast, broadcast, a link's own messages; other protocols than
 ///   IP, but for ARP inside the tunnel, which flannel's nodes never need to ask.
 /// - ICMPv6 that old kernels have taken.
-/// - Answers to an echo that raw sockets have taken already (`ping_rcv`, `icmp_rcv`).
+/// - Answers to an echo that raw sockets have taken already (`ping_rcv`, `icmp_rcv`): where headers are
+///   not read by the reason, which these functions have from `ping_rcv` alone (net/ipv4/icmp.c and
+///   net/ipv6/icmp.c, Linux 6.12).
 /// - What TCP has no use for: duplicates, the end of a connection. A segment without a socket is
 ///   a drop where the kernel can tell it from these (Linux 5.17).
 /// - Frames for others that a switch floods (`OTHERHOST`), but for those on flannel's devices.
@@ -67,6 +72,7 @@ pub(super) fn is_noise(drop: &Drop, overlays: &[String]) -> bool {
     (is_for_another && !is_at_overlay)
         || (!is_told && symbol == TAKEN)
         || is_of_tcp(drop, symbol, is_told)
+        || (drop.flow.is_none() && reason == Some("NO_SOCKET") && PINGS.contains(&symbol))
         || drop.flow.is_some_and(|flow| is_unwanted(&flow, symbol))
 }
 
@@ -141,6 +147,8 @@ mod tests {
             dropped(Some("NETFILTER_DROP"), "nft_do_chain", tcp),
             dropped(None, "nf_hook_slow", udp),
             dropped(Some("NO_SOCKET"), "__udp4_lib_rcv", udp),
+            dropped(Some("NO_SOCKET"), "__udp4_lib_rcv", None),
+            dropped(Some("ICMP_CSUM"), "icmp_rcv", None),
             dropped(Some("NO_SOCKET"), "tcp_v4_rcv", tcp),
             dropped(Some("SOCKET_RCVBUFF"), "udp_queue_rcv_one_skb", udp),
             dropped(Some("NEIGH_FAILED"), "neigh_invalidate", echo),
@@ -162,6 +170,7 @@ mod tests {
             dropped(Some("NO_SOCKET"), "ping_rcv", Some(flow("10.244.1.1", 1, 0))),
             dropped(Some("NO_SOCKET"), "icmp_rcv", Some(flow("10.244.1.1", 1, 0))),
             dropped(Some("NO_SOCKET"), "icmpv6_rcv", Some(flow("fd00::2", 58, 129))),
+            dropped(Some("NO_SOCKET"), "icmp_rcv", None),
             dropped(Some("NOT_SPECIFIED"), "tcp_v4_rcv", tcp),
             dropped(None, "tcp_v4_rcv", tcp),
             dropped(Some("TCP_OLD_DATA"), "tcp_data_queue", tcp),
