@@ -37,9 +37,8 @@ pub(super) fn is_unread(case: &Case<'_>) -> bool {
 /// The peers whose packets end between two stages, where a packet filter drops as many.
 pub(super) fn probable<'c, 'a>(case: &'c Case<'a>, pair: StagePair) -> Vec<Hit<'c, 'a>> {
     let dropped = filtered(case, |drop| is_there(case, pair, drop).then_some(())).remove(&());
-    let is_alone =
-        DROPPERS.into_iter().all(|it| it == Dropper::Firewall || by(case, pair, it).is_none());
-    let dropped = dropped.filter(|_| is_alone && !shows_another(case, pair));
+    let is_alone = is_alone(case, pair, Dropper::Firewall) && !shows_another(case, pair);
+    let dropped = dropped.filter(|_| is_alone);
     let is_meant = |peer: &Peer<'_>, lost| is_more_than_stray(peer, pair, lost);
     dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, is_meant))
 }
@@ -52,9 +51,13 @@ pub(super) fn probable_by<'c, 'a>(
     dropper: Dropper,
 ) -> Vec<Hit<'c, 'a>> {
     let is_of_pods = matches!(pair, StagePair::PodToOverlay | StagePair::OverlayToPod);
-    let is_alone = DROPPERS.into_iter().all(|it| it == dropper || by(case, pair, it).is_none());
-    let dropped = by(case, pair, dropper).filter(|_| is_of_pods && is_alone);
+    let dropped = by(case, pair, dropper).filter(|_| is_of_pods && is_alone(case, pair, dropper));
     dropped.map_or_else(Vec::new, |dropped| missing_as_many(case, pair, &dropped, |_, _| true))
+}
+
+/// Whether no other dropper drops anything there.
+fn is_alone(case: &Case<'_>, pair: StagePair, dropper: Dropper) -> bool {
+    DROPPERS.into_iter().all(|it| it == dropper || by(case, pair, it).is_none())
 }
 
 /// What one of the droppers drops between two stages, by its reason or by a function of its own.

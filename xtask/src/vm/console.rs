@@ -166,8 +166,11 @@ impl Verdict {
         self.right()
     }
 
-    /// Together with suites that an earlier guest has shown to be right.
+    /// Together with what an earlier guest has shown to be right, and this one did not show again.
     pub(super) fn after(self, earlier: &Self) -> Self {
+        let mut earlier = earlier.clone();
+        earlier.cells.retain(|cell| self.cell(&cell.case).is_none());
+        earlier.passed.retain(|(suite, _)| self.cell(suite).is_none());
         let before = (earlier.passed.len(), earlier.passed.iter().map(|it| it.1).sum::<usize>());
         let outcome = match self.outcome {
             Outcome::Ran { suites, passed, failed, expected } => Outcome::Ran {
@@ -178,8 +181,8 @@ impl Verdict {
             },
             died => died,
         };
-        let cells = [earlier.cells.clone(), self.cells].concat();
-        let passed = [earlier.passed.clone(), self.passed].concat();
+        let cells = [earlier.cells, self.cells].concat();
+        let passed = [earlier.passed, self.passed].concat();
         Self { outcome, cells, passed, ..self }
     }
 
@@ -325,6 +328,12 @@ mod tests {
         let all = rest.after(&right);
         assert_eq!(all.to_string(), "4 of 4 suites, 13 passed, 0 failed");
         assert!(all.is_good() && !all.is_wrong("a") && !all.is_wrong("b"));
+        // A suite that is run again for a new case counts once, as it is now.
+        let again =
+            of_cases(&format!("vm 7af3 cell suite:y wrong 1 failed\n{PASSED}"), &[], Ending::Exit);
+        let all = again.after(&right);
+        assert_eq!(all.outcome, Outcome::Ran { suites: 3, passed: 9, failed: 0, expected: 3 });
+        assert!(all.is_wrong("suite:y") && !all.is_good());
         let died = of_cases("test b ... ", &["b"], Ending::Silence).after(&right);
         assert!(!died.is_good() && died.outcome == Outcome::Hung && !died.is_wrong("a"));
     }
