@@ -168,7 +168,9 @@ fn send_bulk(lab: &Lab) {
     let segments = bulk() / u64::from(lab.plan().pod_mtu() - 52);
     for counters in &counters {
         let packets = counters.read().unwrap()["wire_out"];
-        assert!((1..segments / 4).contains(&packets), "{packets} packets of {segments} segments");
+        // A relay that is interpreted keeps the window, and with it the packets, small.
+        let most = size::of(segments / 4, segments);
+        assert!((1..most).contains(&packets), "{packets} packets of {segments} segments");
     }
 }
 
