@@ -19,7 +19,9 @@ pub fn begin(plan: &Plan, pairs: &[(&Node, &Node)]) -> Script {
     let head = [
         format!("table {TABLE} {{"),
         "chain forward {".to_owned(),
-        "type filter hook forward priority 0".to_owned(),
+        // Before br_netfilter: on Linux 5.10 and 6.1 its hook is at -1, and what it lets pass goes
+        // on behind 0 (net/bridge/br_netfilter_hooks.c, br_nf_hook_thresh).
+        "type filter hook forward priority -200".to_owned(),
     ];
     let end = ["}".to_owned(), "}".to_owned()];
     let lines = head.into_iter().chain(pairs.iter().map(rule)).chain(end);
