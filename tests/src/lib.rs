@@ -23,6 +23,7 @@ pub mod cell;
 pub mod counters;
 pub mod daemon;
 pub mod drawing;
+pub mod effort;
 pub mod expect;
 pub mod family;
 pub mod fault;

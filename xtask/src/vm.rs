@@ -130,7 +130,8 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
         return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (cases, all) = args.run()?;
-    let text = format!("{}\n{}", table::rows(&all), table::cases(&cases, &all));
+    let text =
+        format!("{}\n{}{}", table::rows(&all), table::cases(&cases, &all), table::efforts(&all));
     report(&all);
     print!("\n{text}");
     if let Some(file) = file {
@@ -162,6 +163,7 @@ pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
     let (cases, all) = args.run()?;
     report(&all);
     println!("\n{}\n{}", table::rows(&all), table::cases(&cases, &all));
+    print!("{}", table::efforts(&all));
     for done in &all {
         let wrong = |case: &str| done.verdict().is_none_or(|it| it.is_wrong(case));
         let (wrong, right): (Vec<&String>, Vec<&String>) = cases.iter().partition(|it| wrong(it));
@@ -358,7 +360,9 @@ fn page(args: &VmArgs, tables: &str) -> String {
     format!(
         "# Kernels\n\nWhat `cargo xtask vm{words}` said on {today}. A case is a fault that must be \
          told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
-         whole suite. `degraded` is right, but for what the list below the table says.\n\n{tables}"
+         whole suite. `degraded` is right, but for what the list below the table says. The last \
+         table is what each verifier took for a program, in instructions and bytes of stack; \
+         `tests/tests/verifier/limits.toml` has the limits.\n\n{tables}"
     )
 }
 

@@ -26,6 +26,18 @@ impl Effort {
         let (instructions, frames) = statistics(log)?;
         Some(Self { instructions, stack: stack::deepest(program, &frames)? })
     }
+
+    /// The larger of both, figure by figure.
+    pub(crate) fn or_more(self, other: &Self) -> Self {
+        let instructions = self.instructions.max(other.instructions);
+        Self { instructions, stack: self.stack.max(other.stack) }
+    }
+
+    /// As it is told to the host of a guest.
+    pub(crate) fn said_of(self, program: &str) -> tracer_tests::effort::Effort {
+        let Self { instructions, stack } = self;
+        tracer_tests::effort::Effort { program: program.to_owned(), instructions, stack }
+    }
 }
 
 /// Instructions, and bytes of stack of each function.

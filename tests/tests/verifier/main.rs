@@ -18,6 +18,7 @@ use aya_obj::{Function, Program};
 use tracer::kernel::{Object, objects};
 
 use self::{
+    effort::Effort,
     kind::Kind,
     limits::Limits,
     load::{Outcome, load},
@@ -66,8 +67,13 @@ impl Account {
             self.lines += &format!("verifier: {release} {name} without its BTF: {words}\n");
         }
         for (name, program, function) in prepared.programs() {
+            let mut most: Option<Effort> = None;
             for privileges in Privileges::BOTH {
                 let outcome = attempt(object, &prepared, (program, function), privileges)?;
+                if let Outcome::Loaded(effort) = &outcome {
+                    let so_far = most.take().unwrap_or_else(|| effort.clone());
+                    most = Some(so_far.or_more(effort));
+                }
                 let label = format!("{} {name} with {privileges:?}", self.machine.release);
                 let length = function.instructions.len();
                 let said = match self.judge(name, privileges, &outcome) {
@@ -78,6 +84,9 @@ impl Account {
                     }
                 };
                 self.lines += &format!("verifier: {label}: {said}, {length} long\n");
+            }
+            if let Some(effort) = most {
+                effort.said_of(name).say();
             }
             self.programs.push(name.to_owned());
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tracer_tests::cell::{Cell, Outcome as Cased, is_suite};
+use tracer_tests::effort::Effort;
 
 /// Lines of the console that are shown with a failure.
 const TAIL: usize = 25;
@@ -36,6 +37,9 @@ pub(super) struct Verdict {
     pub(super) cells: Vec<Cell>,
     /// How many tests of each suite passed, by the suite's case, in the same order.
     pub(super) passed: Vec<(String, usize)>,
+    /// What its verifier took for the programs; older records have none.
+    #[serde(default)]
+    pub(super) efforts: Vec<Effort>,
     /// The cases of which it said nothing.
     pub(super) missing: Vec<String>,
     /// `uname -r` in the guest, once it has booted.
@@ -81,7 +85,8 @@ pub(super) fn judge(console: &str, nonce: &str, expected: &Expected, ending: End
     let is_missing = |case: &&String| !cells.iter().any(|cell| cell.case == **case);
     let missing = expected.cases.iter().filter(is_missing).cloned().collect();
     let passed = passed_by_suite(console, nonce);
-    Verdict { outcome, cells, passed, missing, release, tail: tail(console) }
+    let efforts = console.lines().filter_map(|line| Effort::read(line, nonce)).collect();
+    Verdict { outcome, cells, passed, efforts, missing, release, tail: tail(console) }
 }
 
 /// What libtest said of a suite before the guest said its cell.
@@ -183,7 +188,8 @@ impl Verdict {
         };
         let cells = [earlier.cells, self.cells].concat();
         let passed = [earlier.passed, self.passed].concat();
-        Self { outcome, cells, passed, ..self }
+        let efforts = if self.efforts.is_empty() { earlier.efforts } else { self.efforts };
+        Self { outcome, cells, passed, efforts, ..self }
     }
 
     /// The cells that are wrong.

@@ -1,11 +1,13 @@
 //! What all guests said, as one table of kernels × cases, in Markdown. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use tracer_tests::cell::Outcome;
+use tracer_tests::effort::Effort;
 
 use super::console::Verdict;
 use super::guest::Ran;
@@ -92,6 +94,29 @@ pub(super) fn cases(expected: &[String], all: &[Done]) -> String {
     format!("{table}\n{}", details(all))
 }
 
+/// One line a program, one column a row of the matrix: instructions and bytes of stack that its
+/// verifier took. Empty where no guest ran that suite.
+pub(super) fn efforts(all: &[Done]) -> String {
+    let of = |done: &Done| done.verdict().map(|it| it.efforts.clone()).unwrap_or_default();
+    let said: Vec<Vec<Effort>> = all.iter().map(of).collect();
+    let programs: BTreeSet<&str> = said.iter().flatten().map(|it| it.program.as_str()).collect();
+    if programs.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let rows = all.iter().map(|it| it.row.to_string());
+    table.set_header(std::iter::once("program".to_owned()).chain(rows));
+    for program in programs {
+        let figures = |efforts: &Vec<Effort>| {
+            let own = efforts.iter().find(|it| it.program == program);
+            own.map_or_else(String::new, |it| format!("{} / {}", it.instructions, it.stack))
+        };
+        table.add_row(std::iter::once(program.to_owned()).chain(said.iter().map(figures)));
+    }
+    format!("\n{table}\n")
+}
+
 /// A line for each cell that is not simply right.
 fn details(all: &[Done]) -> String {
     let mut text = String::new();
@@ -128,6 +153,7 @@ pub(super) mod tests {
             outcome: console::Outcome::Ran { suites: 1, passed: 3, failed: 0, expected: 1 },
             cells: cells.iter().map(cell).collect(),
             passed: Vec::new(),
+            efforts: Vec::new(),
             missing: Vec::new(),
             release: Some(format!("{kernel}.0")),
             tail: String::new(),
@@ -169,6 +195,18 @@ pub(super) mod tests {
     fn what_was_degraded_or_wrong_is_listed_below() {
         let text = cases(&[], &matrix());
         assert!(text.contains("\n\n- 5.10, b degraded: no tcx\n- 6.1, a wrong: on n2\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_verifier_took_is_told_by_program_and_only_where_it_was_said() {
+        let mut all = matrix();
+        assert_eq!(efforts(&all), "");
+        let effort = Effort { program: "wire_in".to_owned(), instructions: 53_121, stack: 344 };
+        all[1].result.as_mut().expect("it ran").verdict.efforts.push(effort);
+        let text = efforts(&all);
+        let head = text.lines().find(|line| line.contains("program")).expect("a head");
+        assert_eq!(head.matches('|').count(), all.len() + 2);
+        assert_eq!(line(&text, "wire_in"), ["wire_in", "53121 / 344"]);
     }
 
     #[test]
