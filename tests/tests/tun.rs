@@ -127,7 +127,8 @@ fn assert_speaks(plan: &Plan) {
 #[test]
 fn a_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     let share = Sample::of_environment(OF_LAB).unwrap();
-    let is_all = share.faults.len() == fault::all().len();
+    // An interpreted lab takes most of a minute for each, and the suite `smoke` plays them all there.
+    let is_all = share.faults.len() == fault::all().len() && !size::is_small();
     let only = env::var(ONLY).unwrap_or_default();
     let is_played = |fault: &Fault| {
         let is_drawn = is_all || FAULTS.contains(&fault.name);
