@@ -1,8 +1,17 @@
 //! What the programs are measured against: the least that a program can do, the least that one
-//! which counts flows can do, and a way to show either many flows in turn. No node ever loads these.
+//! which counts flows can do, and a way to show either many flows in turn; the same two of drops.
+//! No node ever loads these.
 
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", no_main)]
+
+#[cfg(target_arch = "bpf")]
+#[path = "yardstick/dropped.rs"]
+mod dropped;
+#[cfg(target_arch = "bpf")]
+#[expect(dead_code, reason = "the drop programs use all of it")]
+#[path = "drops/structure.rs"]
+mod structure;
 
 #[cfg(target_arch = "bpf")]
 mod programs {

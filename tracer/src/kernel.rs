@@ -36,7 +36,7 @@ pub use self::{
     sights::SightCount,
 };
 
-/// What the programs are measured against: `empty`, `minimal` and `rotate` of
-/// tracer-ebpf/src/yardstick.rs. No node loads it, and no production binary holds it.
+/// What the programs are measured against: `empty`, `minimal`, `rotate`, `drop_bare` and
+/// `drop_tuple` of tracer-ebpf/src/yardstick.rs. No node loads it, and no production binary holds it.
 #[doc(hidden)]
 pub static YARDSTICK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/yardstick"));

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use tracer_common::names;
 
 use crate::{
+    in_situ::{drop_by_flow, drop_by_place, pod_to_pod},
     measure::{Measured, PACKETS, Run, against_minimal, on_two_processors},
     packets,
     programs::Programs,
@@ -23,7 +24,7 @@ pub(crate) struct Budget {
     how: fn(&Programs) -> Result<Measured>,
 }
 
-pub(crate) const BUDGETS: [Budget; 9] = [
+pub(crate) const BUDGETS: [Budget; 12] = [
     Budget {
         id: "G1",
         what: "known flow, IPv4, overlay or bridge",
@@ -68,7 +69,28 @@ pub(crate) const BUDGETS: [Budget; 9] = [
         aim: 1.05,
         how: two_processors,
     },
+    Budget {
+        id: "G8",
+        what: "pod to pod, all six stages in a lab, against minimal ones",
+        must: 1.75,
+        aim: 1.4,
+        how: pod_to_pod,
+    },
     Budget { id: "G9", what: "other traffic at the uplink", must: 0.3, aim: 0.1, how: other },
+    Budget {
+        id: "G10",
+        what: "drop by reason and location, against a bare count, where they hang",
+        must: 3.0,
+        aim: 1.5,
+        how: drop_by_place,
+    },
+    Budget {
+        id: "G11",
+        what: "drop by flow, reason and location, against a bare tuple map",
+        must: 1.5,
+        aim: 1.2,
+        how: drop_by_flow,
+    },
 ];
 
 // === impl Budget ===

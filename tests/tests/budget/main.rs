@@ -8,6 +8,7 @@
 
 mod budgets;
 mod exceptions;
+mod in_situ;
 mod machine;
 mod measure;
 mod packets;

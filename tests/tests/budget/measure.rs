@@ -29,6 +29,20 @@ pub(crate) struct Measured {
     pub(crate) unit: f64,
 }
 
+// === impl Measured ===
+
+impl Measured {
+    /// Medians of rounds, each the nanoseconds of a program and those of its unit.
+    pub(crate) fn of_rounds(program: &'static str, rounds: &[(f64, f64)]) -> Self {
+        Self {
+            program,
+            ratio: median(rounds.iter().map(|(own, unit)| own / unit)),
+            nanoseconds: median(rounds.iter().map(|(own, _)| *own)),
+            unit: median(rounds.iter().map(|(_, unit)| *unit)),
+        }
+    }
+}
+
 /// One program with one packet.
 pub(crate) struct Run<'a> {
     pub(crate) program: &'static str,
@@ -43,7 +57,7 @@ pub(crate) fn against_minimal(
     unit: &Run<'_>,
     runs: &[Run<'_>],
 ) -> Result<Measured> {
-    let mut rounds: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut rounds: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
     warm_up(programs, unit, runs)?;
     for _ in 0..ROUNDS {
         let minimal = net(programs, unit)?;
@@ -51,12 +65,7 @@ pub(crate) fn against_minimal(
             rounds.entry(run.program).or_default().push((net(programs, run)?, minimal));
         }
     }
-    let worst = rounds.into_iter().map(|(program, rounds)| Measured {
-        program: runs.iter().find(|run| run.program == program).map_or("", |run| run.program),
-        ratio: median(rounds.iter().map(|(net, minimal)| net / minimal)),
-        nanoseconds: median(rounds.iter().map(|(net, _)| *net)),
-        unit: median(rounds.iter().map(|(_, minimal)| *minimal)),
-    });
+    let worst = rounds.into_iter().map(|(program, rounds)| Measured::of_rounds(program, &rounds));
     let worst = worst.max_by(|a, b| a.ratio.total_cmp(&b.ratio));
     Ok(worst.expect("a budget names a program"))
 }
@@ -72,12 +81,7 @@ pub(crate) fn on_two_processors(programs: &Programs, run: &Run<'_>) -> Result<Me
             let together = pinned(program, run.packet, &processors[..2])?;
             rounds.push((together, alone));
         }
-        Ok(Measured {
-            program: run.program,
-            ratio: median(rounds.iter().map(|(together, alone)| together / alone)),
-            nanoseconds: median(rounds.iter().map(|(together, _)| *together)),
-            unit: median(rounds.iter().map(|(_, alone)| *alone)),
-        })
+        Ok(Measured::of_rounds(run.program, &rounds))
     })
 }
 
