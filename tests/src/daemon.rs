@@ -189,7 +189,7 @@ impl Daemon {
     /// # Errors
     /// When nothing answers.
     pub fn get(&self, path: &str, accept: &str) -> Result<Answer> {
-        netns::run_in(&self.namespace, || get(path, accept))
+        get(&self.namespace, ADDRESS, path, accept)
     }
 
     /// Its process id.
@@ -296,24 +296,38 @@ impl Drop for Daemon {
     }
 }
 
-fn get(path: &str, accept: &str) -> Result<Answer> {
-    let patience = size::patience(ANSWER);
-    let mut stream = TcpStream::connect_timeout(&ADDRESS.into(), patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: lab\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).context("the answer")?;
-    let (head, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
-    let content_type = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
-    });
-    let content_type = content_type.unwrap_or_default();
-    Ok(Answer { status, content_type, body: body.to_owned() })
+/// Asks an address for a path by HTTP, from within a namespace.
+///
+/// # Errors
+/// When nothing answers.
+pub fn get(namespace: &str, address: SocketAddrV4, path: &str, accept: &str) -> Result<Answer> {
+    netns::run_in(namespace, || {
+        let patience = size::patience(ANSWER);
+        let mut stream = TcpStream::connect_timeout(&address.into(), patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: lab\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).context("the answer")?;
+        Answer::read(&text)
+    })
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn read(text: &str) -> Result<Self> {
+        let (head, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+        let content_type = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
+        });
+        let content_type = content_type.unwrap_or_default();
+        Ok(Self { status: status.context("no status")?, content_type, body: body.to_owned() })
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs what is missing, leaves alone what is there, says so in a line each.
 
 mod ebpf;
-pub(crate) mod promtool;
+pub(crate) mod prometheus;
 
 use anyhow::{Context as _, Result};
 
@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<()> {
     let toolchain = ebpf::toolchain()?;
     ebpf::linker(toolchain)?;
     lab_programs()?;
-    promtool::setup()
+    prometheus::setup()
 }
 
 /// One line of setup's account.

@@ -195,12 +195,7 @@ fn lab(built: &Built, seed: Option<u64>, tables: &mut Tables) -> Result<Tally> {
         let mut folder = OsString::from(format!("{FOLDER_VARIABLE}="));
         folder.push(tables.folder());
         command.arg(folder);
-        command.args(setup::promtool::find().map(|it| {
-            let mut promtool = OsString::from(setup::promtool::VARIABLE);
-            promtool.push("=");
-            promtool.push(it);
-            promtool
-        }));
+        command.args(setup::prometheus::environment());
         command.arg(&suite.executable).arg("--test-threads=1");
         // Where cargo would run it.
         command.current_dir(suite.folder());

@@ -27,7 +27,7 @@ const SHORT: [&str; 2] = [SMOKE, "verifier"];
 /// faults and look-alikes of the last five are those that [`SMOKE`] plays, in many more labs: hours
 /// for each kernel where it is interpreted.
 const NEVER: [&str; 7] =
-    ["budget", "promtool", "faults", "look_alikes", "tracer_faults", "tracer_healthy", "uplinks"];
+    ["budget", "prometheus", "faults", "look_alikes", "tracer_faults", "tracer_healthy", "uplinks"];
 /// The suite that says a cell for each of its cases.
 const SMOKE: &str = "smoke";
 /// What the guest mounts or writes on.
