@@ -149,8 +149,10 @@ impl VipCounts {
     /// Counts that `mac` says the VIP is its own: by a reply, or unasked.
     #[inline(always)]
     pub fn claim(&mut self, direction: usize, mac: u64, is_gratuitous: bool, now: u64) {
-        let counts = if is_gratuitous { &mut self.gratuitous } else { &mut self.replies };
-        counts[direction & 1] += 1;
+        // Both are written always: which of them must not depend on the packet, because the
+        // verifier takes that only with CAP_PERFMON. So it is in `Announcer`.
+        self.gratuitous[direction & 1] += u64::from(is_gratuitous);
+        self.replies[direction & 1] += u64::from(!is_gratuitous);
         for announcer in &mut self.announcers {
             if announcer.takes(mac) {
                 announcer.claim(direction, mac, is_gratuitous, now);

@@ -56,8 +56,8 @@ impl Announcer {
         }
         self.mac = mac;
         self.last = now;
-        let counts = if is_gratuitous { &mut self.gratuitous } else { &mut self.replies };
-        counts[direction & 1] += 1;
+        self.gratuitous[direction & 1] += u64::from(is_gratuitous);
+        self.replies[direction & 1] += u64::from(!is_gratuitous);
     }
 
     /// See [`super::mac_number`].
