@@ -159,8 +159,6 @@ fn what_is_not_built_or_not_known_says_so() {
     let node = &lab.plan().nodes[0];
     let before = Attached::on(lab.plan(), node).unwrap();
     for (option, value) in [
-        ("--vip-interface", "eth0"),
-        ("--vip", "192.0.2.9"),
         ("--kubeconfig", "/etc/kubeconfig"),
         ("--dns-timeout", "2s"),
         ("--sample", "10"),

@@ -21,3 +21,4 @@ pub mod sight;
 pub mod stage;
 #[cfg(feature = "user")]
 mod user;
+pub mod vip;

@@ -75,3 +75,20 @@ pub const DROP_PLACES: &str = "drop_places";
 pub const DROP_PACKETS: &str = "drop_packets";
 /// The tracepoint that both programs are for.
 pub const KFREE_SKB: &str = "kfree_skb";
+
+/// Hash: address of a VIP ([`crate::vip::key`]) → its number (`u32`).
+pub const VIPS: &str = "VIPS";
+/// Array by [`crate::vip::hint`]: 0 where no VIP is (`u32`).
+pub const VIP_HINTS: &str = "VIP_HINTS";
+/// Per-CPU array by number of a VIP: [`crate::vip::VipCounts`].
+pub const VIP_COUNTS: &str = "VIP_COUNTS";
+/// Array by number of a VIP: [`crate::vip::Owner`].
+pub const VIP_OWNERS: &str = "VIP_OWNERS";
+/// Hash: address that was announced and is no VIP yet → [`crate::vip::Announced`].
+pub const VIP_ANNOUNCED: &str = "VIP_ANNOUNCED";
+/// Per-CPU array of one entry: announcements for which no entry was left (`u64`).
+pub const VIP_UNANNOUNCED: &str = "VIP_UNANNOUNCED";
+/// Ingress of a device on which VIPs may be.
+pub const VIP_IN: &str = "vip_in";
+/// Egress of such a device.
+pub const VIP_OUT: &str = "vip_out";

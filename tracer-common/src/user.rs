@@ -8,6 +8,7 @@ use crate::{
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
     sight::SightKey,
+    vip::{Announced, Owner, VipCounts},
 };
 
 // SAFETY: by the ABI rule each of these is repr(C), made of integers and byte arrays, without
@@ -35,3 +36,9 @@ unsafe impl Pod for DropSlot {}
 unsafe impl Pod for Layout {}
 // SAFETY: as above.
 unsafe impl Pod for SightKey {}
+// SAFETY: as above.
+unsafe impl Pod for VipCounts {}
+// SAFETY: as above.
+unsafe impl Pod for Owner {}
+// SAFETY: as above.
+unsafe impl Pod for Announced {}

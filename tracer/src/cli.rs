@@ -73,7 +73,7 @@ pub(crate) struct CheckArgs {
     /// evidence of several nodes is judged together.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "duration", "attach", "overlay", "bridge", "uplink", "cluster_cidr", "service_cidr",
-        "subnet_env", "peers", "platform",
+        "subnet_env", "peers", "vip", "vip_interface", "platform",
     ])]
     pub(crate) from: Vec<PathBuf>,
     /// Severity from which a finding makes the exit status 1.
@@ -169,6 +169,13 @@ pub(crate) struct NodeArgs {
     /// A line a peer: POD_CIDR NODE_IP [VTEP_MAC [NAME]].
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,
+    /// The address of a load balancer, of which to tell who asks for it and who answers; repeatable.
+    /// Those that nodes of the cluster announce are found.
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub(crate) vip: Vec<IpAddr>,
+    /// A device on which such addresses are, beside the uplinks; repeatable.
+    #[arg(long, value_name = "IF")]
+    pub(crate) vip_interface: Vec<String>,
     /// What runs Kubernetes here: decides the words of a repair.
     #[arg(long, value_name = "NAME", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
@@ -184,10 +191,6 @@ pub(crate) struct NodeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Not built yet")]
 pub(crate) struct LaterArgs {
-    #[arg(long, value_name = "IF", hide = true)]
-    vip_interface: Vec<String>,
-    #[arg(long, value_name = "IP", hide = true)]
-    vip: Vec<IpAddr>,
     #[arg(long, value_name = "PATH", hide = true)]
     kubeconfig: Option<PathBuf>,
     #[arg(long, value_name = "TIME", hide = true)]
@@ -224,8 +227,6 @@ impl LaterArgs {
     /// The first option that was given although its feature is not built.
     pub(crate) fn first(&self) -> Option<&'static str> {
         [
-            (!self.vip_interface.is_empty(), "--vip-interface"),
-            (!self.vip.is_empty(), "--vip"),
             (self.kubeconfig.is_some(), "--kubeconfig"),
             (self.dns_timeout.is_some(), "--dns-timeout"),
             (self.sample.is_some(), "--sample"),
@@ -304,10 +305,10 @@ mod tests {
 
     #[test]
     fn an_option_that_is_not_built_is_named() {
-        let args = ["flannel-tracer", "check", "--vip", "192.0.2.1"];
+        let args = ["flannel-tracer", "check", "--kubeconfig", "/etc/kubernetes/admin.conf"];
         let Command::Check(check) = Cli::try_parse_from(args).unwrap().command else {
             panic!("not check")
         };
-        assert_eq!(check.not_built(), Some("--vip"));
+        assert_eq!(check.not_built(), Some("--kubeconfig"));
     }
 }

@@ -102,6 +102,10 @@ mod unseen;
 mod uplink_down;
 mod uplink_queue_overlimit;
 mod verdict;
+mod vip;
+mod vip_arp_two_macs;
+mod vip_arp_unanswered;
+mod vip_conflicts_with_foreign_host;
 mod vni_mismatch;
 mod vtep_source_address_lost;
 mod vxlan_header_malformed;
@@ -128,7 +132,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 69] = [
+const RULES: [Rule; 72] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -199,6 +203,10 @@ const RULES: [Rule; 69] = [
     vxlan_udp_checksum_bad::RULE,
     inner_ip_damaged::RULE,
     unexplained_loss::RULE,
+    // VIPs.
+    vip_arp_two_macs::RULE,
+    vip_conflicts_with_foreign_host::RULE,
+    vip_arp_unanswered::RULE,
 ];
 
 /// What the evidence of one node says.

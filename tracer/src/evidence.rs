@@ -14,6 +14,7 @@ mod stage;
 mod statistics;
 mod tables;
 mod traffic;
+mod vips;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,7 @@ pub use self::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
         Traffic, Undelivered,
     },
+    vips::{Vip, VipAnnouncer, VipClient, VipOwner, Vips},
 };
 
 /// Name and version of the format that `check --save` writes.
@@ -70,6 +72,9 @@ pub struct Evidence {
     /// What the kernel dropped in the window; `None` when it was not observed.
     #[serde(default)]
     pub drops: Option<Drops>,
+    /// Who asked for VIPs and who answered in the window; `None` when it was not observed.
+    #[serde(default)]
+    pub vips: Option<Vips>,
     /// What the kernel's own counters rose by in the window; `None` when they were not read.
     #[serde(default)]
     pub statistics: Option<Statistics>,

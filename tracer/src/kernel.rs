@@ -18,6 +18,7 @@ mod refusal;
 mod session;
 mod sights;
 mod symbols;
+mod vips;
 
 pub use self::{
     attach::AttachMode,
@@ -29,11 +30,15 @@ pub use self::{
     ladder::{Standing, capabilities, capabilities_beside, probe},
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     objects::{Object, objects},
-    plan::{Plan, PlannedHook, plan},
+    plan::{Plan, PlannedHook, plan, plan_vips},
     reading::{FlowReading, Reading, SlotReading},
     refusal::Refusal,
     session::{Session, StartError},
     sights::SightCount,
+    vips::{
+        AnnouncedReading, AnnouncerReading, ClientReading, VipPlan, VipReading, VipSession,
+        VipTable,
+    },
 };
 
 /// What the programs are measured against: `empty`, `minimal`, `rotate`, `drop_bare` and

@@ -11,6 +11,7 @@ mod losses;
 mod noise;
 mod sightings;
 mod unanswered;
+mod vips;
 
 use ipnet::IpNet;
 use tracer_common::{
@@ -27,8 +28,11 @@ use crate::{
     kernel::{FlowReading, Reading, SlotReading},
 };
 
-pub use self::drops::{DropObservation, drops};
 use self::flows::{Flows, summarise};
+pub use self::{
+    drops::{DropObservation, drops},
+    vips::{VipObservation, vips},
+};
 
 /// Two readings of one moment, a little apart.
 #[derive(Debug, Clone, Default)]

@@ -18,6 +18,7 @@ mod signs;
 #[cfg(test)]
 mod tests;
 mod uplinks;
+mod vips;
 
 use std::net::IpAddr;
 
@@ -34,6 +35,7 @@ pub use self::{
     question::Question,
     roles::{RoleProblem, detect_roles},
     signs::{other_backend, signs_of_flannel},
+    vips::{MacOwner, announces_vip, mac_owner, mac_owner_in, vip_device, vip_devices},
 };
 
 /// RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h).

@@ -77,7 +77,7 @@ fn who_cannot_start_says_why() {
         (["--listen", "everywhere"].as_slice(), "everywhere"),
         (&["--overlay", "nope0"], "nope0"),
         (&["--peers", "/nonexistent"], "/nonexistent"),
-        (&["--vip", "192.0.2.1"], "not built"),
+        (&["--config", "/etc/x.toml"], "not built"),
         (&["--ignore", "no-such-code"], "no-such-code"),
         (&["--duration", "5s"], "--duration"),
     ] {

@@ -6,13 +6,16 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracer::{
-    evidence::Evidence,
-    kernel::{self, AttachMode, DropReading, Plan, Session, StartError},
+    evidence::{Evidence, Tables},
+    kernel::{self, AttachMode, DropReading, Plan, Session, StartError, VipTable},
     netlink,
     observe::{Moment, Observation, traffic},
 };
 
-use super::drops::{Dropping, overlays_of};
+use super::{
+    drops::{Dropping, overlays_of},
+    vips::{Answering, Around},
+};
 
 /// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
 /// delays on a busy node included.
@@ -48,15 +51,28 @@ fn watch(
     // Before anything is attached: from here on a signal cannot leave a filter behind.
     let stop = runtime.block_on(async { Stop::new() }).context("listening for signals")?;
     remove_leftovers(&mut evidence.unseen);
-    let session = Session::start(plan, mode)?;
+    let mut session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
     evidence.unseen.extend(session.blind_to_rare());
     *dropping = Dropping::start(plan);
-    evidence.window.start = Timestamp::now();
+    let none = Tables::default();
+    let Evidence { tables, intent, roles, .. } = &*evidence;
+    let around = Around { tables: tables.as_ref().unwrap_or(&none), intent, roles };
+    // It goes before the session.
+    let mut answering = Answering::start(around, mode);
+    let start = Timestamp::now();
     let started = Instant::now();
-    let seen = runtime.block_on(window(session, dropping, stop, plan, duration));
-    evidence.window.seconds = started.elapsed().as_secs_f64();
-    let (observation, dropped) = seen.context("reading the programs' counters")?;
+    let programs = Programs { session: &mut session, dropping, answering: &mut answering, around };
+    let seen = runtime.block_on(window(programs, stop, plan, duration));
+    let seconds = started.elapsed().as_secs_f64();
+    let Seen { observation, dropped, vips } = seen.context("reading the programs' counters")?;
+    let vips =
+        vips.and_then(|[start, middle, end]| answering.between([&start, &middle, &end], around));
+    evidence.vips = vips;
+    let unseen = answering.unseen(&evidence.intent);
+    evidence.unseen.extend(unseen);
+    evidence.window.start = start;
+    evidence.window.seconds = seconds;
     evidence.traffic = Some(traffic(&observation));
     let overlays = overlays_of(evidence);
     evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
@@ -72,29 +88,48 @@ pub(super) fn remove_leftovers(unseen: &mut Vec<String>) {
     }
 }
 
+/// What is read in a window.
+struct Programs<'a> {
+    session: &'a mut Session,
+    dropping: &'a mut Dropping,
+    answering: &'a mut Answering,
+    around: Around<'a>,
+}
+
+/// What was read in it.
+struct Seen {
+    observation: Observation,
+    dropped: Option<[DropReading; 3]>,
+    vips: Option<[VipTable; 3]>,
+}
+
 async fn window(
-    mut session: Session,
-    dropping: &mut Dropping,
+    programs: Programs<'_>,
     mut stop: Stop,
     plan: &Plan,
     duration: Duration,
-) -> anyhow::Result<(Observation, Option<[DropReading; 3]>)> {
+) -> anyhow::Result<Seen> {
+    let Programs { session, dropping, answering, around } = programs;
     let dropped_start = dropping.read();
-    let start = moment(&mut session).await?;
+    let vips_start = answering.read();
+    let start = moment(session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
-    let middle = moment(&mut session).await?;
+    let middle = moment(session).await?;
     let flows_middle = session.read_flows()?;
     let dropped_middle = dropping.read();
+    let vips_middle = answering.read();
+    answering.learn(around);
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
-    let end = moment(&mut session).await?;
+    let end = moment(session).await?;
     let flows_end = session.read_flows()?;
-    let dropped = [dropped_start, dropped_middle, dropping.read()];
+    let dropped = all([dropped_start, dropped_middle, dropping.read()]);
+    let vips = all([vips_start, vips_middle, answering.read()]);
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
     let observation =
         Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
-    Ok((observation, all(dropped)))
+    Ok(Seen { observation, dropped, vips })
 }
 
 /// All readings, if none is missing.

@@ -9,6 +9,7 @@ mod live;
 mod node;
 mod session;
 mod tell;
+mod vips;
 mod window;
 
 use std::{
@@ -33,9 +34,9 @@ use tracer::{
         parts::Parts,
         totals::Totals,
     },
-    evidence::Roles,
+    evidence::{MacAddress, Roles},
     filter::FlowFilter,
-    kernel::{self, Session, Standing, StartError},
+    kernel::{self, Session, Standing, StartError, VipTable},
     netlink::Change,
     process, statistics,
     topology::Topologies,
@@ -47,9 +48,15 @@ use self::{
     judge::Judged,
     live::{Live, News},
     node::Known,
+    vips::Owners,
     window::{Snapshot, Window},
 };
-use super::{Failure, Status, collect, drops::Dropping, not_started, observe, unobserved, usage};
+use super::{
+    Failure, Status, collect,
+    drops::Dropping,
+    not_started, observe, unobserved, usage,
+    vips::{Answering, Around},
+};
 use crate::cli::LookArgs;
 
 /// Changes of devices that come together are followed together.
@@ -84,6 +91,11 @@ pub(super) struct Rounds<'a> {
     session: Session,
     dropping: Dropping,
     dropped: DroppedSoFar,
+    answering: Answering,
+    /// The last reading of the VIPs.
+    vips: Option<VipTable>,
+    owners: Owners,
+    own_macs: Vec<MacAddress>,
     /// What of the tracer's features is read again only now and then.
     standing: Option<Standing>,
     /// When the programs were loaded anew.
@@ -144,6 +156,9 @@ impl<'a> Rounds<'a> {
         let plan = kernel::plan(&topologies, &tables);
         let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
+        let around = Around { tables: &tables, intent: &known.intent, roles: &roles };
+        let answering = Answering::start(around, wanted.look.attach);
+        let own_macs = vips::own_macs(&tables);
         let mut rounds = Self {
             wanted,
             known,
@@ -151,6 +166,10 @@ impl<'a> Rounds<'a> {
             session,
             dropping,
             dropped: DroppedSoFar::new(wanted.top_flows),
+            answering,
+            vips: None,
+            owners: Owners::default(),
+            own_macs,
             standing: None,
             reloaded: None,
             window: None,
@@ -261,7 +280,9 @@ impl<'a> Rounds<'a> {
 
     /// Reads the maps, and takes over the totals.
     async fn read(&mut self) -> anyhow::Result<Snapshot> {
-        let snapshot = Snapshot::take(&mut self.session, &mut self.dropping).await?;
+        let snapshot =
+            Snapshot::take(&mut self.session, &mut self.dropping, &mut self.answering).await?;
+        self.vips.clone_from(&snapshot.vips);
         self.totals.read(self.session.peers(), &snapshot.moment.late);
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);

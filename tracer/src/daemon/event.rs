@@ -3,6 +3,7 @@
 
 mod dropped;
 mod throttle;
+mod vip;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::Serialize;
 pub use self::{
     dropped::{Dropped, of_drops},
     throttle::Throttle,
+    vip::VipChange,
 };
 use crate::{
     diagnose::Finding,
@@ -59,6 +61,11 @@ pub enum What {
         /// The object of `check`, for what was dropped since the last event of the same cause, flow
         /// and place.
         drop: Box<Dropped>,
+    },
+    /// A VIP was claimed for the first time since the daemon began, or by another than before.
+    Vip {
+        /// Who claims it.
+        vip: Box<VipChange>,
     },
     /// Something could not be told.
     Lost {
@@ -136,6 +143,7 @@ impl What {
             }
             Self::TableChange(change) => change.headline(),
             Self::Drop { drop } => drop.headline(),
+            Self::Vip { vip } => vip.headline(),
             Self::Lost { source } => format!("lost  {source}"),
         }
     }

@@ -87,6 +87,8 @@ pub enum SubjectKind {
     Node,
     /// Packets of a pod.
     Flow,
+    /// The address of a load balancer.
+    Vip,
 }
 
 /// Since when a fault holds, UTC.

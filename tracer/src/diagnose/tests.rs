@@ -24,3 +24,4 @@ mod served;
 mod sighted;
 mod statistics;
 mod underlay;
+mod vips;

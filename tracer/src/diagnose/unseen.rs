@@ -38,7 +38,7 @@ pub(super) fn lines(
     }
     lines.extend(of_drops(evidence));
     lines.push(
-        "DNS, VIPs, translated service addresses and the history of a daemon: not read by this version"
+        "DNS, translated service addresses and the history of a daemon: not read by this version"
             .to_owned(),
     );
     let mut seen = std::collections::HashSet::new();

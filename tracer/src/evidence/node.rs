@@ -103,6 +103,12 @@ pub struct Intent {
     pub bridge_option: Option<String>,
     /// Devices named by `--uplink`.
     pub uplink_options: Vec<String>,
+    /// VIPs by `--vip`.
+    #[serde(default)]
+    pub vips: Vec<IpAddr>,
+    /// Devices on which VIPs are, by `--vip-interface`.
+    #[serde(default)]
+    pub vip_interface_options: Vec<String>,
     /// Chains that carry network policies on this node (kube-router's, Calico's).
     #[serde(default)]
     pub policy_netfilter: Vec<String>,

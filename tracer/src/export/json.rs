@@ -3,6 +3,7 @@
 mod drop;
 mod flow;
 mod joined;
+mod vip;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
@@ -12,7 +13,8 @@ use serde::Serialize;
 
 pub(crate) use self::drop::DropJson;
 pub use self::joined::render_joined;
-use self::{flow::FlowJson, joined::PartJson};
+pub use self::vip::owner_node;
+use self::{flow::FlowJson, joined::PartJson, vip::VipJson};
 use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
@@ -44,7 +46,7 @@ pub struct Check<'a> {
     peers: Vec<PeerJson<'a>>,
     drops: Vec<DropJson<'a>>,
     dns: [Unbuilt; 0],
-    vips: [Unbuilt; 0],
+    vips: Vec<VipJson>,
     flannel: FlannelJson,
     findings: Vec<FindingJson<'a>>,
     unseen: &'a [String],
@@ -168,6 +170,8 @@ pub fn document<'a>(
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
+    let mut vips = vip::vips(evidence);
+    cut(&mut vips, "vips", &mut truncated);
     let findings = diagnosis.findings.iter();
     let mut findings: Vec<FindingJson<'_>> =
         findings.map(|finding| FindingJson { finding, node: None }).collect();
@@ -185,7 +189,7 @@ pub fn document<'a>(
         peers: peers.into_iter().map(peer).collect(),
         drops,
         dns: [],
-        vips: [],
+        vips,
         flannel: flannel(evidence),
         findings,
         unseen: &diagnosis.unseen,
@@ -249,7 +253,9 @@ const fn link_state(link: &Link) -> &'static str {
 }
 
 fn is_attached(evidence: &Evidence, index: u32) -> bool {
-    let mut hooks = evidence.hooks.iter().filter(|hook| hook.ifindex == index).peekable();
+    let of_vips = evidence.vips.iter().flat_map(|vips| &vips.hooks);
+    let hooks = evidence.hooks.iter().chain(of_vips);
+    let mut hooks = hooks.filter(|hook| hook.ifindex == index).peekable();
     hooks.peek().is_some() && hooks.all(|hook| hook.attached)
 }
 

@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::families::{Interface, Snapshot};
+pub use self::families::{Interface, Snapshot, VipMetrics};
 
 /// What every name begins with.
 const PREFIX: &str = "flannel_tracer";

@@ -1,6 +1,7 @@
 //! The text of `check`: for a person at a terminal in the middle of an incident.
 
 mod joined;
+mod vips;
 
 use std::{
     fmt::Write as _,
@@ -48,6 +49,9 @@ pub fn render(diagnosis: &Diagnosis, evidence: &Evidence, status: u8) -> String 
         text.push_str(&finding(one, evidence));
     }
     text.push_str(&labelled("peers", &peers(&diagnosis.peers)));
+    for (number, line) in vips::lines(evidence).iter().enumerate() {
+        text.push_str(&labelled(if number == 0 { "vips" } else { "" }, line));
+    }
     if !diagnosis.unseen.is_empty() {
         text.push_str(&labelled("not seen", &diagnosis.unseen.join("; ")));
     }

@@ -1,5 +1,7 @@
 //! Words that several exporters print.
 
+use std::collections::BTreeSet;
+
 use crate::evidence::{Evidence, Link, Platform};
 
 /// How many entries an array of an output holds at most.
@@ -7,22 +9,26 @@ pub(super) const MOST_ENTRIES: usize = 100;
 
 /// A device and the part it plays.
 pub struct RoleLink<'a> {
-    /// `overlay`, `bridge` or `uplink`.
+    /// `overlay`, `bridge`, `uplink` or `vip`.
     pub role: &'static str,
     /// The device.
     pub link: &'a Link,
 }
 
-/// The devices with a role: overlays, bridge, uplinks.
+/// The devices with a role: overlays, bridge, uplinks, and others on which VIPs are.
 #[must_use]
 pub fn role_links(evidence: &Evidence) -> Vec<RoleLink<'_>> {
     let Some(tables) = &evidence.tables else { return Vec::new() };
     let overlays = evidence.roles.overlays().map(|index| ("overlay", index));
     let bridge = evidence.roles.bridge.map(|index| ("bridge", index));
-    let uplinks = evidence.roles.uplinks.iter().map(|index| ("uplink", *index));
+    let uplinks = || evidence.roles.uplinks.iter().copied();
+    let hooks = evidence.vips.iter().flat_map(|vips| &vips.hooks).map(|hook| hook.ifindex);
+    // An uplink with VIPs on it is told once.
+    let others: BTreeSet<u32> = hooks.filter(|it| !uplinks().any(|index| index == *it)).collect();
     overlays
         .chain(bridge)
-        .chain(uplinks)
+        .chain(uplinks().map(|index| ("uplink", index)))
+        .chain(others.into_iter().map(|index| ("vip", index)))
         .filter_map(|(role, index)| Some(RoleLink { role, link: tables.link(index)? }))
         .collect()
 }

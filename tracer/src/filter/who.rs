@@ -107,7 +107,7 @@ impl<'a> Chosen<'a> {
         match finding.subject.kind {
             SubjectKind::Peer => self.concerns_peer(&finding.subject),
             SubjectKind::Flow => self.concerns_pod(&finding.subject),
-            SubjectKind::Interface | SubjectKind::Node => true,
+            SubjectKind::Interface | SubjectKind::Node | SubjectKind::Vip => true,
         }
     }
 

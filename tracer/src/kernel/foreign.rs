@@ -63,7 +63,7 @@ fn tcx_programs(hook: &PlannedHook) -> Vec<String> {
         Ok((_, programs)) => programs
             .iter()
             .map(|program| program.name_as_str().unwrap_or("?").to_owned())
-            .filter(|name| !names::PROGRAMS.contains(&name.as_str()))
+            .filter(|name| !is_a_tracers(name))
             .map(|name| format!("TCX program {name}"))
             .collect(),
         // A program's name is for CAP_SYS_ADMIN only; that there is one is not.
@@ -79,6 +79,11 @@ fn tcx_programs(hook: &PlannedHook) -> Vec<String> {
             Vec::new()
         }
     }
+}
+
+/// Programs of this tracer or of another: they let every packet pass.
+fn is_a_tracers(name: &str) -> bool {
+    names::PROGRAMS.contains(&name) || [names::VIP_IN, names::VIP_OUT].contains(&name)
 }
 
 #[cfg(test)]

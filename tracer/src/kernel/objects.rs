@@ -10,7 +10,7 @@ use tracer_common::{
     names,
 };
 
-use super::{changes, drops, session};
+use super::{changes, drops, session, vips};
 
 /// An eBPF object.
 #[derive(Debug, Clone)]
@@ -54,7 +54,8 @@ pub fn objects() -> Vec<Object> {
         globals: Vec::new(),
         hook: Some(changes::FUNCTION),
     };
-    vec![stages, drops, changes]
+    let vips = Object { name: "vips", bytes: vips::OBJECT, globals: Vec::new(), hook: None };
+    vec![stages, drops, changes, vips]
 }
 
 /// Both IP versions, every place taken.

@@ -1,6 +1,7 @@
 //! What to attach where, and what to tell the programs: pure, from the topologies.
 
 mod configure;
+mod vips;
 
 use ipnet::IpNet;
 use tracer_common::{
@@ -10,6 +11,7 @@ use tracer_common::{
 };
 
 use self::configure::configure;
+pub use self::vips::plan_vips;
 use crate::{
     evidence::{HookDirection, Link, Tables},
     topology::Topologies,

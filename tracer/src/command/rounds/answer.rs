@@ -55,6 +55,7 @@ impl Rounds<'_> {
             hooks: self.session.hooks().to_vec(),
             table_changes: self.live.changes().clone(),
             drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
+            vips: self.vip_metrics(),
             netlink_overruns: self.live.overruns(),
             events_lost: self.teller.as_ref().map_or(0, Teller::lost),
             flows: self.flows as u64,

@@ -15,8 +15,9 @@ use tracer::{
 };
 
 use super::{
-    super::{Failure, collect, drops::overlays},
+    super::{Failure, collect, drops::overlays, vips::Around},
     Roles, Rounds, Snapshot, Timestamp, Topologies, Window, kernel,
+    vips::own_macs,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -43,6 +44,7 @@ impl Rounds<'_> {
             match self.evidence(window, &end, length, counters.clone()) {
                 Ok(evidence) => {
                     let causes = self.judge(&evidence, is_whole, start);
+                    self.tell_of_vips(&evidence);
                     judged = Some((evidence, causes));
                 }
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
@@ -75,6 +77,8 @@ impl Rounds<'_> {
             }
             Err(failure) => return Err(failure.error),
         };
+        self.own_macs = own_macs(&tables);
+        self.follow_vips(&tables, &roles);
         let opening = match opening.filter(|_| self.replan_due.is_none()) {
             Some(opening) if !self.follow(&tables, &roles)? => opening,
             _ => self.read().await?,
@@ -105,8 +109,13 @@ impl Rounds<'_> {
         }
         let overlays = overlays(Some(&tables), &roles);
         let drops = seen.dropped.and_then(|it| self.dropping.between(&it, &overlays));
+        let around = Around { tables: &tables, intent: &self.known.intent, roles: &roles };
+        let vips = seen.vips.and_then(|[start, middle, end]| {
+            self.answering.between([&start, &middle, &end], around)
+        });
         let mut unseen = self.known.unseen.clone();
         self.dropping.tell_unseen(&mut unseen);
+        unseen.extend(self.answering.unseen(&self.known.intent));
         unseen.extend(self.session.blind_to_rare());
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
@@ -119,6 +128,7 @@ impl Rounds<'_> {
             tables_after: None,
             traffic: seen.traffic,
             drops,
+            vips,
             statistics: None,
             hooks: self.session.hooks().to_vec(),
             capabilities: self.capabilities(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracer::{
     evidence::{Roles, Tables, Traffic},
-    kernel::{DropReading, FlowReading, Session},
+    kernel::{DropReading, FlowReading, Session, VipTable},
     observe::{Moment, Observation, traffic},
     statistics::Reading,
 };
@@ -13,6 +13,7 @@ use tracer::{
 use super::super::{
     drops::Dropping,
     observe::{APART, all, moment},
+    vips::Answering,
 };
 
 /// How long a window is while reading it costs next to nothing.
@@ -49,6 +50,8 @@ pub(super) struct Snapshot {
     pub(super) flows: Vec<FlowReading>,
     /// What was dropped; `None` when that is not known.
     pub(super) dropped: Option<DropReading>,
+    /// What was seen of VIPs; `None` when that is not known.
+    pub(super) vips: Option<VipTable>,
     took: Duration,
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Snapshot {
 pub(super) struct Seen {
     pub(super) traffic: Option<Traffic>,
     pub(super) dropped: Option<[DropReading; 3]>,
+    pub(super) vips: Option<[VipTable; 3]>,
 }
 
 impl Snapshot {
@@ -64,13 +68,14 @@ impl Snapshot {
     pub(super) async fn take(
         session: &mut Session,
         dropping: &mut Dropping,
+        answering: &mut Answering,
     ) -> anyhow::Result<Self> {
         let moment = moment(session).await?;
         let begin = Instant::now();
         let flows = session.read_flows()?;
         // Without the drops: their tables are small, and names of functions are sought once.
         let took = begin.elapsed();
-        Ok(Self { moment, flows, dropped: dropping.read(), took })
+        Ok(Self { moment, flows, dropped: dropping.read(), vips: answering.read(), took })
     }
 }
 
@@ -130,6 +135,7 @@ impl Window {
             return Seen::default();
         };
         let dropped = all([opening.dropped, middle.dropped, end.dropped.clone()]);
+        let vips = all([opening.vips, middle.vips, end.vips.clone()]);
         let traffic = Some(traffic(&Observation {
             peers: session.peers().to_vec(),
             own: own.to_vec(),
@@ -140,6 +146,6 @@ impl Window {
             flows_middle: middle.flows,
             flows_end: end.flows.clone(),
         }));
-        Seen { traffic, dropped }
+        Seen { traffic, dropped, vips }
     }
 }

@@ -1,6 +1,6 @@
 //! At most so many events a second; the others are told together, by cause and subject. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,6 +24,7 @@ enum Cause {
     /// Table, action and device.
     TableChange(&'static str, &'static str, Option<String>),
     Drop(Place),
+    Vip(IpAddr),
     Lost(&'static str),
 }
 
@@ -90,6 +91,7 @@ fn cause(what: &What) -> Option<Cause> {
             Some(Cause::TableChange(it.table, it.action, it.interface.clone()))
         }
         What::Drop { drop } => Some(Cause::Drop(drop.place())),
+        What::Vip { vip } => Some(Cause::Vip(vip.address)),
         What::Lost { source } => Some(Cause::Lost(source)),
     }
 }

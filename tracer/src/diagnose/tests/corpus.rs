@@ -24,6 +24,9 @@ const NOT_IN_A_LAB: [&str; 4] = [
 ];
 /// What a lab could, and has not yet been recorded.
 const NOT_YET: &[&str] = &[
+    "vip-arp-two-macs",
+    "vip-arp-unanswered",
+    "vip-conflicts-with-foreign-host",
     "rp-filter-drops-outer",
     "outer-df-set",
     "bridge-nf-call-off",

@@ -3,6 +3,7 @@
 mod drops;
 #[cfg(test)]
 pub(super) mod tests;
+mod vips;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,6 +14,7 @@ use tracer_common::{
     stage::{HOST, LEAK},
 };
 
+pub use self::vips::VipMetrics;
 use super::{Family, Sample, Value};
 use crate::{
     daemon::{drops::DropTotals, totals::Sums},
@@ -51,6 +53,8 @@ pub struct Snapshot {
     pub hooks: Vec<Hook>,
     /// What was dropped; `None` when drops are not observed.
     pub drops: Option<DropTotals>,
+    /// The VIPs that are counted.
+    pub vips: Vec<VipMetrics>,
     /// Changes of the kernel's tables.
     pub table_changes: BTreeMap<(Table, Action), u64>,
     /// How often the kernel had more to tell of its tables than there was room for.
@@ -91,6 +95,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     let mut all = Vec::from(stages(&snapshot.sums));
     all.extend(peers(snapshot));
     all.extend(snapshot.drops.iter().flat_map(drops::families));
+    all.extend(vips::families(&snapshot.vips));
     all.extend(node(snapshot));
     all.extend(findings(&snapshot.findings));
     all.extend(flannel(&snapshot.flannel));

@@ -36,6 +36,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
         flannel: evidence.flannel,
         capabilities: evidence.capabilities,
         hooks: evidence.hooks,
+        vips: Vec::new(),
         table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
         drops: Some(drops()),
         netlink_overruns: 1,

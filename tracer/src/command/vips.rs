@@ -1,0 +1,120 @@
+//! Who answers for VIPs, beside what the stages count: whatever goes wrong here is told, and
+//! everything else goes on.
+
+use std::net::IpAddr;
+
+use tracer::{
+    evidence::{Intent, Roles, Tables, Vips},
+    kernel::{AnnouncedReading, AttachMode, VipSession, VipTable, plan_vips},
+    observe::{VipObservation, vips},
+    topology::{Topologies, announces_vip, vip_device, vip_devices},
+};
+
+/// The programs, or why there are none.
+pub(super) struct Answering {
+    session: Result<VipSession, anyhow::Error>,
+    /// What was announced since the last [`Answering::learn`].
+    announced: Vec<AnnouncedReading>,
+    /// VIPs among what was announced so far.
+    learned: Vec<IpAddr>,
+}
+
+/// What is known of the node.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) intent: &'a Intent,
+    pub(super) roles: &'a Roles,
+}
+
+// === impl Answering ===
+
+impl Answering {
+    /// Begins to count.
+    pub(super) fn start(around: Around<'_>, mode: AttachMode) -> Self {
+        let plan = plan_vips(&around.topologies(), around.tables, around.intent, &[]);
+        Self { session: VipSession::start(&plan, mode), announced: Vec::new(), learned: Vec::new() }
+    }
+
+    /// What was counted since the start.
+    pub(super) fn read(&mut self) -> Option<VipTable> {
+        match self.session.as_mut().ok()?.read() {
+            Ok(mut table) => {
+                self.announced.append(&mut table.announced);
+                Some(table)
+            }
+            Err(error) => {
+                tracing::warn!("VIPs are not read any more: {error:#}");
+                self.session = Err(error);
+                None
+            }
+        }
+    }
+
+    /// Follows the node's devices.
+    pub(super) fn follow(&mut self, around: Around<'_>) {
+        let plan = plan_vips(&around.topologies(), around.tables, around.intent, &self.learned);
+        let Ok(session) = &mut self.session else { return };
+        if let Err(error) = session.update(&plan) {
+            tracing::warn!("VIPs are not read any more: {error:#}");
+            self.session = Err(error);
+        }
+    }
+
+    /// What was seen between the first of these readings and the last.
+    pub(super) fn between(&self, readings: [&VipTable; 3], around: Around<'_>) -> Option<Vips> {
+        let session = self.session.as_ref().ok()?;
+        let Around { tables, intent, .. } = around;
+        let topologies = around.topologies();
+        let devices =
+            vip_devices(&topologies, tables, session.vips(), &intent.vip_interface_options);
+        let interface_of = |vip| vip_device(&devices, tables, vip).map(|link| link.name.clone());
+        Some(vips(VipObservation {
+            readings,
+            hooks: session.hooks(),
+            given: &intent.vips,
+            interface_of: &interface_of,
+        }))
+    }
+
+    /// What cannot be seen of VIPs.
+    pub(super) fn unseen(&self, intent: &Intent) -> Vec<String> {
+        let session = match &self.session {
+            Ok(session) => session,
+            Err(error) => return vec![format!("VIPs: {error:#}")],
+        };
+        let hooks = session.hooks();
+        let refused = hooks.iter().filter(|hook| !hook.attached);
+        let refused =
+            refused.map(|it| format!("VIPs on {}: not attached, {}", it.interface, it.because));
+        let is_there = |name: &&String| hooks.iter().any(|hook| hook.interface == **name);
+        let missing = intent.vip_interface_options.iter().filter(|name| !is_there(name));
+        let missing = missing.map(|name| {
+            format!("VIPs on {name} (--vip-interface): no such Ethernet device is there")
+        });
+        refused.chain(missing).collect()
+    }
+
+    /// From now on what nodes of the cluster have announced is counted too.
+    pub(super) fn learn(&mut self, around: Around<'_>) {
+        if self.announced.is_empty() {
+            return;
+        }
+        let topologies = around.topologies();
+        for it in std::mem::take(&mut self.announced) {
+            let is_vip = || announces_vip(&topologies, around.tables, it.address, it.mac);
+            if !self.learned.contains(&it.address) && is_vip() {
+                self.learned.push(it.address);
+            }
+        }
+        self.follow(around);
+    }
+}
+
+// === impl Around ===
+
+impl<'a> Around<'a> {
+    fn topologies(self) -> Topologies<'a> {
+        Topologies::from_parts(Some(self.tables), self.intent, self.roles, None)
+    }
+}
