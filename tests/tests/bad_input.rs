@@ -162,7 +162,6 @@ fn what_is_not_built_or_not_known_says_so() {
         ("--vip-interface", "eth0"),
         ("--vip", "192.0.2.9"),
         ("--kubeconfig", "/etc/kubeconfig"),
-        ("--dns-timeout", "2s"),
         ("--sample", "10"),
         ("--config", "/etc/flannel-tracer.toml"),
         ("--listen", "127.0.0.1:9"),

@@ -4,6 +4,7 @@ use aya::Pod;
 
 use crate::{
     config::Config,
+    dns::{DnsCount, DnsKey, DnsSlot},
     drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
@@ -35,3 +36,9 @@ unsafe impl Pod for DropSlot {}
 unsafe impl Pod for Layout {}
 // SAFETY: as above.
 unsafe impl Pod for SightKey {}
+// SAFETY: as above.
+unsafe impl Pod for DnsCount {}
+// SAFETY: as above.
+unsafe impl Pod for DnsKey {}
+// SAFETY: as above.
+unsafe impl Pod for DnsSlot {}

@@ -5,6 +5,7 @@
 //! any machine. Times inside it are ages in seconds before [`Window::start`], so that two clocks
 //! never meet.
 
+mod dns;
 mod drops;
 mod family;
 mod mac;
@@ -18,6 +19,7 @@ mod traffic;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    dns::{Dns, DnsAnswers, DnsServer, DnsTcp, DnsTimeouts},
     drops::{Drop, DropFlow, DropOuter, DropPlace, Drops},
     family::Family,
     mac::MacAddress,
@@ -70,6 +72,9 @@ pub struct Evidence {
     /// What the kernel dropped in the window; `None` when it was not observed.
     #[serde(default)]
     pub drops: Option<Drops>,
+    /// What became of DNS queries in the window; `None` when they were not paired.
+    #[serde(default)]
+    pub dns: Option<Dns>,
     /// What the kernel's own counters rose by in the window; `None` when they were not read.
     #[serde(default)]
     pub statistics: Option<Statistics>,

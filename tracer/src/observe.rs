@@ -5,6 +5,7 @@
 //! ([`Moment`]): a loss counts the upstream stage from late at the start to early at the end, and
 //! the downstream stage from early at the start to late at the end. What remains died.
 
+mod dns;
 mod drops;
 mod flows;
 mod losses;
@@ -27,8 +28,11 @@ use crate::{
     kernel::{FlowReading, Reading, SlotReading},
 };
 
-pub use self::drops::{DropObservation, drops};
 use self::flows::{Flows, summarise};
+pub use self::{
+    dns::{dns, server_of, so_far},
+    drops::{DropObservation, drops},
+};
 
 /// Two readings of one moment, a little apart.
 #[derive(Debug, Clone, Default)]
@@ -214,7 +218,7 @@ fn own(observation: &Observation) -> SelfCounters {
 
 /// Entries that a map refused, whichever.
 const fn refused(reading: &Reading) -> u64 {
-    reading.flow_insert_failures + reading.other_sights
+    reading.flow_insert_failures + reading.other_sights + reading.other_dns
 }
 
 /// Flows that were pushed out of the table since it was loaded, when it and its counter were empty.

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracer::{
     evidence::Evidence,
-    kernel::{self, AttachMode, DropReading, Plan, Session, StartError},
+    kernel::{self, AttachMode, DnsReading, DropReading, Plan, Session, StartError},
     netlink,
-    observe::{Moment, Observation, traffic},
+    observe::{Moment, Observation, dns, traffic},
 };
 
 use super::drops::{Dropping, overlays_of};
@@ -51,13 +51,17 @@ fn watch(
     let session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
     evidence.unseen.extend(session.blind_to_rare());
+    evidence.unseen.extend(session.blind_to_dns());
     *dropping = Dropping::start(plan);
     evidence.window.start = Timestamp::now();
     let started = Instant::now();
     let seen = runtime.block_on(window(session, dropping, stop, plan, duration));
     evidence.window.seconds = started.elapsed().as_secs_f64();
-    let (observation, dropped) = seen.context("reading the programs' counters")?;
-    evidence.traffic = Some(traffic(&observation));
+    let Seen { observation, dropped, paired } = seen.context("reading the programs' counters")?;
+    let traffic = traffic(&observation);
+    let timeout = Duration::from_nanos(plan.config.dns_timeout());
+    evidence.dns = paired.map(|[start, end]| dns(&start, &end, timeout, &traffic.flows));
+    evidence.traffic = Some(traffic);
     let overlays = overlays_of(evidence);
     evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
     Ok(())
@@ -72,14 +76,22 @@ pub(super) fn remove_leftovers(unseen: &mut Vec<String>) {
     }
 }
 
+/// All readings of the window.
+struct Seen {
+    observation: Observation,
+    dropped: Option<[DropReading; 3]>,
+    paired: Option<[DnsReading; 2]>,
+}
+
 async fn window(
     mut session: Session,
     dropping: &mut Dropping,
     mut stop: Stop,
     plan: &Plan,
     duration: Duration,
-) -> anyhow::Result<(Observation, Option<[DropReading; 3]>)> {
+) -> anyhow::Result<Seen> {
     let dropped_start = dropping.read();
+    let paired_start = session.read_dns()?;
     let start = moment(&mut session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
@@ -91,10 +103,11 @@ async fn window(
     let end = moment(&mut session).await?;
     let flows_end = session.read_flows()?;
     let dropped = [dropped_start, dropped_middle, dropping.read()];
+    let paired = paired_start.zip(session.read_dns()?).map(|(start, end)| [start, end]);
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
     let observation =
         Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
-    Ok((observation, all(dropped)))
+    Ok(Seen { observation, dropped: all(dropped), paired })
 }
 
 /// All readings, if none is missing.

@@ -27,6 +27,7 @@ use tokio::{
 };
 use tracer::{
     daemon::{
+        dns::DnsTotals,
         event::{Event, TableChange, What},
         http::Question,
         life::Lives,
@@ -94,6 +95,7 @@ pub(super) struct Rounds<'a> {
     judged: Judged,
     parts: Parts,
     totals: Totals,
+    dns: DnsTotals,
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
     teller: Option<Teller>,
@@ -141,7 +143,8 @@ impl<'a> Rounds<'a> {
         let topologies = Topologies::from_parts(Some(&tables), &known.intent, &roles, None);
         let mut parts = Parts::default();
         parts.take_over(&topologies);
-        let plan = kernel::plan(&topologies, &tables);
+        let mut plan = kernel::plan(&topologies, &tables);
+        plan.config.set_dns_timeout(wanted.look.dns_timeout_milliseconds());
         let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
         let mut rounds = Self {
@@ -159,6 +162,7 @@ impl<'a> Rounds<'a> {
             judged: Judged::default(),
             parts,
             totals: Totals::default(),
+            dns: DnsTotals::default(),
             last_seen: BTreeMap::new(),
             flows: 0,
             teller: None,
@@ -263,6 +267,9 @@ impl<'a> Rounds<'a> {
     async fn read(&mut self) -> anyhow::Result<Snapshot> {
         let snapshot = Snapshot::take(&mut self.session, &mut self.dropping).await?;
         self.totals.read(self.session.peers(), &snapshot.moment.late);
+        if let Some(paired) = &snapshot.paired {
+            self.dns.read(paired);
+        }
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);
         self.note_seen();

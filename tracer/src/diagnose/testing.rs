@@ -162,6 +162,7 @@ impl Plan {
             tables: Some(self.tables()),
             traffic: (self.seconds > 0.0).then(|| self.traffic()),
             drops: None,
+            dns: None,
             statistics: None,
             hooks: Vec::new(),
             capabilities: Vec::new(),

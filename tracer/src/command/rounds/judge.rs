@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tracer::{
     daemon::{
-        event::{Event, Reason, What},
+        event::{Event, Reason, What, of_dns},
         life::{Look, Turn},
     },
     diagnose::{Diagnosis, PeerVerdict, diagnose_but},
@@ -16,7 +16,7 @@ use tracer::{
 
 use super::{
     super::{Failure, collect, drops::overlays},
-    Roles, Rounds, Snapshot, Timestamp, Topologies, Window, kernel,
+    Roles, Rounds, Snapshot, Timestamp, Told, Topologies, Window, kernel,
 };
 
 /// What the last window said, as far as others ask for it.
@@ -43,6 +43,7 @@ impl Rounds<'_> {
             match self.evidence(window, &end, length, counters.clone()) {
                 Ok(evidence) => {
                     let causes = self.judge(&evidence, is_whole, start);
+                    self.tell_of_dns(&evidence);
                     judged = Some((evidence, causes));
                 }
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
@@ -54,6 +55,16 @@ impl Rounds<'_> {
         // With thousands of peers two windows' tables at a time are too many.
         drop(judged);
         self.begin_window(Some(end), counters).await
+    }
+
+    /// Tells of queries without an answer, unless only some flows are asked for.
+    fn tell_of_dns(&mut self, evidence: &Evidence) {
+        if matches!(self.wanted.told, Told::Drops(Some(_))) {
+            return;
+        }
+        for (what, count) in evidence.dns.iter().flat_map(of_dns) {
+            self.tell(what, count);
+        }
     }
 
     /// Begins a window with the tables as they are, where `opening` was taken if counts of then
@@ -108,6 +119,7 @@ impl Rounds<'_> {
         let mut unseen = self.known.unseen.clone();
         self.dropping.tell_unseen(&mut unseen);
         unseen.extend(self.session.blind_to_rare());
+        unseen.extend(self.session.blind_to_dns());
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),
@@ -119,6 +131,7 @@ impl Rounds<'_> {
             tables_after: None,
             traffic: seen.traffic,
             drops,
+            dns: seen.dns,
             statistics: None,
             hooks: self.session.hooks().to_vec(),
             capabilities: self.capabilities(),

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracer::{
-    evidence::{Roles, Tables, Traffic},
-    kernel::{DropReading, FlowReading, Session},
-    observe::{Moment, Observation, traffic},
+    evidence::{Dns, Roles, Tables, Traffic},
+    kernel::{DnsReading, DropReading, FlowReading, Session},
+    observe::{Moment, Observation, dns, traffic},
     statistics::Reading,
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Snapshot {
     pub(super) flows: Vec<FlowReading>,
     /// What was dropped; `None` when that is not known.
     pub(super) dropped: Option<DropReading>,
+    /// What became of DNS queries; `None` when they are not paired.
+    pub(super) paired: Option<DnsReading>,
     took: Duration,
 }
 
@@ -57,6 +59,7 @@ pub(super) struct Snapshot {
 pub(super) struct Seen {
     pub(super) traffic: Option<Traffic>,
     pub(super) dropped: Option<[DropReading; 3]>,
+    pub(super) dns: Option<Dns>,
 }
 
 impl Snapshot {
@@ -70,7 +73,8 @@ impl Snapshot {
         let flows = session.read_flows()?;
         // Without the drops: their tables are small, and names of functions are sought once.
         let took = begin.elapsed();
-        Ok(Self { moment, flows, dropped: dropping.read(), took })
+        let paired = session.read_dns()?;
+        Ok(Self { moment, flows, dropped: dropping.read(), paired, took })
     }
 }
 
@@ -130,7 +134,8 @@ impl Window {
             return Seen::default();
         };
         let dropped = all([opening.dropped, middle.dropped, end.dropped.clone()]);
-        let traffic = Some(traffic(&Observation {
+        let paired = opening.paired.zip(end.paired.as_ref());
+        let traffic = traffic(&Observation {
             peers: session.peers().to_vec(),
             own: own.to_vec(),
             start: opening.moment,
@@ -139,7 +144,9 @@ impl Window {
             flows_start: opening.flows,
             flows_middle: middle.flows,
             flows_end: end.flows.clone(),
-        }));
-        Seen { traffic, dropped }
+        });
+        let timeout = Duration::from_nanos(session.config().dns_timeout());
+        let dns = paired.map(|(start, end)| dns(&start, end, timeout, &traffic.flows));
+        Seen { traffic: Some(traffic), dropped, dns }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Event, What, dropped::Place};
+use super::{DnsTimeout, Event, What, dropped::Place};
 
 /// Events a second that are told one by one.
 const A_SECOND: usize = 100;
@@ -24,6 +24,7 @@ enum Cause {
     /// Table, action and device.
     TableChange(&'static str, &'static str, Option<String>),
     Drop(Place),
+    DnsTimeout(DnsTimeout),
     Lost(&'static str),
 }
 
@@ -90,6 +91,7 @@ fn cause(what: &What) -> Option<Cause> {
             Some(Cause::TableChange(it.table, it.action, it.interface.clone()))
         }
         What::Drop { drop } => Some(Cause::Drop(drop.place())),
+        What::DnsTimeout(it) => Some(Cause::DnsTimeout(it.clone())),
         What::Lost { source } => Some(Cause::Lost(source)),
     }
 }
