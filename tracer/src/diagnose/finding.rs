@@ -87,6 +87,8 @@ pub enum SubjectKind {
     Node,
     /// Packets of a pod.
     Flow,
+    /// Who answers DNS queries.
+    DnsServer,
 }
 
 /// Since when a fault holds, UTC.

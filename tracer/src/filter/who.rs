@@ -107,7 +107,8 @@ impl<'a> Chosen<'a> {
         match finding.subject.kind {
             SubjectKind::Peer => self.concerns_peer(&finding.subject),
             SubjectKind::Flow => self.concerns_pod(&finding.subject),
-            SubjectKind::Interface | SubjectKind::Node => true,
+            // Who asks a DNS server is not said.
+            SubjectKind::Interface | SubjectKind::Node | SubjectKind::DnsServer => true,
         }
     }
 
