@@ -160,7 +160,6 @@ fn what_is_not_built_or_not_known_says_so() {
     let before = Attached::on(lab.plan(), node).unwrap();
     for (option, value) in [
         ("--kubeconfig", "/etc/kubeconfig"),
-        ("--dns-timeout", "2s"),
         ("--sample", "10"),
         ("--config", "/etc/flannel-tracer.toml"),
         ("--listen", "127.0.0.1:9"),

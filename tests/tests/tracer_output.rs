@@ -56,7 +56,7 @@ fn contract() -> Value {
             "flow": {"null": true, "source": "ip", "destination": "ip", "protocol": "text",
                 "source_port": "count", "destination_port": "count"},
             "outer": {"null": true, "source": "ip", "destination": "ip"}}],
-        "dns": [{"server": "ip", "endpoint": "ip|null", "transport": "udp|tcp",
+        "dns": [{"server": "ip|null", "endpoint": "ip|null", "transport": "udp|tcp",
             "queries": "count", "answers": "count", "pending": "count", "timeouts": "count",
             "retries": "count", "tcp_fallbacks": "count", "lost_after_stage": "text|null",
             "answer_last_stage": "text|null", "rcodes": {},

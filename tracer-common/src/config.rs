@@ -47,12 +47,13 @@ pub struct Config {
     pub v4: Family<u32>,
     /// Pods with IPv6 addresses, and the overlay device that carries them.
     pub v6: Family<[u32; 4]>,
+    dns_timeout: u32,
 }
 
 const _: () = {
     assert!(size_of::<Network<u32>>() == 8);
     assert!(size_of::<Family<u32>>() == 8 * 16 + 2 * 32 + 16);
-    assert!(size_of::<Config>() == 208 + 32 * 16 + 2 * 128 + 16);
+    assert!(size_of::<Config>() == 208 + 32 * 16 + 2 * 128 + 16 + 4);
     assert!(align_of::<Config>() == 4);
 };
 
@@ -225,7 +226,19 @@ impl<A: Address> Family<A> {
 
 impl Config {
     /// Neither IP version is used.
-    pub const NONE: Self = Self { v4: Family::NONE, v6: Family::NONE };
+    pub const NONE: Self = Self { v4: Family::NONE, v6: Family::NONE, dns_timeout: 0 };
+
+    /// How long a DNS server may take for its answer, in milliseconds; with 0 nobody looks.
+    pub const fn set_dns_timeout(&mut self, milliseconds: u32) {
+        self.dns_timeout = milliseconds;
+    }
+
+    /// How long a DNS server may take for its answer, in nanoseconds.
+    #[inline(always)]
+    #[must_use]
+    pub fn dns_timeout(&self) -> u64 {
+        u64::from(load(&self.dns_timeout)) * 1_000_000
+    }
 }
 
 /// Reads a field in the programs, whose initial value the loader replaces behind the compiler's

@@ -14,10 +14,12 @@ pub enum Counter {
     SlowParse = 2,
     /// Packets worth a closer look for which no entry was left.
     OtherSights = 3,
+    /// DNS messages whose count found no entry.
+    OtherDns = 4,
 }
 
 /// Counters of [`Counter`].
-pub const COUNTERS: u32 = 4;
+pub const COUNTERS: u32 = 5;
 
 /// Why a packet could not be parsed. "Truncated" means that the packet ends inside a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,10 +61,14 @@ pub enum ParseError {
     TruncatedInnerIpv6 = 16,
     /// The inner IPv6 header is malformed.
     InnerIpv6 = 17,
+    /// A datagram of port 53 that ends inside a DNS header.
+    TruncatedDns = 18,
+    /// A datagram of port 53 that is neither a query to it nor an answer from it.
+    DnsDirection = 19,
 }
 
 /// Kinds of [`ParseError`].
-pub const PARSE_ERRORS: usize = 18;
+pub const PARSE_ERRORS: usize = 20;
 
 impl ParseError {
     /// All kinds, by index.
@@ -85,6 +91,8 @@ impl ParseError {
         Self::Ipv6Extensions,
         Self::TruncatedInnerIpv6,
         Self::InnerIpv6,
+        Self::TruncatedDns,
+        Self::DnsDirection,
     ];
 
     /// The name in metrics and in saved evidence.
@@ -109,6 +117,8 @@ impl ParseError {
             Self::Ipv6Extensions => "ipv6_extensions",
             Self::TruncatedInnerIpv6 => "truncated_inner_ipv6",
             Self::InnerIpv6 => "inner_ipv6",
+            Self::TruncatedDns => "truncated_dns",
+            Self::DnsDirection => "dns_direction",
         }
     }
 
@@ -127,6 +137,7 @@ impl ParseError {
                 | Self::TruncatedInnerTransport
                 | Self::TruncatedIpv6
                 | Self::TruncatedInnerIpv6
+                | Self::TruncatedDns
         )
     }
 }

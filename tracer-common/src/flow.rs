@@ -108,6 +108,17 @@ impl<A: Address> FlowKey<A> {
         (u32::from_be(self.ports) >> 16) as u16
     }
 
+    /// Whether it is of UDP and DNS' port, at either end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_dns(&self) -> bool {
+        const UDP: u32 = 17;
+        const SOURCE: u32 = 0xffff_0000_u32.to_be();
+        const FROM: u32 = (53_u32 << 16).to_be();
+        const TO: u32 = 53_u32.to_be();
+        self.protocol == UDP && (self.ports & SOURCE == FROM || self.ports & !SOURCE == TO)
+    }
+
     /// Destination port, or identifier of an ICMP echo.
     #[inline(always)]
     #[must_use]
@@ -189,6 +200,15 @@ mod tests {
         peer::SLOTS,
         stage::{OVERLAY_IN, POD_OUT, WIRE_OUT},
     };
+
+    #[test]
+    fn dns_is_known_by_its_port_at_either_end() {
+        let key = |protocol, from: u32, to: u32| {
+            FlowKey::new(1_u32, 2, protocol, (from << 16 | to).to_be()).is_dns()
+        };
+        assert!(key(17, 53, 4000) && key(17, 4000, 53) && key(17, 53, 53));
+        assert!(!key(6, 4000, 53) && !key(17, 4000, 5353) && !key(17, 53 << 8, 4000));
+    }
 
     #[test]
     fn a_class_is_kept_by_direction() {

@@ -13,6 +13,7 @@ pub mod address;
 pub mod change;
 pub mod config;
 pub mod counter;
+pub mod dns;
 pub mod drop;
 pub mod flow;
 pub mod names;

@@ -25,6 +25,13 @@ pub const CLOSER: &str = "CLOSER";
 /// Read-only global: 1 when the stages' programs may call those that look closely, else 0.
 pub const LOOKING: &str = "LOOKING";
 
+/// Array of queries that wait for their answer: [`crate::dns::DnsSlot`].
+pub const DNS_SLOTS: &str = "DNS_SLOTS";
+/// Per-CPU hash: [`crate::dns::DnsKey`] → [`crate::dns::DnsCount`].
+pub const DNS_COUNTS: &str = "DNS_COUNTS";
+/// Program array: the programs that pair DNS, in the order of [`PAIRS`].
+pub const DNS_PAIRS: &str = "DNS_PAIRS";
+
 /// Bridge ingress.
 pub const POD_OUT: &str = "pod_out";
 /// Overlay device egress.
@@ -57,6 +64,19 @@ pub const LOOKS: [&str; 7] = [
     "look_overlay_in",
     "look_pod_out",
     "look_pod_in",
+];
+
+/// The programs that pair DNS queries with their answers, by their number in [`DNS_PAIRS`]: the
+/// stages in their order, and those of uplinks without an Ethernet header.
+pub const PAIRS: [&str; 8] = [
+    "dns_pod_out",
+    "dns_overlay_out",
+    "dns_wire_out",
+    "dns_wire_in",
+    "dns_overlay_in",
+    "dns_pod_in",
+    "dns_wire_out_l3",
+    "dns_wire_in_l3",
 ];
 
 /// Read-only global of the drops' object: [`crate::drop::Layout`].

@@ -4,6 +4,7 @@ use aya::Pod;
 
 use crate::{
     config::Config,
+    dns::{DnsCount, DnsKey, DnsSlot},
     drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
@@ -42,3 +43,9 @@ unsafe impl Pod for VipCounts {}
 unsafe impl Pod for Owner {}
 // SAFETY: as above.
 unsafe impl Pod for Announced {}
+// SAFETY: as above.
+unsafe impl Pod for DnsCount {}
+// SAFETY: as above.
+unsafe impl Pod for DnsKey {}
+// SAFETY: as above.
+unsafe impl Pod for DnsSlot {}

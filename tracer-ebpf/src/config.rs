@@ -6,7 +6,7 @@ use tracer_ebpf::parse::Version;
 /// Overwritten by userspace before the object is loaded, then frozen: the verifier reads its
 /// values and removes the branches that this node does not need.
 #[unsafe(no_mangle)]
-static CONFIG: Config = Config::NONE;
+pub(crate) static CONFIG: Config = Config::NONE;
 
 /// What userspace has set for an IP version.
 pub(crate) trait Configured: Version {

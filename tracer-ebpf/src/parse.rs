@@ -3,6 +3,7 @@
 //! slice in a test.
 
 mod by_words;
+mod dns;
 mod ethernet;
 mod inner;
 mod ip;
@@ -14,6 +15,7 @@ mod wire;
 use tracer_common::counter::ParseError;
 
 pub use self::{
+    dns::dns,
     ethernet::{ARP, IPV4, IPV6, ethernet},
     inner::{Inner, flow, inner},
     ip::{Ip, SCTP, TCP, UDP, Version},

@@ -2,6 +2,7 @@
 //! error becomes a counter. They return the same verdict on every path: "go on".
 
 mod account;
+mod dns;
 mod look;
 mod plain;
 mod uplink;

@@ -72,8 +72,8 @@ pub(crate) struct CheckArgs {
     /// Judge saved evidence instead of this node; needs no privileges. Given several times, the
     /// evidence of several nodes is judged together.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "duration", "attach", "overlay", "bridge", "uplink", "cluster_cidr", "service_cidr",
-        "subnet_env", "peers", "vip", "vip_interface", "platform",
+        "duration", "attach", "dns_timeout", "overlay", "bridge", "uplink", "cluster_cidr",
+        "service_cidr", "subnet_env", "peers", "vip", "vip_interface", "platform",
     ])]
     pub(crate) from: Vec<PathBuf>,
     /// Severity from which a finding makes the exit status 1.
@@ -137,6 +137,9 @@ pub(crate) struct LookArgs {
     /// How to attach the programs.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach: AttachMode,
+    /// How long a DNS server may take for its answer, up to a minute.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = dns_timeout)]
+    dns_timeout: Duration,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     #[command(flatten)]
@@ -193,8 +196,6 @@ pub(crate) struct NodeArgs {
 pub(crate) struct LaterArgs {
     #[arg(long, value_name = "PATH", hide = true)]
     kubeconfig: Option<PathBuf>,
-    #[arg(long, value_name = "TIME", hide = true)]
-    dns_timeout: Option<String>,
     #[arg(long, value_name = "N", hide = true)]
     sample: Option<String>,
     #[arg(long, value_name = "FILE", hide = true)]
@@ -221,6 +222,15 @@ impl CheckArgs {
     }
 }
 
+// === impl LookArgs ===
+
+impl LookArgs {
+    /// How long a DNS server may take, in the programs' unit.
+    pub(crate) fn dns_timeout_milliseconds(&self) -> u32 {
+        u32::try_from(self.dns_timeout.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
 // === impl LaterArgs ===
 
 impl LaterArgs {
@@ -228,7 +238,6 @@ impl LaterArgs {
     pub(crate) fn first(&self) -> Option<&'static str> {
         [
             (self.kubeconfig.is_some(), "--kubeconfig"),
-            (self.dns_timeout.is_some(), "--dns-timeout"),
             (self.sample.is_some(), "--sample"),
             (self.config.is_some(), "--config"),
         ]
@@ -253,6 +262,14 @@ fn time(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| format!("'{text}' is not a time: write it like 5s, 500ms or 1m30s"))
+}
+
+/// A time such as `2s` or `500ms`.
+fn dns_timeout(text: &str) -> Result<Duration, String> {
+    const BOUNDS: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(1)..=Duration::from_secs(60);
+    let parsed = time(text)?;
+    if BOUNDS.contains(&parsed) { Ok(parsed) } else { Err("from 1ms to 1m".to_owned()) }
 }
 
 fn fail_on(text: &str) -> Result<Severity, String> {

@@ -3,6 +3,7 @@
 //!
 //! The loop itself is in the command; what can be decided without it is here.
 
+pub mod dns;
 pub mod drops;
 pub mod event;
 pub mod http;

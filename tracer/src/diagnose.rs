@@ -13,6 +13,9 @@ mod conntrack_table_full;
 mod counted;
 mod dead_pods;
 mod default_route_missing;
+mod dns_answer_late;
+mod dns_error_rcode;
+mod dns_servers;
 mod dropped;
 mod drops;
 mod duplicate_pod_address;
@@ -132,7 +135,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 72] = [
+const RULES: [Rule; 74] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -187,6 +190,9 @@ const RULES: [Rule; 72] = [
     peer_node_silent::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
+    // DNS.
+    dns_error_rcode::RULE,
+    dns_answer_late::RULE,
     // Firewalls.
     fw_drops_vxlan_input::RULE,
     fw_drops_vxlan_output::RULE,

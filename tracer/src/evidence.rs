@@ -5,6 +5,7 @@
 //! any machine. Times inside it are ages in seconds before [`Window::start`], so that two clocks
 //! never meet.
 
+mod dns;
 mod drops;
 mod family;
 mod mac;
@@ -19,6 +20,7 @@ mod vips;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    dns::{Dns, DnsAnswers, DnsServer, DnsTcp, DnsTimeouts},
     drops::{Drop, DropFlow, DropOuter, DropPlace, Drops},
     family::Family,
     mac::MacAddress,
@@ -75,6 +77,9 @@ pub struct Evidence {
     /// Who asked for VIPs and who answered in the window; `None` when it was not observed.
     #[serde(default)]
     pub vips: Option<Vips>,
+    /// What became of DNS queries in the window; `None` when they were not paired.
+    #[serde(default)]
+    pub dns: Option<Dns>,
     /// What the kernel's own counters rose by in the window; `None` when they were not read.
     #[serde(default)]
     pub statistics: Option<Statistics>,

@@ -1,5 +1,6 @@
 //! Printing a diagnosis. Exporters make no judgement.
 
+pub(crate) mod dns;
 pub mod json;
 pub mod prometheus;
 #[cfg(test)]

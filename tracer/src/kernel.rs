@@ -3,6 +3,7 @@
 mod attach;
 mod btf;
 mod changes;
+mod dns;
 mod drops;
 mod flow_table;
 mod foreign;
@@ -23,6 +24,7 @@ mod vips;
 pub use self::{
     attach::AttachMode,
     changes::{Changes, ChangesError},
+    dns::{DnsReading, Overdue},
     drops::{
         DropEntries, DropError, DropFlowReading, DropOptions, DropReading, DropSession,
         DropVariant, PlaceReading, drop_capabilities,

@@ -5,6 +5,7 @@
 //! ([`Moment`]): a loss counts the upstream stage from late at the start to early at the end, and
 //! the downstream stage from early at the start to late at the end. What remains died.
 
+mod dns;
 mod drops;
 mod flows;
 mod losses;
@@ -30,6 +31,7 @@ use crate::{
 
 use self::flows::{Flows, summarise};
 pub use self::{
+    dns::{dns, server_of, so_far},
     drops::{DropObservation, drops},
     vips::{VipObservation, vips},
 };
@@ -218,7 +220,7 @@ fn own(observation: &Observation) -> SelfCounters {
 
 /// Entries that a map refused, whichever.
 const fn refused(reading: &Reading) -> u64 {
-    reading.flow_insert_failures + reading.other_sights
+    reading.flow_insert_failures + reading.other_sights + reading.other_dns
 }
 
 /// Flows that were pushed out of the table since it was loaded, when it and its counter were empty.

@@ -24,7 +24,7 @@ pub(crate) struct Budget {
     how: fn(&Programs) -> Result<Measured>,
 }
 
-pub(crate) const BUDGETS: [Budget; 12] = [
+pub(crate) const BUDGETS: [Budget; 13] = [
     Budget {
         id: "G1",
         what: "known flow, IPv4, overlay or bridge",
@@ -47,6 +47,7 @@ pub(crate) const BUDGETS: [Budget; 12] = [
         how: vxlan,
     },
     Budget { id: "G2b", what: "the same over IPv6", must: 3.0, aim: 2.2, how: vxlan6 },
+    Budget { id: "G3", what: "DNS query or answer, paired", must: 6.0, aim: 4.5, how: dns },
     Budget {
         id: "G4",
         what: "ARP, other non-IP; at the bridge's ingress other than ARP",
@@ -139,6 +140,18 @@ fn vxlan6(programs: &Programs) -> Result<Measured> {
     let unit = packets::outbound();
     let (out, into) = (packets::vxlan_outbound6(), packets::vxlan_inbound6());
     let runs = [run(names::WIRE_OUT, &out), run(names::WIRE_IN, &into)];
+    counting(programs, &run("minimal", &unit), &runs)
+}
+
+/// A query where a slot is written and where it is read, and an answer that finds none.
+fn dns(programs: &Programs) -> Result<Measured> {
+    let (unit, query, answer) = (packets::outbound(), packets::query(), packets::answer());
+    let runs = [
+        run(names::POD_OUT, &query),
+        run(names::OVERLAY_OUT, &query),
+        run(names::OVERLAY_IN, &answer),
+        run(names::POD_IN, &answer),
+    ];
     counting(programs, &run("minimal", &unit), &runs)
 }
 

@@ -24,6 +24,16 @@ pub(crate) fn inbound() -> Vec<u8> {
     udp(PEER_POD, OWN_POD, (7_000, 40_000), &PAYLOAD)
 }
 
+/// A pod's DNS query to a peer's pod.
+pub(crate) fn query() -> Vec<u8> {
+    udp(OWN_POD, PEER_POD, (40_001, 53), &[&[0x12, 0x34, 1, 0][..], &[0; 24]].concat())
+}
+
+/// Its answer.
+pub(crate) fn answer() -> Vec<u8> {
+    udp(PEER_POD, OWN_POD, (53, 40_001), &[&[0x12, 0x34, 0x81, 0x80][..], &[0; 60]].concat())
+}
+
 /// [`outbound`], encapsulated.
 pub(crate) fn vxlan_outbound() -> Vec<u8> {
     udp(NODE, PEER, (50_123, PORT), &vxlan(&outbound()))

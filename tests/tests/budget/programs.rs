@@ -133,6 +133,7 @@ fn plan() -> Result<Plan> {
     let network6 =
         |address: Ipv6Addr, length| Network::new(address, length).context("a prefix length");
     let mut config = Config::NONE;
+    config.set_dns_timeout(2_000);
     config.v4.set_tunnel(VNI, PORT, MTU);
     config.v4.add_pod_network(network(OWN_POD, 16)?);
     config.v4.add_own_pods(network(OWN_POD, 24)?);

@@ -9,6 +9,7 @@ use super::{
     look::{self, NEIGHBOUR_ADVERTISEMENT, RESET, TCP_FLAGS},
 };
 use crate::{
+    dns,
     flows::Counted,
     packet::{Copied, Linear, Skb},
     sights,
@@ -76,6 +77,10 @@ fn count<A: Counted, P: Packet, const STAGE: usize>(
     account::<A, P, STAGE>(skb, packet, &inner, None);
     if is_rare::<A, P, STAGE>(skb, &inner) {
         sights::look_closer(skb, Plain::<STAGE>::CLOSER);
+    }
+    // Behind what is rare: that is a frame for another, which nobody takes.
+    if inner.key.is_dns() {
+        dns::pair_in(skb, STAGE as u32);
     }
     Ok(())
 }

@@ -10,9 +10,11 @@ use tracer_ebpf::parse::{self, IPV4, IPV6, Packet, Stop, TCP, Wire};
 use super::{
     Observer,
     account::{TunnelEnd, account},
+    dns as pairs,
     look::{self, ANSWER, OPENING, TCP_FLAGS, VXLAN_PORTS},
 };
 use crate::{
+    dns,
     flows::Counted,
     packet::{Copied, Linear, Skb},
     sights,
@@ -30,12 +32,12 @@ impl<const ETHERNET: bool> Observer for Out<ETHERNET> {
 
     #[inline(always)]
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
-        out(skb, packet, ETHERNET, Self::CLOSER)
+        out(skb, packet, ETHERNET)
     }
 
     #[inline(always)]
     fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
-        out(skb, packet, ETHERNET, Self::CLOSER)
+        out(skb, packet, ETHERNET)
     }
 }
 
@@ -45,26 +47,31 @@ impl<const ETHERNET: bool> Observer for In<ETHERNET> {
 
     #[inline(always)]
     fn linear(skb: Skb, packet: &Linear) -> Result<(), Stop> {
-        into(skb, packet, ETHERNET, Self::CLOSER)
+        into(skb, packet, ETHERNET)
     }
 
     #[inline(always)]
     fn copied(skb: Skb, packet: &Copied) -> Result<(), Stop> {
-        into(skb, packet, ETHERNET, Self::CLOSER)
+        into(skb, packet, ETHERNET)
     }
 }
 
 #[inline(always)]
-fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool, closer: u32) -> Result<(), Stop> {
+fn out<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     match network(packet, ethernet)? {
-        (IPV4, at) => out_of::<u32, P>(skb, packet, at, closer),
-        (IPV6, at) => out_of::<[u32; 4], P>(skb, packet, at, closer),
+        (IPV4, at) => out_of::<u32, P>(skb, packet, at, ethernet),
+        (IPV6, at) => out_of::<[u32; 4], P>(skb, packet, at, ethernet),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize, closer: u32) -> Result<(), Stop> {
+fn out_of<A: Counted, P: Packet>(
+    skb: Skb,
+    packet: &P,
+    at: usize,
+    ethernet: bool,
+) -> Result<(), Stop> {
     let config = A::config();
     if !config.is_used() {
         return Ok(());
@@ -76,6 +83,10 @@ fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize, closer: u32) -
             if let Some(inner) = vxlan.inner(packet)? {
                 let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
                 account::<A, P, WIRE_OUT>(skb, packet, &inner, Some(end));
+                // Before what is rare: an answer in fragments is one all the same.
+                if inner.key.is_dns() {
+                    dns::pair_in(skb, if ethernet { WIRE_OUT as u32 } else { pairs::WIRE_OUT_L3 });
+                }
             }
             vxlan.outer.maybe_first_fragment
         }
@@ -91,7 +102,7 @@ fn out_of<A: Counted, P: Packet>(skb: Skb, packet: &P, at: usize, closer: u32) -
         Wire::Vxlan(_) | Wire::Datagram(..) => false,
     };
     if is_rare {
-        sights::look_closer(skb, closer);
+        sights::look_closer(skb, if ethernet { look::WIRE_OUT } else { look::WIRE_OUT_L3 });
     }
     Ok(())
 }
@@ -103,13 +114,13 @@ fn is_opening<P: Packet>(packet: &P, at: usize) -> bool {
 }
 
 #[inline(always)]
-fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool, closer: u32) -> Result<(), Stop> {
+fn into<P: Packet>(skb: Skb, packet: &P, ethernet: bool) -> Result<(), Stop> {
     if skb.is_for_another_host() {
         return Ok(());
     }
     match network(packet, ethernet)? {
-        (IPV4, at) => into_of::<u32, P>(skb, packet, at, closer),
-        (IPV6, at) => into_of::<[u32; 4], P>(skb, packet, at, closer),
+        (IPV4, at) => into_of::<u32, P>(skb, packet, at, ethernet),
+        (IPV6, at) => into_of::<[u32; 4], P>(skb, packet, at, ethernet),
         _ => Ok(()),
     }
 }
@@ -119,7 +130,7 @@ fn into_of<A: Counted, P: Packet>(
     skb: Skb,
     packet: &P,
     at: usize,
-    closer: u32,
+    ethernet: bool,
 ) -> Result<(), Stop> {
     let config = A::config();
     if !config.is_used() {
@@ -133,6 +144,16 @@ fn into_of<A: Counted, P: Packet>(
                 if let Some(inner) = vxlan.inner(packet)? {
                     let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
                     account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
+                    // What is rare here is nothing that the node takes.
+                    if inner.key.is_dns()
+                        && !config.refuses_header(vxlan.header)
+                        && !config.is_own_mac(vxlan.source_mac)
+                    {
+                        dns::pair_in(
+                            skb,
+                            if ethernet { WIRE_IN as u32 } else { pairs::WIRE_IN_L3 },
+                        );
+                    }
                 }
                 // Only now: an answer that is carried past the counting has old verifiers follow
                 // all of it once for each way to the answer.
@@ -144,7 +165,7 @@ fn into_of<A: Counted, P: Packet>(
         Wire::Plain(ip) => ip.protocol == A::ICMP,
     };
     if is_rare {
-        sights::look_closer(skb, closer);
+        sights::look_closer(skb, if ethernet { look::WIRE_IN } else { look::WIRE_IN_L3 });
     }
     Ok(())
 }

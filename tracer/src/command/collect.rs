@@ -45,7 +45,8 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         count(&mut evidence, &counters, statistics::read());
         return Ok(evidence);
     }
-    let plan = plan(&evidence);
+    let mut plan = plan(&evidence);
+    plan.config.set_dns_timeout(args.look.dns_timeout_milliseconds());
     observe::observe(&mut evidence, &plan, args.duration, args.look.attach);
     count(&mut evidence, &counters, statistics::read());
     ask_for_strangers(&mut evidence)?;
@@ -102,6 +103,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         traffic: None,
         drops: None,
         vips: None,
+        dns: None,
         statistics: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),

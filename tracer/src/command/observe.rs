@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracer::{
     evidence::{Evidence, Tables},
-    kernel::{self, AttachMode, DropReading, Plan, Session, StartError, VipTable},
+    kernel::{self, AttachMode, DnsReading, DropReading, Plan, Session, StartError, VipTable},
     netlink,
-    observe::{Moment, Observation, traffic},
+    observe::{Moment, Observation, dns, traffic},
 };
 
 use super::{
@@ -54,6 +54,7 @@ fn watch(
     let mut session = Session::start(plan, mode)?;
     evidence.hooks = session.hooks().to_vec();
     evidence.unseen.extend(session.blind_to_rare());
+    evidence.unseen.extend(session.blind_to_dns());
     *dropping = Dropping::start(plan);
     let none = Tables::default();
     let Evidence { tables, intent, roles, .. } = &*evidence;
@@ -65,7 +66,8 @@ fn watch(
     let programs = Programs { session: &mut session, dropping, answering: &mut answering, around };
     let seen = runtime.block_on(window(programs, stop, plan, duration));
     let seconds = started.elapsed().as_secs_f64();
-    let Seen { observation, dropped, vips } = seen.context("reading the programs' counters")?;
+    let Seen { observation, dropped, vips, paired } =
+        seen.context("reading the programs' counters")?;
     let vips =
         vips.and_then(|[start, middle, end]| answering.between([&start, &middle, &end], around));
     evidence.vips = vips;
@@ -73,7 +75,10 @@ fn watch(
     evidence.unseen.extend(unseen);
     evidence.window.start = start;
     evidence.window.seconds = seconds;
-    evidence.traffic = Some(traffic(&observation));
+    let traffic = traffic(&observation);
+    let timeout = Duration::from_nanos(plan.config.dns_timeout());
+    evidence.dns = paired.map(|[start, end]| dns(&start, &end, timeout, &traffic.flows));
+    evidence.traffic = Some(traffic);
     let overlays = overlays_of(evidence);
     evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
     Ok(())
@@ -96,11 +101,12 @@ struct Programs<'a> {
     around: Around<'a>,
 }
 
-/// What was read in it.
+/// All readings of the window.
 struct Seen {
     observation: Observation,
     dropped: Option<[DropReading; 3]>,
     vips: Option<[VipTable; 3]>,
+    paired: Option<[DnsReading; 2]>,
 }
 
 async fn window(
@@ -112,6 +118,7 @@ async fn window(
     let Programs { session, dropping, answering, around } = programs;
     let dropped_start = dropping.read();
     let vips_start = answering.read();
+    let paired_start = session.read_dns()?;
     let start = moment(session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
@@ -126,10 +133,11 @@ async fn window(
     let flows_end = session.read_flows()?;
     let dropped = all([dropped_start, dropped_middle, dropping.read()]);
     let vips = all([vips_start, vips_middle, answering.read()]);
+    let paired = paired_start.zip(session.read_dns()?).map(|(start, end)| [start, end]);
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
     let observation =
         Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
-    Ok(Seen { observation, dropped, vips })
+    Ok(Seen { observation, dropped, vips, paired })
 }
 
 /// All readings, if none is missing.

@@ -28,6 +28,7 @@ use tokio::{
 };
 use tracer::{
     daemon::{
+        dns::DnsTotals,
         event::{Event, TableChange, What},
         http::Question,
         life::Lives,
@@ -106,6 +107,7 @@ pub(super) struct Rounds<'a> {
     judged: Judged,
     parts: Parts,
     totals: Totals,
+    dns: DnsTotals,
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
     teller: Option<Teller>,
@@ -153,7 +155,8 @@ impl<'a> Rounds<'a> {
         let topologies = Topologies::from_parts(Some(&tables), &known.intent, &roles, None);
         let mut parts = Parts::default();
         parts.take_over(&topologies);
-        let plan = kernel::plan(&topologies, &tables);
+        let mut plan = kernel::plan(&topologies, &tables);
+        plan.config.set_dns_timeout(wanted.look.dns_timeout_milliseconds());
         let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
         let around = Around { tables: &tables, intent: &known.intent, roles: &roles };
@@ -178,6 +181,7 @@ impl<'a> Rounds<'a> {
             judged: Judged::default(),
             parts,
             totals: Totals::default(),
+            dns: DnsTotals::default(),
             last_seen: BTreeMap::new(),
             flows: 0,
             teller: None,
@@ -284,6 +288,9 @@ impl<'a> Rounds<'a> {
             Snapshot::take(&mut self.session, &mut self.dropping, &mut self.answering).await?;
         self.vips.clone_from(&snapshot.vips);
         self.totals.read(self.session.peers(), &snapshot.moment.late);
+        if let Some(paired) = &snapshot.paired {
+            self.dns.read(paired);
+        }
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);
         self.note_seen();

@@ -1,6 +1,7 @@
 //! Events of `run` and `watch`, in the form of the contract `flannel-tracer/event/v1`, and how many
 //! of them are told a second.
 
+mod dns;
 mod dropped;
 mod throttle;
 mod vip;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::{
+    dns::{DnsTimeout, of_dns},
     dropped::{Dropped, of_drops},
     throttle::Throttle,
     vip::VipChange,
@@ -67,6 +69,8 @@ pub enum What {
         /// Who claims it.
         vip: Box<VipChange>,
     },
+    /// DNS queries were not answered in time.
+    DnsTimeout(DnsTimeout),
     /// Something could not be told.
     Lost {
         /// Where: `netlink` (notifications; the tables were read again), `events`, `drops` (packets
@@ -144,6 +148,7 @@ impl What {
             Self::TableChange(change) => change.headline(),
             Self::Drop { drop } => drop.headline(),
             Self::Vip { vip } => vip.headline(),
+            Self::DnsTimeout(timeout) => timeout.headline(),
             Self::Lost { source } => format!("lost  {source}"),
         }
     }

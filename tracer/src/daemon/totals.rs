@@ -41,6 +41,8 @@ pub struct Sums {
     pub slow_parse: u64,
     /// Rare packets for which no entry was left.
     pub other_sights: u64,
+    /// DNS messages for whose server no entry was left.
+    pub other_dns: u64,
 }
 
 // === impl Totals ===
@@ -60,6 +62,7 @@ impl Totals {
             flow_evictions,
             slow_parse: reading.slow_parse,
             other_sights: reading.other_sights,
+            other_dns: reading.other_dns,
         };
     }
 
@@ -107,6 +110,7 @@ impl Totals {
             flow_evictions: a.flow_evictions + b.flow_evictions,
             slow_parse: a.slow_parse + b.slow_parse,
             other_sights: a.other_sights + b.other_sights,
+            other_dns: a.other_dns + b.other_dns,
         }
     }
 }

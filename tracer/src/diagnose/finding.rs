@@ -89,6 +89,8 @@ pub enum SubjectKind {
     Flow,
     /// The address of a load balancer.
     Vip,
+    /// Who answers DNS queries.
+    DnsServer,
 }
 
 /// Since when a fault holds, UTC.

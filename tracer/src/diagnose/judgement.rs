@@ -3,7 +3,7 @@
 use super::{
     Diagnosis, RULES,
     case::Case,
-    drops,
+    dns_servers, drops,
     ignore::{self, Ignored},
     merge::{self, Cause},
     peers::{self, PeerVerdict},
@@ -32,7 +32,9 @@ impl<'a> Judgement<'a> {
         let Ruling { judged, mut unseen } = rule_on_all(&cases);
         let (judged, passing) = steady::steady(judged, evidence);
         unseen.extend(passing);
-        Self { evidence, cases, causes: merge::merge(judged), unseen }
+        let mut causes = merge::merge(judged);
+        dns_servers::add_breaks(&mut causes, evidence);
+        Self { evidence, cases, causes, unseen }
     }
 
     /// Leaves out what the operator does not want to hear of.

@@ -163,6 +163,7 @@ impl Plan {
             traffic: (self.seconds > 0.0).then(|| self.traffic()),
             drops: None,
             vips: None,
+            dns: None,
             statistics: None,
             hooks: Vec::new(),
             capabilities: Vec::new(),

@@ -4,6 +4,7 @@ mod corpus;
 mod counted;
 mod details;
 mod device;
+mod dns;
 mod entries;
 mod faults;
 mod firewalls;

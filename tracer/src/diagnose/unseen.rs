@@ -37,8 +37,9 @@ pub(super) fn lines(
         lines.push(PEERS_TABLES.to_owned());
     }
     lines.extend(of_drops(evidence));
+    lines.push(of_dns(evidence).to_owned());
     lines.push(
-        "DNS, translated service addresses and the history of a daemon: not read by this version"
+        "translated service addresses and the history of a daemon: not read by this version"
             .to_owned(),
     );
     let mut seen = std::collections::HashSet::new();
@@ -51,6 +52,15 @@ fn of_drops(evidence: &Evidence) -> Option<String> {
     let is_told = evidence.unseen.iter().any(|line| line.starts_with("drops:"));
     let is_unseen = evidence.drops.is_none() && !is_told;
     is_unseen.then(|| "drops: not observed".to_owned())
+}
+
+/// The bridge hands such queries from port to port.
+const fn of_dns(evidence: &Evidence) -> &'static str {
+    if evidence.dns.is_some() {
+        "DNS queries to a server on the client's own node: they pass no stage"
+    } else {
+        "DNS queries: not observed"
+    }
 }
 
 fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<String> {

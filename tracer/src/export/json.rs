@@ -1,5 +1,6 @@
 //! The JSON of `check`, `flannel-tracer/check/v1`: keys are only ever added.
 
+mod dns;
 mod drop;
 mod flow;
 mod joined;
@@ -45,7 +46,7 @@ pub struct Check<'a> {
     flows: Vec<FlowJson>,
     peers: Vec<PeerJson<'a>>,
     drops: Vec<DropJson<'a>>,
-    dns: [Unbuilt; 0],
+    dns: Vec<dns::DnsJson>,
     vips: Vec<VipJson>,
     flannel: FlannelJson,
     findings: Vec<FindingJson<'a>>,
@@ -54,10 +55,6 @@ pub struct Check<'a> {
     own: SelfCounters,
     truncated: BTreeMap<&'static str, u64>,
 }
-
-/// An entry of an array that is always empty so far.
-#[derive(Debug, Serialize)]
-enum Unbuilt {}
 
 #[derive(Debug, Serialize)]
 struct NodeJson<'a> {
@@ -167,6 +164,10 @@ pub fn document<'a>(
     if left_out > 0 {
         truncated.insert("drops", left_out);
     }
+    let (dns, more) = dns::rows(evidence);
+    if more > 0 {
+        truncated.insert("dns", more);
+    }
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
@@ -188,7 +189,7 @@ pub fn document<'a>(
         flows,
         peers: peers.into_iter().map(peer).collect(),
         drops,
-        dns: [],
+        dns,
         vips,
         flannel: flannel(evidence),
         findings,

@@ -11,6 +11,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use tracer_common::dns::{BUCKETS, LATENCY_BOUNDS};
+
 pub use self::families::{Interface, Snapshot, VipMetrics};
 
 /// What every name begins with.
@@ -31,8 +33,16 @@ struct Family {
     /// Without prefix, and a counter without `_total`.
     name: &'static str,
     help: &'static str,
-    is_counter: bool,
+    kind: Kind,
     samples: Vec<Sample>,
+}
+
+/// What the samples of a name are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
 }
 
 #[derive(Debug)]
@@ -41,11 +51,22 @@ struct Sample {
     value: Value,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Value {
     Count(u64),
     /// Seconds since 1970.
     Time(f64),
+    /// Boxed, because few values are one.
+    Histogram(Box<Histogram>),
+}
+
+/// Latencies of DNS.
+#[derive(Debug, Default, Clone)]
+struct Histogram {
+    /// Up to each bound, and one bucket more.
+    buckets: [u64; BUCKETS],
+    /// In seconds.
+    sum: f64,
 }
 
 /// All families of one scrape.
@@ -115,7 +136,11 @@ impl Exposition {
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.0 {
-            let kind = if family.is_counter { MetricType::Counter } else { MetricType::Gauge };
+            let kind = match family.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram => MetricType::Histogram,
+            };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for sample in &family.samples {
                 if sample.labels.is_empty() {
@@ -130,12 +155,19 @@ impl Collector for Families {
 }
 
 fn encode(metric: &mut MetricEncoder<'_>, family: &Family, sample: &Sample) -> fmt::Result {
-    match sample.value {
-        Value::Count(count) if family.is_counter => {
-            metric.encode_counter::<NoLabelSet, u64, u64>(&count, None)
+    match &sample.value {
+        Value::Count(count) if family.kind == Kind::Counter => {
+            metric.encode_counter::<NoLabelSet, u64, u64>(count, None)
         }
-        Value::Count(count) => metric.encode_gauge(&count),
-        Value::Time(seconds) => metric.encode_gauge(&seconds),
+        Value::Count(count) => metric.encode_gauge(count),
+        Value::Time(seconds) => metric.encode_gauge(seconds),
+        Value::Histogram(it) => {
+            let bounds = LATENCY_BOUNDS.map(|bound| bound as f64 / 1e9);
+            let bounds = bounds.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(it.buckets).collect();
+            let count = it.buckets.iter().sum();
+            metric.encode_histogram::<NoLabelSet>(it.sum, count, &buckets, None)
+        }
     }
 }
 

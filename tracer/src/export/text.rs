@@ -14,7 +14,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use textwrap::Options;
 
 pub use self::joined::{render_joined, write_joined};
-use super::words;
+use super::{dns, words};
 use crate::{
     diagnose::{Diagnosis, Finding, PeerState, PeerVerdict, Severity, Since},
     evidence::{Evidence, Family},
@@ -51,6 +51,9 @@ pub fn render(diagnosis: &Diagnosis, evidence: &Evidence, status: u8) -> String 
     text.push_str(&labelled("peers", &peers(&diagnosis.peers)));
     for (number, line) in vips::lines(evidence).iter().enumerate() {
         text.push_str(&labelled(if number == 0 { "vips" } else { "" }, line));
+    }
+    if let Some(servers) = evidence.dns.as_ref().and_then(dns::in_words) {
+        text.push_str(&labelled("dns", &servers));
     }
     if !diagnosis.unseen.is_empty() {
         text.push_str(&labelled("not seen", &diagnosis.unseen.join("; ")));

@@ -107,7 +107,11 @@ impl<'a> Chosen<'a> {
         match finding.subject.kind {
             SubjectKind::Peer => self.concerns_peer(&finding.subject),
             SubjectKind::Flow => self.concerns_pod(&finding.subject),
-            SubjectKind::Interface | SubjectKind::Node | SubjectKind::Vip => true,
+            // Who asks a DNS server, or for a VIP, is not said.
+            SubjectKind::Interface
+            | SubjectKind::Node
+            | SubjectKind::DnsServer
+            | SubjectKind::Vip => true,
         }
     }
 

@@ -61,6 +61,7 @@ pub fn objects() -> Vec<Object> {
 /// Both IP versions, every place taken.
 fn fullest_config() -> Config {
     let mut config = Config::NONE;
+    config.set_dns_timeout(2_000);
     fill(&mut config.v4, |number| Ipv4Addr::new(10, number, 0, 1), 16);
     fill(&mut config.v6, |number| Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, 1), 32);
     config

@@ -34,6 +34,8 @@ pub struct Reading {
     pub slow_parse: u64,
     /// See [`Counter::OtherSights`].
     pub other_sights: u64,
+    /// See [`Counter::OtherDns`].
+    pub other_dns: u64,
     /// What rare packets have shown.
     pub sights: Vec<SightCount>,
 }
@@ -91,6 +93,7 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading>
         flow_insert_failures: counter(Counter::FlowInsertFailures)?,
         slow_parse: counter(Counter::SlowParse)?,
         other_sights: counter(Counter::OtherSights)?,
+        other_dns: counter(Counter::OtherDns)?,
         sights: sights::read(ebpf, hooks)?,
     })
 }

@@ -19,6 +19,7 @@ use self::slots::Slots;
 use super::{
     AttachMode, FlowReading, Plan, PlannedHook, Reading,
     attach::{Attacher, Attachment},
+    dns::{self, DnsReading},
     flow_table::FlowEntries,
     log::{self, Logger},
     memlock,
@@ -48,6 +49,8 @@ pub struct Session {
     config: Config,
     /// Why rare packets are not looked at, if they are not.
     blind: Option<String>,
+    /// Why DNS is not paired, if it is not.
+    blind_to_dns: Option<String>,
     aging: Aging,
     /// Sights in the tables when they were read last.
     sights: usize,
@@ -108,6 +111,15 @@ impl Session {
         self.blind.as_ref().map(|because| format!("{line}: {because}"))
     }
 
+    /// Why DNS queries are not paired with their answers, if they are not: a line for what is unseen.
+    #[must_use]
+    pub fn blind_to_dns(&self) -> Option<String> {
+        let because = self.blind_to_dns.as_ref()?;
+        Some(format!(
+            "DNS: the programs that pair queries with answers could not be loaded: {because}"
+        ))
+    }
+
     fn start_looking(
         plan: &Plan,
         mode: AttachMode,
@@ -116,8 +128,12 @@ impl Session {
     ) -> Result<Self, StartError> {
         let flows = FlowEntries::fitting(&plan.config, possible_cpus());
         let entries = (FIRST_PEER + plan.peers.len() as u32 + more).min(SLOTS);
+        let mut config = plan.config;
+        if blind.is_some() {
+            config.set_dns_timeout(0);
+        }
         let mut ebpf = EbpfLoader::new()
-            .override_global(names::CONFIG, &plan.config, true)
+            .override_global(names::CONFIG, &config, true)
             .override_global(names::LOOKING, &u32::from(blind.is_none()), true)
             .map_max_entries(names::FLOWS4, flows.v4)
             .map_max_entries(names::FLOWS6, flows.v6)
@@ -128,6 +144,10 @@ impl Session {
         if blind.is_none() {
             sights::load(&mut ebpf)?;
         }
+        let blind_to_dns = match &blind {
+            Some(because) => Some(because.clone()),
+            None => dns::load(&mut ebpf).err().map(|error| format!("{error:#}")),
+        };
         let mut session = Self {
             places: Vec::new(),
             attacher: Attacher::new(mode),
@@ -137,6 +157,7 @@ impl Session {
             slots: Slots::new((entries - FIRST_PEER) as usize),
             config: plan.config,
             blind,
+            blind_to_dns,
             aging: Aging::default(),
             sights: 0,
         };
@@ -265,6 +286,21 @@ impl Session {
     /// When a map cannot be read or changed.
     pub fn forget_idle_sights(&mut self) -> anyhow::Result<()> {
         self.aging.forget_idle(&mut self.ebpf)
+    }
+
+    /// What has become of DNS queries; `None` where they are not paired.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn read_dns(&self) -> anyhow::Result<Option<DnsReading>> {
+        let timeout = self.config.dns_timeout();
+        self.pairs_dns().then(|| dns::read(&self.ebpf, timeout)).transpose()
+    }
+
+    /// Whether DNS queries are paired with their answers.
+    #[must_use]
+    pub fn pairs_dns(&self) -> bool {
+        self.config.dns_timeout() != 0 && self.blind_to_dns.is_none()
     }
 
     /// The flow table now.

@@ -18,6 +18,9 @@ impl Rounds<'_> {
                 let reading = self.session.read()?;
                 self.totals.read(self.session.peers(), &reading);
                 self.note_seen();
+                if let Some(paired) = self.session.read_dns()? {
+                    self.dns.read(&paired);
+                }
                 let _ = answer.send(render(&self.metrics(), form)?);
             }
             Question::Ready(answer) => {
@@ -54,6 +57,7 @@ impl Rounds<'_> {
             capabilities: self.capabilities(),
             hooks: self.session.hooks().to_vec(),
             table_changes: self.live.changes().clone(),
+            dns: self.session.pairs_dns().then(|| self.dns.sums()),
             drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
             vips: self.vip_metrics(),
             netlink_overruns: self.live.overruns(),

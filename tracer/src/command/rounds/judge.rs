@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tracer::{
     daemon::{
-        event::{Event, Reason, What},
+        event::{Event, Reason, What, of_dns},
         life::{Look, Turn},
     },
     diagnose::{Diagnosis, PeerVerdict, diagnose_but},
@@ -16,7 +16,7 @@ use tracer::{
 
 use super::{
     super::{Failure, collect, drops::overlays, vips::Around},
-    Roles, Rounds, Snapshot, Timestamp, Topologies, Window, kernel,
+    Roles, Rounds, Snapshot, Timestamp, Told, Topologies, Window, kernel,
     vips::own_macs,
 };
 
@@ -45,6 +45,7 @@ impl Rounds<'_> {
                 Ok(evidence) => {
                     let causes = self.judge(&evidence, is_whole, start);
                     self.tell_of_vips(&evidence);
+                    self.tell_of_dns(&evidence);
                     judged = Some((evidence, causes));
                 }
                 Err(failure) => tracing::warn!("a window is not judged: {:#}", failure.error),
@@ -56,6 +57,16 @@ impl Rounds<'_> {
         // With thousands of peers two windows' tables at a time are too many.
         drop(judged);
         self.begin_window(Some(end), counters).await
+    }
+
+    /// Tells of queries without an answer, unless only some flows are asked for.
+    fn tell_of_dns(&mut self, evidence: &Evidence) {
+        if matches!(self.wanted.told, Told::Drops(Some(_))) {
+            return;
+        }
+        for (what, count) in evidence.dns.iter().flat_map(of_dns) {
+            self.tell(what, count);
+        }
     }
 
     /// Begins a window with the tables as they are, where `opening` was taken if counts of then
@@ -117,6 +128,7 @@ impl Rounds<'_> {
         self.dropping.tell_unseen(&mut unseen);
         unseen.extend(self.answering.unseen(&self.known.intent));
         unseen.extend(self.session.blind_to_rare());
+        unseen.extend(self.session.blind_to_dns());
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),
@@ -129,6 +141,7 @@ impl Rounds<'_> {
             traffic: seen.traffic,
             drops,
             vips,
+            dns: seen.dns,
             statistics: None,
             hooks: self.session.hooks().to_vec(),
             capabilities: self.capabilities(),

@@ -86,6 +86,10 @@ impl Rounds<'_> {
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
+        if let Some(paired) = last.read_dns()? {
+            self.dns.read(&paired);
+        }
+        self.dns.carry();
         self.totals.read(&peers, &last.finish()?);
         self.totals.carry();
         if !self.dropping.fits(&plan) {
@@ -116,6 +120,7 @@ impl Rounds<'_> {
         self.parts.take_over(&topologies);
         let mut plan = kernel::plan(&topologies, tables);
         let last = self.session.config();
+        plan.config.set_dns_timeout(self.wanted.look.dns_timeout_milliseconds());
         if topologies.overlay(Family::V4).is_none() {
             plan.config.v4 = last.v4;
         }

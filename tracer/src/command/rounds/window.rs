@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracer::{
-    evidence::{Roles, Tables, Traffic},
-    kernel::{DropReading, FlowReading, Session, VipTable},
-    observe::{Moment, Observation, traffic},
+    evidence::{Dns, Roles, Tables, Traffic},
+    kernel::{DnsReading, DropReading, FlowReading, Session, VipTable},
+    observe::{Moment, Observation, dns, traffic},
     statistics::Reading,
 };
 
@@ -52,6 +52,8 @@ pub(super) struct Snapshot {
     pub(super) dropped: Option<DropReading>,
     /// What was seen of VIPs; `None` when that is not known.
     pub(super) vips: Option<VipTable>,
+    /// What became of DNS queries; `None` when they are not paired.
+    pub(super) paired: Option<DnsReading>,
     took: Duration,
 }
 
@@ -61,6 +63,7 @@ pub(super) struct Seen {
     pub(super) traffic: Option<Traffic>,
     pub(super) dropped: Option<[DropReading; 3]>,
     pub(super) vips: Option<[VipTable; 3]>,
+    pub(super) dns: Option<Dns>,
 }
 
 impl Snapshot {
@@ -75,7 +78,9 @@ impl Snapshot {
         let flows = session.read_flows()?;
         // Without the drops: their tables are small, and names of functions are sought once.
         let took = begin.elapsed();
-        Ok(Self { moment, flows, dropped: dropping.read(), vips: answering.read(), took })
+        let paired = session.read_dns()?;
+        let (dropped, vips) = (dropping.read(), answering.read());
+        Ok(Self { moment, flows, dropped, vips, paired, took })
     }
 }
 
@@ -136,7 +141,8 @@ impl Window {
         };
         let dropped = all([opening.dropped, middle.dropped, end.dropped.clone()]);
         let vips = all([opening.vips, middle.vips, end.vips.clone()]);
-        let traffic = Some(traffic(&Observation {
+        let paired = opening.paired.zip(end.paired.as_ref());
+        let traffic = traffic(&Observation {
             peers: session.peers().to_vec(),
             own: own.to_vec(),
             start: opening.moment,
@@ -145,7 +151,9 @@ impl Window {
             flows_start: opening.flows,
             flows_middle: middle.flows,
             flows_end: end.flows.clone(),
-        }));
-        Seen { traffic, dropped, vips }
+        });
+        let timeout = Duration::from_nanos(session.config().dns_timeout());
+        let dns = paired.map(|(start, end)| dns(&start, end, timeout, &traffic.flows));
+        Seen { traffic: Some(traffic), dropped, vips, dns }
     }
 }

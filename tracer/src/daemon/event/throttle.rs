@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Event, What, dropped::Place};
+use super::{DnsTimeout, Event, What, dropped::Place};
 
 /// Events a second that are told one by one.
 const A_SECOND: usize = 100;
@@ -25,6 +25,7 @@ enum Cause {
     TableChange(&'static str, &'static str, Option<String>),
     Drop(Place),
     Vip(IpAddr),
+    DnsTimeout(DnsTimeout),
     Lost(&'static str),
 }
 
@@ -92,6 +93,7 @@ fn cause(what: &What) -> Option<Cause> {
         }
         What::Drop { drop } => Some(Cause::Drop(drop.place())),
         What::Vip { vip } => Some(Cause::Vip(vip.address)),
+        What::DnsTimeout(it) => Some(Cause::DnsTimeout(it.clone())),
         What::Lost { source } => Some(Cause::Lost(source)),
     }
 }

@@ -60,6 +60,8 @@ const NOT_YET: &[&str] = &[
     "l3-uplink-daemon-stuck",
     "uplink-queue-overlimit",
     "pmtud-icmp-blocked",
+    "dns-error-rcode",
+    "dns-answer-late",
 ];
 /// What names no cause, or not the whole of it: with less intent a finding may become one of these.
 const LESSER: [&str; 4] =

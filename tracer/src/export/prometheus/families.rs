@@ -1,5 +1,6 @@
 //! Names, labels and values of the contract.
 
+mod dns;
 mod drops;
 #[cfg(test)]
 pub(super) mod tests;
@@ -11,11 +12,12 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tracer_common::{
     counter::{PARSE_ERRORS, ParseError},
+    dns::{DnsCount, DnsKey},
     stage::{HOST, LEAK},
 };
 
 pub use self::vips::VipMetrics;
-use super::{Family, Sample, Value};
+use super::{Family, Histogram, Kind, Sample, Value};
 use crate::{
     daemon::{drops::DropTotals, totals::Sums},
     diagnose::{Finding, PeerVerdict},
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub drops: Option<DropTotals>,
     /// The VIPs that are counted.
     pub vips: Vec<VipMetrics>,
+    /// What became of DNS queries; `None` when they are not paired.
+    pub dns: Option<BTreeMap<DnsKey, DnsCount>>,
     /// Changes of the kernel's tables.
     pub table_changes: BTreeMap<(Table, Action), u64>,
     /// How often the kernel had more to tell of its tables than there was room for.
@@ -96,6 +100,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     all.extend(peers(snapshot));
     all.extend(snapshot.drops.iter().flat_map(drops::families));
     all.extend(vips::families(&snapshot.vips));
+    all.extend(snapshot.dns.iter().flat_map(dns::families));
     all.extend(node(snapshot));
     all.extend(findings(&snapshot.findings));
     all.extend(flannel(&snapshot.flannel));
@@ -365,17 +370,18 @@ fn maps(snapshot: &Snapshot) -> [Family; 4] {
             vec![
                 count(vec![("map", "flows")], sums.flow_insert_failures),
                 count(vec![("map", "sightings")], sums.other_sights),
+                count(vec![("map", "dns")], sums.other_dns),
             ],
         ),
     ]
 }
 
 fn counter(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name, help, is_counter: true, samples }
+    Family { name, help, kind: Kind::Counter, samples }
 }
 
 fn gauge(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name, help, is_counter: false, samples }
+    Family { name, help, kind: Kind::Gauge, samples }
 }
 
 fn count(labels: Vec<(&'static str, &str)>, value: u64) -> Sample {

@@ -1,4 +1,9 @@
-use tracer_common::stage::{OVERLAY_OUT, WIRE_OUT};
+use std::cell::RefCell;
+
+use tracer_common::{
+    dns::{DnsSlot, Ledger, Message},
+    stage::{OVERLAY_OUT, POD_IN, POD_OUT, WIRE_OUT},
+};
 
 use super::*;
 use crate::{
@@ -39,6 +44,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
         vips: Vec::new(),
         table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
         drops: Some(drops()),
+        dns: Some(dns()),
         netlink_overruns: 1,
         events_lost: 0,
         flows: 12,
@@ -50,6 +56,55 @@ pub(in super::super) fn snapshot() -> Snapshot {
         version: "0.1.0",
         commit: "abc",
     }
+}
+
+/// A server that has answered two queries, and one for others.
+fn dns() -> BTreeMap<DnsKey, DnsCount> {
+    let book = Book::default();
+    for id in 0..2 {
+        let mut slot = DnsSlot::default();
+        let (client, server) = (0x0101_000a_u32, 0x0a00_600a);
+        let query = Message::new(client, server, [4000, 53], id << 16).unwrap();
+        slot.query(&query, POD_OUT, true, &book);
+        let answer = Message::new(server, client, [53, 4000], id << 16 | 0x8183).unwrap();
+        slot.answer(&answer, POD_IN, &book);
+    }
+    let mut counts = book.0.into_inner();
+    counts.insert(DnsKey::all_others()[0], DnsCount { times: 4, nanoseconds: 0 });
+    counts
+}
+
+#[derive(Default)]
+struct Book(RefCell<BTreeMap<DnsKey, DnsCount>>);
+
+impl Ledger for Book {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn timeout(&self) -> u64 {
+        1
+    }
+
+    fn count(&self, key: &DnsKey, _nanoseconds: u64) {
+        let mut counts = self.0.borrow_mut();
+        let count = counts.entry(*key).or_default();
+        count.times += 1;
+        count.nanoseconds += 2_000_000;
+    }
+}
+
+#[test]
+fn dns_is_told_by_server_with_the_buckets_of_the_contract() {
+    let text = text();
+    let of = |sample: &str| value(&text, &format!("flannel_tracer_dns_{sample}"));
+    assert_eq!(of("queries_total{server=\"10.96.0.10\"}"), 2);
+    assert_eq!(of("queries_total{server=\"other\"}"), 4);
+    let answers = "answers_total{server=\"10.96.0.10\",endpoint=\"\",rcode=\"NXDOMAIN\"}";
+    assert_eq!(of(answers), 2);
+    let bucket = |le| of(&format!("latency_seconds_bucket{{le=\"{le}\",server=\"10.96.0.10\"}}"));
+    assert_eq!((bucket("0.0005"), bucket("5.0"), bucket("+Inf")), (2, 2, 2));
+    assert!(text.contains("# TYPE flannel_tracer_dns_latency_seconds histogram\n"));
 }
 
 /// Two flows of which one has a series, and one drop of which no flow is known.

@@ -1,0 +1,296 @@
+//! DNS queries are paired with their answers: what the tracer says of a server is what its clients
+//! know of it, on the clients' node and on the server's.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tracer_tests::{
+    fault::filter::Chain,
+    lab::{LOCK_WAIT, Lab},
+    netns,
+    plan::{DNS_NAME, Family, Plan, Pod, Stack},
+    seed::Shape,
+    size,
+    tracer::Intent,
+    traffic::{Counts, Flow, Limits, Sender, Traffic},
+    watch::Watched,
+};
+
+const PORT: u16 = 53;
+/// What the tracer is told; longer than a healthy answer takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_millis(600);
+const QUERIES: [u64; 2] = [500, 50];
+/// One query in so many is not answered.
+const SILENT: u64 = 7;
+/// How long a responder waits for the next query before it looks whether it is over.
+const TURN: Duration = Duration::from_millis(20);
+/// Bounds of the buckets in seconds, by the contract.
+const BOUNDS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// A DNS server of the test's own: it answers when it is told to.
+struct Responder {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+// === impl Responder ===
+
+impl Responder {
+    /// Answers every query but one in `silent`, after `delay`.
+    fn start(pod: &Pod, family: Family, silent: Option<u64>, delay: Duration) -> Self {
+        let at = SocketAddr::new(pod.ip.of(family), PORT);
+        let socket = netns::run_in(&pod.namespace, || Ok(UdpSocket::bind(at)?)).unwrap();
+        socket.set_read_timeout(Some(TURN)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || answer(&socket, silent, delay, &stopped));
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// Ends it; how many queries came.
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn answer(socket: &UdpSocket, silent: Option<u64>, delay: Duration, stop: &AtomicBool) -> u64 {
+    let mut queries = 0;
+    let mut message = [0; 512];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((length, client)) = socket.recv_from(&mut message) else { continue };
+        queries += 1;
+        if silent.is_some_and(|one_in| queries % one_in == 0) {
+            continue;
+        }
+        thread::sleep(delay);
+        message[2] |= 0x80;
+        socket.send_to(&message[..length], client).unwrap();
+    }
+    queries
+}
+
+fn lab(seed: u64) -> Lab {
+    lab_with(seed, false)
+}
+
+/// `bridge_netfilter` says whether the bridges translate addresses before their hooks.
+fn lab_with(seed: u64, bridge_netfilter: bool) -> Lab {
+    let (nodes, stack) = (Some(2), Stack::Dual);
+    let shape = Shape { nodes, stack, bridge_netfilter, ..Shape::default() };
+    Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
+}
+
+/// The index of the node that has no DNS server, whose pods ask.
+fn client_node(lab: &Lab) -> usize {
+    1 - lab.plan().dns.node
+}
+
+/// Runs a check on both nodes while `work` is done: what it says, the clients' node first.
+fn watched<T>(lab: &Lab, work: impl FnOnce() -> T) -> ([Watched; 2], T) {
+    let nodes = [client_node(lab), lab.plan().dns.node];
+    let timeout = format!("{}ms", TIMEOUT.as_millis());
+    let watches =
+        nodes.map(|it| lab.watch(it, Intent::SubnetEnv, &["--dns-timeout", &timeout]).unwrap());
+    let done = work();
+    // Whatever was not answered has timed out then.
+    thread::sleep(TIMEOUT + TURN);
+    (watches.map(|watch| watch.end().unwrap()), done)
+}
+
+/// Asks from the first pod of the clients' node.
+fn ask(lab: &Lab, server: SocketAddr, queries: u64) -> Counts {
+    let pod = lab.plan().nodes[client_node(lab)].first_pod().unwrap();
+    let flow = Flow::Dns { server, name: DNS_NAME.to_owned() };
+    let limits = Limits::exactly(queries, 200.0);
+    let sender = Sender { namespace: pod.namespace.clone(), flow, limits };
+    let [(_, counts)] = Traffic::start(vec![sender]).finish().unwrap()[..] else { panic!() };
+    assert_eq!((counts.sent, counts.errors), (queries, 0));
+    counts
+}
+
+/// The row of a server over UDP.
+fn row(watched: &Watched, server: IpAddr) -> &Value {
+    let rows = watched.check.json["dns"].as_array().unwrap();
+    let is_it = |row: &&Value| row["server"] == server.to_string() && row["transport"] == "udp";
+    rows.iter().find(is_it).unwrap_or_else(|| panic!("no {server} in {rows:#?}"))
+}
+
+/// Queries, answers, timeouts, pending, and queries that were lost sight of.
+fn sums(row: &Value) -> [u64; 5] {
+    ["queries", "answers", "timeouts", "pending", "lost_sight"]
+        .map(|key| row[key].as_u64().unwrap())
+}
+
+#[test]
+fn a_service_and_its_server_are_told_exactly_on_both_nodes() {
+    let lab = lab(601);
+    let dns = lab.plan().dns.clone();
+    let queries = size::of(QUERIES[0], QUERIES[1]);
+    let (seen, ()) = watched(&lab, || {
+        for family in [Family::V4, Family::V6] {
+            for server in [dns.cluster_ip.of(family), dns.pod_ip.of(family)] {
+                let counts = ask(&lab, SocketAddr::new(server, PORT), queries);
+                assert_eq!(counts.answered, queries);
+            }
+        }
+    });
+    let [client, server] = &seen;
+    for family in [Family::V4, Family::V6] {
+        let (service, pod) = (dns.cluster_ip.of(family), dns.pod_ip.of(family));
+        for address in [service, pod] {
+            let row = row(client, address);
+            assert_eq!(sums(row), [queries, queries, 0, 0, 0], "{row:#}");
+            assert_eq!(row["endpoint"], pod.to_string());
+            assert_eq!((&row["rcodes"]["NOERROR"], &row["retries"]), (&queries.into(), &0.into()));
+        }
+        let row = row(server, pod);
+        assert_eq!(sums(row), [2 * queries, 2 * queries, 0, 0, 0], "{row:#}");
+    }
+    for watched in seen {
+        assert_eq!(watched.check.findings(), []);
+        assert_eq!(watched.check.json["self"]["parse_errors"], 0);
+    }
+}
+
+#[test]
+fn where_the_bridge_translates_the_server_is_told_and_not_the_service() {
+    let lab = lab_with(606, true);
+    let dns = lab.plan().dns.clone();
+    let queries = size::of(QUERIES[0], QUERIES[1]);
+    let (seen, ()) = watched(&lab, || {
+        for family in [Family::V4, Family::V6] {
+            let counts = ask(&lab, lab.plan().dns_server(family), queries);
+            assert_eq!(counts.answered, queries);
+        }
+    });
+    for watched in &seen {
+        let rows = watched.check.json["dns"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{rows:#?}");
+        for family in [Family::V4, Family::V6] {
+            // A kernel whose bridges cannot do it shows the service.
+            let addresses = [dns.pod_ip.of(family), dns.cluster_ip.of(family)];
+            let addresses = addresses.map(|it| Value::from(it.to_string()));
+            let is_it = |row: &&Value| addresses.contains(&row["server"]);
+            let row = rows.iter().find(is_it).unwrap();
+            assert_eq!(sums(row), [queries, queries, 0, 0, 0], "{row:#}");
+            assert_eq!(row["unmatched"], 0, "{row:#}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_drops_every_seventh_query_is_told_to_have_dropped_so_many() {
+    let lab = lab(602);
+    let queries = size::of(QUERIES[0], QUERIES[1]);
+    let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
+    let at = SocketAddr::new(pod.ip.of(Family::V4), PORT);
+    let responder = Responder::start(&pod, Family::V4, Some(SILENT), Duration::ZERO);
+    let (seen, counts) = watched(&lab, || ask(&lab, at, queries));
+    assert_eq!(responder.end(), queries);
+    let silent = queries / SILENT;
+    assert_eq!(counts.answered, queries - silent);
+    for (watched, last) in seen.iter().zip(["wire_out", "pod_in"]) {
+        let row = row(watched, at.ip());
+        assert_eq!(sums(row), [queries, queries - silent, silent, 0, 0], "{row:#}");
+        assert_eq!(
+            (&row["lost_after_stage"], &row["answer_last_stage"]),
+            (&last.into(), &Value::Null)
+        );
+    }
+}
+
+#[test]
+fn an_answer_after_the_timeout_is_late() {
+    let lab = lab(603);
+    let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
+    let at = SocketAddr::new(pod.ip.of(Family::V6), PORT);
+    let responder = Responder::start(&pod, Family::V6, None, TIMEOUT + TURN);
+    let (seen, counts) = watched(&lab, || {
+        let counts = ask(&lab, at, 3);
+        thread::sleep(4 * TIMEOUT);
+        counts
+    });
+    assert_eq!((responder.end(), counts.answered), (3, 0));
+    for watched in &seen {
+        let row = row(watched, at.ip());
+        assert_eq!(sums(row), [3, 0, 3, 0, 0], "{row:#}");
+        assert_eq!(row["late"], 3, "{row:#}");
+    }
+}
+
+#[test]
+fn a_query_that_the_node_drops_is_lost_after_the_stage_before() {
+    let lab = lab(604);
+    let node = &lab.plan().nodes[client_node(&lab)];
+    let server = lab.plan().dns_server(Family::V4);
+    let dropping = Chain::inet("forward").dropping(node, "udp dport 53").unwrap();
+    let (seen, counts) = watched(&lab, || ask(&lab, server, 5));
+    drop(dropping);
+    assert_eq!(counts.answered, 0);
+    let row = row(&seen[0], server.ip());
+    assert_eq!(sums(row), [5, 0, 5, 0, 0], "{row:#}");
+    assert_eq!(row["lost_after_stage"], "pod_out");
+}
+
+#[test]
+fn latencies_fall_into_the_buckets_that_the_client_measures() {
+    let lab = lab(605);
+    let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
+    let at = SocketAddr::new(pod.ip.of(Family::V4), PORT);
+    let client = lab.plan().nodes[client_node(&lab)].first_pod().unwrap().clone();
+    let responder = Responder::start(&pod, Family::V4, None, Duration::from_millis(35));
+    let (seen, latencies) = watched(&lab, || measure(&client, at));
+    drop(responder);
+    let evidence = &seen[0].evidence["dns"]["servers"][0];
+    let told: u64 = evidence["answers"].as_array().unwrap().iter().map(bucket_answers).sum();
+    assert_eq!(told, latencies.len() as u64);
+    for (index, bound) in BOUNDS.into_iter().enumerate() {
+        let of_bucket = |it: &&Value| it["bucket"].as_u64().unwrap() as usize <= index;
+        let answers = evidence["answers"].as_array().unwrap();
+        let told: u64 = answers.iter().filter(of_bucket).map(bucket_answers).sum();
+        // The client sees an answer a little later than the bridge.
+        let least = latencies.iter().filter(|it| **it <= bound).count() as u64;
+        let most = latencies.iter().filter(|it| **it <= bound + 0.01).count() as u64;
+        assert!((least..=most).contains(&told), "{told} up to {bound} s of {latencies:?}");
+    }
+}
+
+fn bucket_answers(row: &Value) -> u64 {
+    row["answers"].as_u64().unwrap()
+}
+
+/// The latencies of some queries as a client measures them, in seconds.
+fn measure(client: &Pod, server: SocketAddr) -> Vec<f64> {
+    netns::run_in(&client.namespace, || {
+        let socket = UdpSocket::bind((client.ip.of(Family::V4), 0))?;
+        socket.set_read_timeout(Some(4 * TIMEOUT))?;
+        let mut latencies = Vec::new();
+        for id in 0..20 {
+            let query = [0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+            let start = Instant::now();
+            socket.send_to(&query, server)?;
+            socket.recv(&mut [0; 512])?;
+            latencies.push(start.elapsed().as_secs_f64());
+        }
+        Ok(latencies)
+    })
+    .unwrap()
+}

@@ -1,0 +1,119 @@
+//! The programs that pair DNS, and what they have counted.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuHashMap, ProgramArray},
+    programs::{ProgramFd, SchedClassifier},
+};
+use nix::time::{ClockId, clock_gettime};
+use tracer_common::{
+    dns::{COUNTS, DnsCount, DnsKey, DnsKind, DnsSlot, SLOTS},
+    names,
+};
+
+/// What became of DNS queries since the programs were loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsReading {
+    /// What was counted, summed over the CPUs.
+    pub counts: BTreeMap<DnsKey, DnsCount>,
+    /// Queries that have waited for longer than the timeout, and were not counted as such yet.
+    pub overdue: Vec<Overdue>,
+}
+
+/// A query that waits for an answer in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue {
+    /// Who asks, and from which port.
+    pub client: (IpAddr, u16),
+    /// What will count it.
+    pub key: DnsKey,
+}
+
+/// Loads the programs that pair DNS and tells the stages' programs of them.
+///
+/// # Errors
+/// When one of them cannot be loaded: then none of them is used.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
+    let mut programs = Vec::new();
+    for name in names::PAIRS {
+        programs.push(load_one(ebpf, name).with_context(|| format!("the program {name}"))?);
+    }
+    let map = ebpf.map_mut(names::DNS_COUNTS).context("the object has no counts of DNS")?;
+    let mut counts: PerCpuHashMap<_, DnsKey, DnsCount> = map.try_into()?;
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    for key in DnsKey::all_others() {
+        let zeros = vec![DnsCount::default(); cpus].try_into()?;
+        counts.insert(key, zeros, 0).context("making room for other DNS servers")?;
+    }
+    let map = ebpf.map_mut(names::DNS_PAIRS).context("the object has no array of programs")?;
+    let mut pairs: ProgramArray<_> = map.try_into()?;
+    for (number, program) in (0..).zip(&programs) {
+        pairs.set(number, program, 0).context("telling of the programs that pair DNS")?;
+    }
+    Ok(())
+}
+
+fn load_one(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
+    let program = ebpf.program_mut(name).context("the object has none")?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    program.load()?;
+    Ok(program.fd()?.try_clone()?)
+}
+
+/// What has been counted, and who waits for longer than `timeout` nanoseconds. The counts are read
+/// first: what they count meanwhile is no longer overdue.
+///
+/// # Errors
+/// When a map is missing or cannot be read.
+pub(super) fn read(ebpf: &Ebpf, timeout: u64) -> Result<DnsReading> {
+    let map = ebpf.map(names::DNS_COUNTS).context("the object has no counts of DNS")?;
+    let map: PerCpuHashMap<&MapData, DnsKey, DnsCount> = map.try_into()?;
+    let mut counts = BTreeMap::new();
+    for key in map.keys().take(COUNTS as usize) {
+        let key = key.context("walking the counts of DNS")?;
+        let values = map.get(&key, 0).context("reading the counts of DNS")?;
+        let mut sum = DnsCount::default();
+        for value in values.iter() {
+            sum.times += value.times;
+            sum.nanoseconds += value.nanoseconds;
+        }
+        if sum.times > 0 {
+            counts.insert(key, sum);
+        }
+    }
+    // Most of the time nobody waits, and then 16,384 slots need not be read.
+    let overdue = if open(&counts) > 0 { read_overdue(ebpf, timeout)? } else { Vec::new() };
+    Ok(DnsReading { counts, overdue })
+}
+
+/// Queries that have neither been answered nor given up.
+fn open(counts: &BTreeMap<DnsKey, DnsCount>) -> u64 {
+    let sum = |kind: DnsKind| -> u64 {
+        counts.iter().filter(|it| it.0.kind() == Some(kind)).map(|it| it.1.times).sum()
+    };
+    let gone = [DnsKind::Answer, DnsKind::Timeout, DnsKind::Overwritten].map(sum);
+    sum(DnsKind::Query).saturating_sub(gone.into_iter().sum())
+}
+
+fn read_overdue(ebpf: &Ebpf, timeout: u64) -> Result<Vec<Overdue>> {
+    let map = ebpf.map(names::DNS_SLOTS).context("the object has no slots of DNS")?;
+    let slots: Array<&MapData, DnsSlot> = map.try_into()?;
+    let now = monotonic_now().context("reading the clock")?;
+    let mut overdue = Vec::new();
+    for index in 0..SLOTS {
+        let slot = slots.get(&index, 0).context("reading a slot of DNS")?;
+        if slot.is_open() && slot.age(now) > timeout {
+            overdue.push(Overdue { client: slot.client(), key: slot.timed_out() });
+        }
+    }
+    Ok(overdue)
+}
+
+/// The clock of bpf_ktime_get_ns, in nanoseconds.
+fn monotonic_now() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
+}
