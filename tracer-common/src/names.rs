@@ -25,6 +25,17 @@ pub const CLOSER: &str = "CLOSER";
 /// Read-only global: 1 when the stages' programs may call those that look closely, else 0.
 pub const LOOKING: &str = "LOOKING";
 
+/// Ring buffer of [`crate::sample::SampleRecord`].
+pub const SAMPLES: &str = "SAMPLES";
+/// Per-CPU array by stage: [`crate::sample::SampleCounts`].
+pub const SAMPLE_COUNTS: &str = "SAMPLE_COUNTS";
+/// LRU hash: who has a ticket for one of the first samples of a sight.
+pub const SIGHT_TICKETS: &str = "SIGHT_TICKETS";
+/// Read-only global: one packet in so many is sampled; 0 for none, and for no anomaly either.
+pub const SAMPLE_EVERY: &str = "SAMPLE_EVERY";
+/// Read-only global: 1 where the kernel lends its coarse clock (Linux 5.11), else 0.
+pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
+
 /// Bridge ingress.
 pub const POD_OUT: &str = "pod_out";
 /// Overlay device egress.

@@ -7,6 +7,7 @@ use crate::{
     drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
+    sample::{SampleCounts, SampleRecord},
     sight::SightKey,
 };
 
@@ -35,3 +36,7 @@ unsafe impl Pod for DropSlot {}
 unsafe impl Pod for Layout {}
 // SAFETY: as above.
 unsafe impl Pod for SightKey {}
+// SAFETY: as above.
+unsafe impl Pod for SampleCounts {}
+// SAFETY: as above.
+unsafe impl Pod for SampleRecord {}

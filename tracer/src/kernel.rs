@@ -15,6 +15,7 @@ mod plan;
 mod privileges;
 mod reading;
 mod refusal;
+mod samples;
 mod session;
 mod sights;
 mod symbols;
@@ -32,6 +33,7 @@ pub use self::{
     plan::{Plan, PlannedHook, plan},
     reading::{FlowReading, Reading, SlotReading},
     refusal::Refusal,
+    samples::{Sample, SampleReading},
     session::{Session, StartError},
     sights::SightCount,
 };

@@ -154,6 +154,7 @@ fn plan() -> Result<Plan> {
         peers: vec!["10.244.2.0/24".parse()?, "fd00:10:244:2::/64".parse()?],
         own: vec!["10.244.1.0/24".parse()?, "fd00:10:244:1::/64".parse()?],
         hooks: names::PROGRAMS.into_iter().map(hook).collect(),
+        sample: None,
         unseen: Vec::new(),
     })
 }

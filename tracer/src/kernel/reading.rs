@@ -16,7 +16,10 @@ use tracer_common::{
     stage::{FLOW_COUNTS, PEER_COUNTS, SIZED_COUNTS},
 };
 
-use super::sights::{self, SightCount};
+use super::{
+    samples::{self, SampleReading},
+    sights::{self, SightCount},
+};
 use crate::evidence::Hook;
 
 /// Exact totals at one moment. A stage's total is the sum over all slots.
@@ -34,6 +37,8 @@ pub struct Reading {
     pub slow_parse: u64,
     /// See [`Counter::OtherSights`].
     pub other_sights: u64,
+    /// What was sampled, by index of [`tracer_common::stage`].
+    pub samples: Vec<SampleReading>,
     /// What rare packets have shown.
     pub sights: Vec<SightCount>,
 }
@@ -91,6 +96,7 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading>
         flow_insert_failures: counter(Counter::FlowInsertFailures)?,
         slow_parse: counter(Counter::SlowParse)?,
         other_sights: counter(Counter::OtherSights)?,
+        samples: samples::read(ebpf)?,
         sights: sights::read(ebpf, hooks)?,
     })
 }

@@ -86,7 +86,8 @@ impl Rounds<'_> {
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
-        self.totals.read(&peers, &last.finish()?);
+        let (reading, _) = last.finish()?;
+        self.totals.read(&peers, &reading);
         self.totals.carry();
         if !self.dropping.fits(&plan) {
             self.drop_anew(&plan);
