@@ -2,6 +2,7 @@
 //! of them are told a second.
 
 mod dropped;
+mod sample;
 mod throttle;
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 pub use self::{
     dropped::{Dropped, of_drops},
+    sample::{Packet, Sampled},
     throttle::Throttle,
 };
 use crate::{
@@ -60,10 +62,15 @@ pub enum What {
         /// and place.
         drop: Box<Dropped>,
     },
+    /// The beginning of a packet: one in so many of its stage, or one of the first of its kind.
+    Sample {
+        /// Where it was seen, and what it is.
+        sample: Box<Sampled>,
+    },
     /// Something could not be told.
     Lost {
         /// Where: `netlink` (notifications; the tables were read again), `events`, `drops` (packets
-        /// that were dropped and are in no event) or `drop-flows` (packets that were dropped, nobody
+        /// that were dropped and are in no event), `samples` (for which the kernel had no room) or `drop-flows` (packets that were dropped, nobody
         /// knows of which flow, where only some flows are asked for).
         source: &'static str,
     },
@@ -136,6 +143,7 @@ impl What {
             }
             Self::TableChange(change) => change.headline(),
             Self::Drop { drop } => drop.headline(),
+            Self::Sample { sample } => sample.headline(),
             Self::Lost { source } => format!("lost  {source}"),
         }
     }

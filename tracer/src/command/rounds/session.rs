@@ -20,6 +20,9 @@ const RELOAD: Duration = Duration::from_secs(30);
 pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError> {
     let session = Session::start_with_room(plan, mode, ROOM);
     memory::give_back();
+    if let Some(line) = session.as_ref().ok().and_then(Session::unsampled) {
+        tracing::warn!("not seen: {line}");
+    }
     session
 }
 
@@ -86,9 +89,10 @@ impl Rounds<'_> {
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
-        let (reading, _) = last.finish()?;
+        let (reading, samples) = last.finish()?;
         self.totals.read(&peers, &reading);
         self.totals.carry();
+        self.tell_samples(samples);
         if !self.dropping.fits(&plan) {
             self.drop_anew(&plan);
         }
@@ -116,6 +120,7 @@ impl Rounds<'_> {
         let topologies = Topologies::from_parts(Some(tables), &self.known.intent, roles, None);
         self.parts.take_over(&topologies);
         let mut plan = kernel::plan(&topologies, tables);
+        plan.sample = self.wanted.sample;
         let last = self.session.config();
         if topologies.overlay(Family::V4).is_none() {
             plan.config.v4 = last.v4;
