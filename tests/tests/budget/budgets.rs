@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use tracer_common::names;
 
 use crate::{
-    measure::{Measured, PACKETS, Run, against_minimal, on_two_processors},
+    measure::{Measured, PACKETS, Run, against_minimal, on_two_processors, sampled},
     packets,
     programs::Programs,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Budget {
     how: fn(&Programs) -> Result<Measured>,
 }
 
-pub(crate) const BUDGETS: [Budget; 9] = [
+pub(crate) const BUDGETS: [Budget; 10] = [
     Budget {
         id: "G1",
         what: "known flow, IPv4, overlay or bridge",
@@ -69,6 +69,13 @@ pub(crate) const BUDGETS: [Budget; 9] = [
         how: two_processors,
     },
     Budget { id: "G9", what: "other traffic at the uplink", must: 0.3, aim: 0.1, how: other },
+    Budget {
+        id: "G12",
+        what: "a sampled record, beside what its packet costs",
+        must: 1.5,
+        aim: 1.1,
+        how: sampled_record,
+    },
 ];
 
 // === impl Budget ===
@@ -138,6 +145,12 @@ fn other(programs: &Programs) -> Result<Measured> {
     let (out, other) = (packets::outbound(), packets::other());
     let runs = [names::WIRE_OUT, names::WIRE_IN].map(|program| run(program, &other));
     ignoring(programs, &run("minimal", &out), &runs)
+}
+
+fn sampled_record(programs: &Programs) -> Result<Measured> {
+    let (out, tunnelled) = (packets::outbound(), packets::vxlan_inbound());
+    let runs = [run(names::POD_OUT, &out), run(names::WIRE_IN, &tunnelled)];
+    sampled(programs, &run("minimal", &out), &runs)
 }
 
 fn many_flows(programs: &Programs) -> Result<Measured> {
