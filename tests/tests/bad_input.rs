@@ -160,7 +160,6 @@ fn what_is_not_built_or_not_known_says_so() {
     let before = Attached::on(lab.plan(), node).unwrap();
     for (option, value) in [
         ("--kubeconfig", "/etc/kubeconfig"),
-        ("--sample", "10"),
         ("--config", "/etc/flannel-tracer.toml"),
         ("--listen", "127.0.0.1:9"),
     ] {
@@ -171,7 +170,9 @@ fn what_is_not_built_or_not_known_says_so() {
         let ran = tracer(node, &[command, "--listen", "127.0.0.1:9"]);
         assert_refused(command, &ran, 3, &[command, "not built"]);
     }
-    assert_refused("a watch", &tracer(node, &["watch", "--sample", "2"]), 3, &["not built"]);
+    assert_refused("a watch", &tracer(node, &["watch", "--vip", "192.0.2.9"]), 3, &["not built"]);
+    let ran = check(node, &["--sample", "10"]);
+    assert_refused("--sample of check", &ran, 3, &["--sample", "watch and run"]);
     let ran = tracer(node, &["run", "--flow", "port=53"]);
     assert_refused("--flow of run", &ran, 3, &["--flow", "watch and check"]);
     for wrong in [
@@ -179,6 +180,8 @@ fn what_is_not_built_or_not_known_says_so() {
         &["check", "--duration", "soon"],
         &["check", "--attach", "xdp"],
         &["check", "--top-flows", "5"],
+        &["watch", "--sample", "0"],
+        &["run", "--sample", "some"],
         &["check", "--fail-on", "info"],
         &["check", "--platform", "nomad"],
         &["check", "--cluster-cidr", "10.0.0.0/33"],

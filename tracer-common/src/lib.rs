@@ -18,6 +18,7 @@ pub mod drop;
 pub mod flow;
 pub mod names;
 pub mod peer;
+pub mod sample;
 pub mod sight;
 pub mod stage;
 #[cfg(feature = "user")]

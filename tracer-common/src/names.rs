@@ -31,6 +31,16 @@ pub const DNS_SLOTS: &str = "DNS_SLOTS";
 pub const DNS_COUNTS: &str = "DNS_COUNTS";
 /// Program array: the programs that pair DNS, in the order of [`PAIRS`].
 pub const DNS_PAIRS: &str = "DNS_PAIRS";
+/// Ring buffer of [`crate::sample::SampleRecord`].
+pub const SAMPLES: &str = "SAMPLES";
+/// Per-CPU array by stage: [`crate::sample::SampleCounts`].
+pub const SAMPLE_COUNTS: &str = "SAMPLE_COUNTS";
+/// LRU hash: who has a ticket for one of the first samples of a sight.
+pub const SIGHT_TICKETS: &str = "SIGHT_TICKETS";
+/// Read-only global: one packet in so many is sampled; 0 for none, and for no anomaly either.
+pub const SAMPLE_EVERY: &str = "SAMPLE_EVERY";
+/// Read-only global: 1 where the kernel lends its coarse clock (Linux 5.11), else 0.
+pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
 
 /// Bridge ingress.
 pub const POD_OUT: &str = "pod_out";

@@ -49,6 +49,31 @@ const KINDS: [SightKind; 10] = [
     SightKind::Claim,
 ];
 
+impl SightKind {
+    /// The kind with a number.
+    #[must_use]
+    pub fn of(number: u8) -> Option<Self> {
+        KINDS.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// The name in the contracts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IcmpError => "icmp-error",
+            Self::OtherVni => "other-vni",
+            Self::OtherPort => "other-port",
+            Self::BadHeader => "bad-header",
+            Self::OtherMac => "other-mac",
+            Self::OwnMac => "own-mac",
+            Self::OuterFragment => "outer-fragment",
+            Self::Unmasqueraded => "unmasqueraded",
+            Self::Reset => "reset",
+            Self::Claim => "claim",
+        }
+    }
+}
+
 /// What was seen, and at which device. Addresses and MACs in words as they lie in memory, ports and
 /// numbers in the machine's byte order.
 #[repr(C)]
@@ -63,7 +88,8 @@ pub struct SightKey {
     kind: u8,
     bits: u8,
     protocol: u8,
-    _pad: [u8; 3],
+    ticket: u8,
+    _pad: [u8; 2],
 }
 
 const _: () = {
@@ -88,7 +114,8 @@ impl SightKey {
             kind: kind as u8,
             bits: A::BITS as u8,
             protocol: 0,
-            _pad: [0; 3],
+            ticket: 0,
+            _pad: [0; 2],
         }
     }
 
@@ -135,10 +162,24 @@ impl SightKey {
         self
     }
 
+    /// Makes it a ticket for one of the first samples of this sight, by a number from 1 on. What
+    /// counts packets has none.
+    #[inline(always)]
+    pub const fn set_ticket(&mut self, number: u8) {
+        self.ticket = number;
+    }
+
+    /// The number of what it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind_number(&self) -> u8 {
+        self.kind
+    }
+
     /// What it is; `None` for what no program writes.
     #[must_use]
     pub fn kind(&self) -> Option<SightKind> {
-        KINDS.into_iter().find(|kind| *kind as u8 == self.kind)
+        SightKind::of(self.kind)
     }
 
     /// Index of the device.

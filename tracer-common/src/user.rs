@@ -8,6 +8,7 @@ use crate::{
     drop::{DropFlowKey, DropFlowValue, DropSlot, Layout},
     flow::{FlowKey, FlowValue},
     peer::PeerValue,
+    sample::{SampleCounts, SampleRecord},
     sight::SightKey,
     vip::{Announced, Owner, VipCounts},
 };
@@ -49,3 +50,7 @@ unsafe impl Pod for DnsCount {}
 unsafe impl Pod for DnsKey {}
 // SAFETY: as above.
 unsafe impl Pod for DnsSlot {}
+// SAFETY: as above.
+unsafe impl Pod for SampleCounts {}
+// SAFETY: as above.
+unsafe impl Pod for SampleRecord {}

@@ -16,10 +16,10 @@ pub(crate) fn add(counter: Counter) -> u64 {
     increment(&COUNTERS, counter as u32)
 }
 
-/// Counts a packet that could not be parsed.
+/// Counts a packet that could not be parsed and says how many there were before it on this CPU.
 #[inline(always)]
-pub(crate) fn add_parse_error(stage: usize, error: ParseError) {
-    increment(&PARSE_ERRORS, parse_error_index(stage, error));
+pub(crate) fn add_parse_error(stage: usize, error: ParseError) -> u64 {
+    increment(&PARSE_ERRORS, parse_error_index(stage, error))
 }
 
 #[inline(always)]

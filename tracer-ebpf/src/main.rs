@@ -18,6 +18,8 @@ mod peers;
 #[cfg(target_arch = "bpf")]
 mod program;
 #[cfg(target_arch = "bpf")]
+mod samples;
+#[cfg(target_arch = "bpf")]
 mod sights;
 
 #[cfg(target_arch = "bpf")]

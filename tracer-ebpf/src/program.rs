@@ -18,7 +18,7 @@ use tracer_ebpf::parse::Stop;
 use crate::{
     counters,
     packet::{Copied, Linear, Skb},
-    sights,
+    samples, sights,
 };
 
 /// TC_ACT_UNSPEC and TCX_NEXT alike: the next program in the chain decides. TC_ACT_OK would end
@@ -103,6 +103,7 @@ fn run<O: Observer>(context: &TcContext) -> i32 {
         Err(Stop::Malformed(error)) if error.is_truncation() => from_copy::<O>(skb),
         Err(Stop::Malformed(error)) => malformed::<O>(skb, error),
     }
+    samples::finish(skb);
     NEXT
 }
 
@@ -121,8 +122,9 @@ fn from_copy<O: Observer>(skb: Skb) {
 /// Counts it. Who sends VXLAN without a VNI is worth a look.
 #[inline(always)]
 fn malformed<O: Observer>(skb: Skb, error: ParseError) {
-    counters::add_parse_error(O::STAGE, error);
+    let before = counters::add_parse_error(O::STAGE, error);
     if O::STAGE == WIRE_IN && error == ParseError::VxlanFlags {
         sights::look_closer(skb, O::CLOSER);
     }
+    samples::malformed(skb, O::STAGE, error, before);
 }

@@ -11,7 +11,7 @@ use tracer_common::{
     sight::{self, SightKey},
 };
 
-use crate::{counters, packet::Skb};
+use crate::{counters, packet::Skb, samples};
 
 /// Neither table ever evicts, so that what is in it is exact.
 type Table = PerCpuHashMap<SightKey, u64>;
@@ -50,33 +50,40 @@ pub(crate) fn look_closer(skb: Skb, number: u32) {
     }
 }
 
-/// Counts packets of a sight.
+/// Counts packets of a sight that was had at a stage. Of the first a sample is taken.
 #[inline(always)]
-pub(crate) fn count(whose: Whose, key: &SightKey, packets: u32) {
-    match whose {
-        Whose::Tunnel => count_in(&SIGHTS, key, packets),
-        Whose::Pods => count_in(&POD_SIGHTS, key, packets),
+pub(crate) fn count(skb: Skb, stage: usize, whose: Whose, mut key: SightKey, packets: u32) {
+    let before = match whose {
+        Whose::Tunnel => count_in(&SIGHTS, &key, packets),
+        Whose::Pods => count_in(&POD_SIGHTS, &key, packets),
+    };
+    match before {
+        Some(before) => samples::sight(skb, stage, &mut key, before),
+        None => {
+            counters::add(Counter::OtherSights);
+        }
     }
 }
 
+/// Says how many there were before on this CPU; `None` when there is no room.
 #[inline(always)]
-fn count_in(table: &Table, key: &SightKey, packets: u32) {
-    if add_to(table, key, packets) {
-        return;
+fn count_in(table: &Table, key: &SightKey, packets: u32) -> Option<u64> {
+    let before = add_to(table, key, packets);
+    if before.is_some() {
+        return before;
     }
     // Another CPU may be faster: what counts is that the entry is there then.
     let _ = table.insert(key, 0, u64::from(BPF_NOEXIST));
-    if !add_to(table, key, packets) {
-        counters::add(Counter::OtherSights);
-    }
+    add_to(table, key, packets)
 }
 
 #[inline(always)]
-fn add_to(table: &Table, key: &SightKey, packets: u32) -> bool {
-    let Some(value) = table.get_ptr_mut(key) else { return false };
+fn add_to(table: &Table, key: &SightKey, packets: u32) -> Option<u64> {
+    let value = table.get_ptr_mut(key)?;
     // SAFETY: this CPU's value; tc programs run with bottom halves off, so nothing else on this CPU
     // touches it, and a removed entry stays readable until this program ends (RCU).
     let value = unsafe { &mut *value };
-    *value = value.wrapping_add(u64::from(packets));
-    true
+    let before = *value;
+    *value = before.wrapping_add(u64::from(packets));
+    Some(before)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -91,6 +92,9 @@ pub(crate) struct CheckArgs {
     pub(crate) probe: bool,
     #[arg(long, value_name = "ADDR", hide = true)]
     pub(crate) listen: Option<String>,
+    /// An option of the contract that is of others.
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) sample: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +110,10 @@ pub(crate) struct WatchArgs {
     /// or of their nodes, and may be networks.
     #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
+    /// Tell also of the first 128 bytes of one packet in N of each stage, and of the first 4 packets
+    /// of every anomaly.
+    #[arg(long, value_name = "N", value_parser = sample)]
+    pub(crate) sample: Option<NonZeroU32>,
     #[command(flatten)]
     pub(crate) look: LookArgs,
 }
@@ -121,6 +129,10 @@ pub(crate) struct RunArgs {
     /// How many flows that lose packets have a series of their own, at most.
     #[arg(long, value_name = "K", default_value_t = 100)]
     pub(crate) top_flows: usize,
+    /// Tell also of the first 128 bytes of one packet in N of each stage, and of the first 4 packets
+    /// of every anomaly.
+    #[arg(long, value_name = "N", value_parser = sample)]
+    pub(crate) sample: Option<NonZeroU32>,
     #[command(flatten)]
     pub(crate) look: LookArgs,
     /// An option of the contract that is of others.
@@ -196,8 +208,6 @@ pub(crate) struct NodeArgs {
 pub(crate) struct LaterArgs {
     #[arg(long, value_name = "PATH", hide = true)]
     kubeconfig: Option<PathBuf>,
-    #[arg(long, value_name = "N", hide = true)]
-    sample: Option<String>,
     #[arg(long, value_name = "FILE", hide = true)]
     config: Option<PathBuf>,
 }
@@ -236,13 +246,9 @@ impl LookArgs {
 impl LaterArgs {
     /// The first option that was given although its feature is not built.
     pub(crate) fn first(&self) -> Option<&'static str> {
-        [
-            (self.kubeconfig.is_some(), "--kubeconfig"),
-            (self.sample.is_some(), "--sample"),
-            (self.config.is_some(), "--config"),
-        ]
-        .into_iter()
-        .find_map(|(given, name)| given.then_some(name))
+        [(self.kubeconfig.is_some(), "--kubeconfig"), (self.config.is_some(), "--config")]
+            .into_iter()
+            .find_map(|(given, name)| given.then_some(name))
     }
 }
 
@@ -270,6 +276,11 @@ fn dns_timeout(text: &str) -> Result<Duration, String> {
         Duration::from_millis(1)..=Duration::from_secs(60);
     let parsed = time(text)?;
     if BOUNDS.contains(&parsed) { Ok(parsed) } else { Err("from 1ms to 1m".to_owned()) }
+}
+
+/// One packet in so many.
+fn sample(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("'{text}': write a number from 1 to {}", u32::MAX))
 }
 
 fn fail_on(text: &str) -> Result<Severity, String> {
@@ -318,6 +329,17 @@ mod tests {
         assert_eq!(watch.flow.map(|it| it.to_string()).as_deref(), Some("port=53 protocol=udp"));
         let error = Cli::try_parse_from(["flannel-tracer", "check", "--flow", "port=dns"]);
         assert!(error.unwrap_err().to_string().contains("write a number from 1 to 65535"));
+    }
+
+    #[test]
+    fn one_packet_in_none_is_no_sample() {
+        let given = |number| Cli::try_parse_from(["flannel-tracer", "watch", "--sample", number]);
+        let Command::Watch(watch) = given("1000").unwrap().command else { panic!("not watch") };
+        assert_eq!(watch.sample, NonZeroU32::new(1000));
+        for number in ["0", "-1", "4294967296", "all"] {
+            let error = given(number).unwrap_err().to_string();
+            assert!(error.contains("write a number from 1 to 4294967295"), "{error}");
+        }
     }
 
     #[test]

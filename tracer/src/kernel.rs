@@ -16,6 +16,7 @@ mod plan;
 mod privileges;
 mod reading;
 mod refusal;
+mod samples;
 mod session;
 mod sights;
 mod symbols;
@@ -35,6 +36,7 @@ pub use self::{
     plan::{Plan, PlannedHook, plan, plan_vips},
     reading::{FlowReading, Reading, SlotReading},
     refusal::Refusal,
+    samples::{Sample, SampleReading},
     session::{Session, StartError},
     sights::SightCount,
     vips::{

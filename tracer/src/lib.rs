@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod evidence;
 pub mod export;
 pub mod filter;
+pub mod headers;
 pub mod intent;
 pub mod kernel;
 pub mod netlink;

@@ -212,10 +212,15 @@ fn own(observation: &Observation) -> SelfCounters {
     SelfCounters {
         parse_errors: parse_errors(observation).iter().map(|error| error.packets).sum(),
         slow_parse: end.slow_parse.saturating_sub(start.slow_parse),
-        events_lost: 0,
+        events_lost: samples_lost(end).saturating_sub(samples_lost(start)),
         flow_evictions: evicted(observation),
         map_insert_failures: refused(end).saturating_sub(refused(start)),
     }
+}
+
+/// Samples for which there was no room.
+fn samples_lost(reading: &Reading) -> u64 {
+    reading.samples.iter().map(|it| it.lost).sum()
 }
 
 /// Entries that a map refused, whichever.

@@ -5,7 +5,7 @@ use tracer_common::names;
 
 use crate::{
     in_situ::{drop_by_flow, drop_by_place, pod_to_pod},
-    measure::{Measured, PACKETS, Run, against_minimal, on_two_processors},
+    measure::{Measured, PACKETS, Run, against_minimal, on_two_processors, sampled},
     packets,
     programs::Programs,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Budget {
     how: fn(&Programs) -> Result<Measured>,
 }
 
-pub(crate) const BUDGETS: [Budget; 13] = [
+pub(crate) const BUDGETS: [Budget; 14] = [
     Budget {
         id: "G1",
         what: "known flow, IPv4, overlay or bridge",
@@ -91,6 +91,13 @@ pub(crate) const BUDGETS: [Budget; 13] = [
         must: 1.5,
         aim: 1.2,
         how: drop_by_flow,
+    },
+    Budget {
+        id: "G12",
+        what: "a sampled record, beside what its packet costs",
+        must: 1.5,
+        aim: 1.1,
+        how: sampled_record,
     },
 ];
 
@@ -173,6 +180,12 @@ fn other(programs: &Programs) -> Result<Measured> {
     let (out, other) = (packets::outbound(), packets::other());
     let runs = [names::WIRE_OUT, names::WIRE_IN].map(|program| run(program, &other));
     ignoring(programs, &run("minimal", &out), &runs)
+}
+
+fn sampled_record(programs: &Programs) -> Result<Measured> {
+    let (out, tunnelled) = (packets::outbound(), packets::vxlan_inbound());
+    let runs = [run(names::POD_OUT, &out), run(names::WIRE_IN, &tunnelled)];
+    sampled(programs, &run("minimal", &out), &runs)
 }
 
 fn many_flows(programs: &Programs) -> Result<Measured> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Barrier, thread};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::{TestRun as _, TestRunOptions, programs::SchedClassifier};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -16,6 +16,10 @@ use crate::programs::Programs;
 const ROUNDS: usize = 15;
 /// Packets in one go: some milliseconds, beside which the system call is nothing.
 pub(crate) const PACKETS: u32 = 100_000;
+
+/// Samples that the buffer has room for, and how often it is filled in a round.
+const ROOM: u32 = 6_000;
+const GOES: u32 = 10;
 
 /// One program's median, the worst of those that a budget names.
 #[derive(Debug, Clone)]
@@ -65,9 +69,42 @@ pub(crate) fn against_minimal(
             rounds.entry(run.program).or_default().push((net(programs, run)?, minimal));
         }
     }
-    let worst = rounds.into_iter().map(|(program, rounds)| Measured::of_rounds(program, &rounds));
-    let worst = worst.max_by(|a, b| a.ratio.total_cmp(&b.ratio));
-    Ok(worst.expect("a budget names a program"))
+    worst(rounds)
+}
+
+/// The program with the highest median.
+fn worst(rounds: BTreeMap<&'static str, Vec<(f64, f64)>>) -> Result<Measured> {
+    let measured =
+        rounds.into_iter().map(|(program, rounds)| Measured::of_rounds(program, &rounds));
+    let worst = measured.max_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    worst.context("a budget names no program")
+}
+
+/// What a sample adds to a packet at a stage, in units of `minimal` with `unit`'s packet; the worst.
+pub(crate) fn sampled(programs: &Programs, unit: &Run<'_>, runs: &[Run<'_>]) -> Result<Measured> {
+    let mut rounds: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
+    warm_up(programs, unit, runs)?;
+    programs.take_samples();
+    for _ in 0..ROUNDS {
+        let minimal = net(programs, unit)?;
+        for run in runs {
+            let added = added_by_samples(programs, run)?;
+            rounds.entry(run.program).or_default().push((added, minimal));
+        }
+    }
+    worst(rounds)
+}
+
+/// Nanoseconds, in goes that the buffer has room for.
+fn added_by_samples(programs: &Programs, run: &Run<'_>) -> Result<f64> {
+    let mut added = 0.0;
+    for _ in 0..GOES {
+        let once = |program: &SchedClassifier| repeated(program, run.packet, ROOM);
+        added += programs.with_sampling(run.program, once)? - programs.with(run.program, once)?;
+        let taken = programs.take_samples();
+        ensure!(taken == ROOM as usize, "{taken} samples of {ROOM} packets");
+    }
+    Ok(added / f64::from(GOES))
 }
 
 /// Both processors at once against one alone: what it costs a flow to be counted on two.
@@ -107,14 +144,17 @@ fn gross(programs: &Programs, run: &Run<'_>) -> Result<f64> {
 
 /// Nanoseconds a packet on this thread's own clock, which stands still while others run.
 fn time(program: &SchedClassifier, packet: &[u8]) -> Result<f64> {
-    let options =
-        || TestRunOptions { data_in: Some(packet), repeat: PACKETS, ..TestRunOptions::default() };
+    repeated(program, packet, PACKETS)
+}
+
+fn repeated(program: &SchedClassifier, packet: &[u8], repeat: u32) -> Result<f64> {
+    let options = || TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
     let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     let result = program.test_run(options())?;
     let after = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     ensure!(result.return_value.cast_signed() == -1, "it returned {}", result.return_value);
     let spent = std::time::Duration::from(after) - std::time::Duration::from(before);
-    Ok(spent.as_secs_f64() * 1e9 / f64::from(PACKETS))
+    Ok(spent.as_secs_f64() * 1e9 / f64::from(repeat))
 }
 
 /// The mean over some processors, all at the same time.

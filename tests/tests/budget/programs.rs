@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
 };
 
 use anyhow::{Context as _, Result};
@@ -45,6 +46,9 @@ pub(crate) struct Programs {
     /// Holds the tracer's programs; its counters say what went wrong.
     session: RefCell<Session>,
     stages: Vec<(&'static str, SchedClassifier)>,
+    /// The same programs once more, which take a sample of every packet.
+    sampling: RefCell<Session>,
+    sampled: Vec<(&'static str, SchedClassifier)>,
     yardstick: RefCell<Yardstick>,
 }
 
@@ -71,19 +75,16 @@ impl Programs {
     /// Loads everything, with the loopback device of a new network namespace as the only one.
     pub(crate) fn load() -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
-        let session = Session::start(&plan()?, AttachMode::Tcx)?;
-        for hook in session.hooks() {
-            anyhow::ensure!(hook.attached, "{}", hook.because);
-        }
-        let stages = names::PROGRAMS.into_iter().map(|name| Ok((name, on_loopback(name)?)));
-        let stages = stages.collect::<Result<_>>()?;
+        let (session, stages) = attached(&plan(None)?)?;
+        let (sampling, sampled) = attached(&plan(NonZeroU32::new(1))?)?;
         let mut ebpf = EbpfLoader::new().load(YARDSTICK)?;
         for name in ["empty", "minimal", "rotate"] {
             classifier(&mut ebpf, name)?.load()?;
         }
         let measured = ebpf.take_map("MEASURED").context("MEASURED")?.try_into()?;
         let yardstick = RefCell::new(Yardstick { ebpf, measured });
-        Ok(Self { session: RefCell::new(session), stages, yardstick })
+        let (session, sampling) = (RefCell::new(session), RefCell::new(sampling));
+        Ok(Self { session, stages, sampling, sampled, yardstick })
     }
 
     /// Runs `work` with one of the programs, by name.
@@ -96,6 +97,21 @@ impl Programs {
             return work(program);
         }
         work(classifier(&mut self.yardstick.borrow_mut().ebpf, name)?)
+    }
+
+    /// Runs `work` with the program of a stage that takes a sample of every packet.
+    pub(crate) fn with_sampling<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&SchedClassifier) -> Result<T>,
+    ) -> Result<T> {
+        let program = self.sampled.iter().find(|(stage, _)| *stage == name);
+        work(&program.with_context(|| format!("no program {name}"))?.1)
+    }
+
+    /// Takes the samples out of the buffer and says how many there were.
+    pub(crate) fn take_samples(&self) -> usize {
+        self.sampling.borrow_mut().take_samples().len()
     }
 
     /// Makes `rotate` go through `flows` flows of the program `name`.
@@ -126,8 +142,19 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassif
     Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
+/// A session and its programs. The newest stand first on the device.
+fn attached(plan: &Plan) -> Result<(Session, Vec<(&'static str, SchedClassifier)>)> {
+    let session = Session::start(plan, AttachMode::Tcx)?;
+    for hook in session.hooks() {
+        anyhow::ensure!(hook.attached, "{}", hook.because);
+    }
+    let programs = names::PROGRAMS.into_iter().map(|name| Ok((name, on_loopback(name)?)));
+    let programs = programs.collect::<Result<_>>()?;
+    Ok((session, programs))
+}
+
 /// A node with one peer, every program on one side of the loopback device.
-fn plan() -> Result<Plan> {
+fn plan(sample: Option<NonZeroU32>) -> Result<Plan> {
     let network =
         |address: Ipv4Addr, length| Network::new(address, length).context("a prefix length");
     let network6 =
@@ -155,6 +182,7 @@ fn plan() -> Result<Plan> {
         peers: vec!["10.244.2.0/24".parse()?, "fd00:10:244:2::/64".parse()?],
         own: vec!["10.244.1.0/24".parse()?, "fd00:10:244:1::/64".parse()?],
         hooks: names::PROGRAMS.into_iter().map(hook).collect(),
+        sample,
         unseen: Vec::new(),
     })
 }

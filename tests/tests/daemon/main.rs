@@ -9,6 +9,7 @@ mod end;
 mod findings;
 mod flaps;
 mod metrics;
+mod samples;
 mod storm;
 mod stream;
 

@@ -9,7 +9,7 @@ use tracer_ebpf::parse::{Inner, Packet};
 use crate::{
     flows::{self, Counted},
     packet::Skb,
-    peers,
+    peers, samples,
 };
 
 /// What an outer header tells of the other tunnel end, in words as they lie in memory.
@@ -32,6 +32,9 @@ pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     // Only a device that receives joins datagrams.
     let segments = skb.segments(packet, inner, STAGE == WIRE_IN);
     let bytes = skb.inner_bytes(inner);
+    if !samples::pass(STAGE, segments) {
+        return;
+    }
     if inner.ip.later_fragment {
         return peers::count_slot(FRAGMENTS, STAGE, segments, bytes);
     }

@@ -12,6 +12,7 @@ use super::{NEXT, uplink::network};
 use crate::{
     flows::Counted,
     packet::{Copied, Skb},
+    samples,
 };
 
 /// Numbers in [`tracer_common::names::LOOKS`].
@@ -97,5 +98,6 @@ fn run<P: Place>(context: &TcContext, ethernet: bool) -> i32 {
         Ok((ARP, at)) => P::look_at_arp(skb, &packet, at),
         _ => None,
     };
+    samples::finish(skb);
     NEXT
 }

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tracer::{
     diagnose::{Diagnosis, diagnose_but, exit_status},
     evidence::{Evidence, SCHEMA},
@@ -23,6 +23,11 @@ use crate::cli::{CheckArgs, Format};
 pub(crate) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     if let Some(option) = args.not_built() {
         return Err(not_built(option));
+    }
+    if args.sample.is_some() {
+        return Err(usage(anyhow!(
+            "--sample is for watch and run: check tells of no single packet"
+        )));
     }
     if args.from.len() > 1 {
         return joined::run(args);

@@ -7,6 +7,7 @@ mod drops;
 mod judge;
 mod live;
 mod node;
+mod samples;
 mod session;
 mod tell;
 mod vips;
@@ -15,6 +16,7 @@ mod window;
 use std::{
     collections::BTreeMap,
     future::Future,
+    num::NonZeroU32,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -37,7 +39,7 @@ use tracer::{
     },
     evidence::{MacAddress, Roles},
     filter::FlowFilter,
-    kernel::{self, Session, Standing, StartError, VipTable},
+    kernel::{self, Plan, Session, Standing, StartError, VipTable},
     netlink::Change,
     process, statistics,
     topology::Topologies,
@@ -49,6 +51,7 @@ use self::{
     judge::Judged,
     live::{Live, News},
     node::Known,
+    samples::Sampling,
     vips::Owners,
     window::{Snapshot, Window},
 };
@@ -72,6 +75,8 @@ pub(super) struct Wanted<'a> {
     pub(super) look: &'a LookArgs,
     /// Flows that have a series of their own.
     pub(super) top_flows: usize,
+    /// One packet in so many is told of.
+    pub(super) sample: Option<NonZeroU32>,
     pub(super) told: Told<'a>,
 }
 
@@ -110,6 +115,7 @@ pub(super) struct Rounds<'a> {
     dns: DnsTotals,
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
+    sampling: Sampling,
     teller: Option<Teller>,
 }
 
@@ -155,7 +161,7 @@ impl<'a> Rounds<'a> {
         let topologies = Topologies::from_parts(Some(&tables), &known.intent, &roles, None);
         let mut parts = Parts::default();
         parts.take_over(&topologies);
-        let mut plan = kernel::plan(&topologies, &tables);
+        let mut plan = Plan { sample: wanted.sample, ..kernel::plan(&topologies, &tables) };
         plan.config.set_dns_timeout(wanted.look.dns_timeout_milliseconds());
         let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
@@ -184,6 +190,7 @@ impl<'a> Rounds<'a> {
             dns: DnsTotals::default(),
             last_seen: BTreeMap::new(),
             flows: 0,
+            sampling: Sampling::new(wanted.sample.is_some()),
             teller: None,
         };
         let opening = rounds.read().await.map_err(not_started)?;
@@ -228,6 +235,7 @@ impl<'a> Rounds<'a> {
     /// Tells what is still to be told, detaches, and says from how many hooks.
     pub(super) fn end(mut self) -> usize {
         self.count_last_drops();
+        self.take_samples();
         if let Some(teller) = self.teller.take() {
             teller.end();
         }
@@ -237,13 +245,15 @@ impl<'a> Rounds<'a> {
     fn next_due(&self) -> Instant {
         let window = self.window.as_ref().map(Window::due);
         let held_back = self.teller.as_ref().and_then(Teller::due);
-        let due = [window, self.replan_due, held_back].into_iter().flatten().min();
+        let due =
+            [window, self.replan_due, self.sampling.due, held_back].into_iter().flatten().min();
         due.map_or(self.live.due(), |due| due.min(self.live.due()))
     }
 
     async fn on_time(&mut self) -> anyhow::Result<()> {
         let changes = self.live.catch_up()?;
         self.take_in(News { changes, overrun: false });
+        self.take_due_samples();
         let now = Instant::now();
         if self.replan_due.is_some_and(|due| due <= now) {
             self.replan()?;
@@ -293,6 +303,7 @@ impl<'a> Rounds<'a> {
         }
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);
+        self.tell_lost_samples();
         self.note_seen();
         Ok(snapshot)
     }

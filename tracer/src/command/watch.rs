@@ -30,7 +30,7 @@ async fn stream(args: &WatchArgs) -> Result<Status, Failure> {
     let mut stop = Stop::new().context("listening for signals").map_err(not_started)?;
     let mut rounds = Rounds::start(wanted(args)).await?;
     privileges::keep_only_needed().map_err(not_started)?;
-    let (teller, mut written) = Teller::start(args.format, Reader::Person);
+    let (teller, mut written) = Teller::start(args.format, Reader::Person, args.sample.is_some());
     rounds.tell_to(teller);
     tracing::info!("watching from now on");
     rounds.say_where();
@@ -60,6 +60,7 @@ fn wanted(args: &WatchArgs) -> Wanted<'_> {
         look: &args.look,
         // They are for scrapers.
         top_flows: 0,
+        sample: args.sample,
         told: Told::Drops(args.flow.as_ref()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod dns;
 mod dropped;
+mod sample;
 mod throttle;
 mod vip;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 pub use self::{
     dns::{DnsTimeout, of_dns},
     dropped::{Dropped, of_drops},
+    sample::{Packet, Sampled},
     throttle::Throttle,
     vip::VipChange,
 };
@@ -71,10 +73,15 @@ pub enum What {
     },
     /// DNS queries were not answered in time.
     DnsTimeout(DnsTimeout),
+    /// The beginning of a packet: one in so many of its stage, or one of the first of its kind.
+    Sample {
+        /// Where it was seen, and what it is.
+        sample: Box<Sampled>,
+    },
     /// Something could not be told.
     Lost {
         /// Where: `netlink` (notifications; the tables were read again), `events`, `drops` (packets
-        /// that were dropped and are in no event) or `drop-flows` (packets that were dropped, nobody
+        /// that were dropped and are in no event), `samples` (for which the kernel had no room) or `drop-flows` (packets that were dropped, nobody
         /// knows of which flow, where only some flows are asked for).
         source: &'static str,
     },
@@ -149,6 +156,7 @@ impl What {
             Self::Drop { drop } => drop.headline(),
             Self::Vip { vip } => vip.headline(),
             Self::DnsTimeout(timeout) => timeout.headline(),
+            Self::Sample { sample } => sample.headline(),
             Self::Lost { source } => format!("lost  {source}"),
         }
     }

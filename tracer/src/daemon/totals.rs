@@ -9,7 +9,7 @@ use tracer_common::{
     stage::{OVERLAY_IN, WIRE_IN},
 };
 
-use crate::kernel::{Reading, SlotReading};
+use crate::kernel::{Reading, SampleReading, SlotReading};
 
 /// Everything counted since the daemon began.
 #[derive(Debug, Default, Clone)]
@@ -43,6 +43,8 @@ pub struct Sums {
     pub other_sights: u64,
     /// DNS messages for whose server no entry was left.
     pub other_dns: u64,
+    /// What was sampled, by index of [`tracer_common::stage`].
+    pub samples: Vec<SampleReading>,
 }
 
 // === impl Totals ===
@@ -63,6 +65,7 @@ impl Totals {
             slow_parse: reading.slow_parse,
             other_sights: reading.other_sights,
             other_dns: reading.other_dns,
+            samples: reading.samples.clone(),
         };
     }
 
@@ -111,6 +114,7 @@ impl Totals {
             slow_parse: a.slow_parse + b.slow_parse,
             other_sights: a.other_sights + b.other_sights,
             other_dns: a.other_dns + b.other_dns,
+            samples: longest(&a.samples, &b.samples, add_samples),
         }
     }
 }
@@ -130,6 +134,12 @@ impl Sums {
         self.slots().map(|slot| slot.bytes[index]).sum()
     }
 
+    /// Samples that were taken and found no room, of all stages.
+    #[must_use]
+    pub fn samples_lost(&self) -> u64 {
+        self.samples.iter().map(|it| it.lost).sum()
+    }
+
     fn slots(&self) -> impl Iterator<Item = &SlotReading> {
         self.common.iter().chain(self.peers.values())
     }
@@ -140,6 +150,14 @@ fn add(mut a: SlotReading, b: SlotReading) -> SlotReading {
     a.bytes.iter_mut().zip(b.bytes).for_each(|(sum, count)| *sum += count);
     a.vtep_mac = b.vtep_mac.or(a.vtep_mac);
     a
+}
+
+fn add_samples(a: SampleReading, b: SampleReading) -> SampleReading {
+    SampleReading {
+        taken: a.taken + b.taken,
+        anomalies: a.anomalies + b.anomalies,
+        lost: a.lost + b.lost,
+    }
 }
 
 /// Adds two lists element by element; the shorter one goes on with nothing.
@@ -177,6 +195,21 @@ mod tests {
         let of = |number| sums.peers[&cidr(number)].packets[WIRE_OUT];
         assert_eq!((of(1), of(2), of(3)), (10, 21, 2));
         assert_eq!(sums.packets(WIRE_OUT), 33);
+    }
+
+    #[test]
+    fn samples_of_sessions_add_up() {
+        let mut totals = Totals::default();
+        let of = |taken| {
+            let samples = vec![SampleReading { taken, anomalies: 1, lost: 2 }; 7];
+            Reading { samples, ..Reading::default() }
+        };
+        totals.read(&[], &of(10));
+        totals.carry();
+        totals.read(&[], &of(5));
+        let sums = totals.sums();
+        assert_eq!(sums.samples[6], SampleReading { taken: 15, anomalies: 2, lost: 4 });
+        assert_eq!(sums.samples_lost(), 28);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{FlowFilter, parse::has_ports};
 use crate::{
     diagnose::{Diagnosis, Finding, PeerVerdict, Subject, SubjectKind},
     evidence::{Drop, Evidence, Family, Flow},
+    headers::{Headers, Protocol},
 };
 
 /// EtherTypes of IPv4 and IPv6.
@@ -91,6 +92,24 @@ impl<'a> Chosen<'a> {
             protocol: flow.protocol,
             ports: [flow.source_port, flow.destination_port],
         }))
+    }
+
+    /// Whether a packet is of those that are meant; one whose headers cannot be read is not.
+    #[must_use]
+    pub fn takes_packet(&self, headers: &Headers) -> bool {
+        let outer = headers.outer.as_ref().map(|it| &it.layers);
+        let Some(inner) = &headers.inner else { return false };
+        let (Some(source), Some(destination), Some(Protocol::Ip(protocol))) =
+            (inner.source, inner.destination, inner.protocol)
+        else {
+            return false;
+        };
+        self.takes(&Ends {
+            sources: self.addresses(source, outer.and_then(|it| it.source)),
+            destinations: self.addresses(destination, outer.and_then(|it| it.destination)),
+            protocol,
+            ports: [inner.source_port, inner.destination_port].map(Option::unwrap_or_default),
+        })
     }
 
     /// Packets of a node's drops of which nobody knows whose they were.
@@ -192,6 +211,7 @@ mod tests {
             testing::{Pass, Plan, dropped, tables},
         },
         evidence::{DropFlow, DropOuter},
+        headers::{Layers, Outer},
         topology::nth_address,
     };
 
@@ -276,6 +296,38 @@ mod tests {
         assert_eq!(takes("port=53", &unknown), None);
         let arp = Drop { ethertype: 0x0806, ..unknown };
         assert_eq!(takes("port=53", &arp), Some(false));
+    }
+
+    #[test]
+    fn a_packet_is_taken_by_its_own_headers_and_by_the_tunnels() {
+        let (_, diagnosis) = broken(Pass::PeersFile);
+        let takes = |filter: &str, headers: &Headers| {
+            Chosen::of(&filter.parse().unwrap(), &diagnosis).takes_packet(headers)
+        };
+        let layers = |source: &str, destination: &str, protocol| Layers {
+            source: source.parse().ok(),
+            destination: destination.parse().ok(),
+            protocol: Some(protocol),
+            source_port: Some(40_000),
+            destination_port: Some(53),
+            ..Layers::default()
+        };
+        let udp = Protocol::Ip(17);
+        let layers_out = layers("192.0.2.1", "192.0.2.2", udp);
+        let headers = Headers {
+            outer: Some(Outer { layers: layers_out, vni: 1 }),
+            inner: Some(layers("10.244.1.9", "10.244.2.5", udp)),
+        };
+        for filter in ["source=10.244.1.9 port=53", "source=192.0.2.1", "peer=192.168.77.12"] {
+            assert!(takes(filter, &headers), "{filter}");
+        }
+        for filter in ["source=192.0.2.2", "protocol=tcp", "port=8472"] {
+            assert!(!takes(filter, &headers), "{filter}");
+        }
+        let arp =
+            Headers { outer: None, inner: Some(layers("10.244.1.9", "10.244.1.1", Protocol::Arp)) };
+        assert!(!takes("source=10.244.1.9", &arp));
+        assert!(!takes("port=53", &Headers::default()), "nobody knows whose it is");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub fn objects() -> Vec<Object> {
         globals: vec![
             (names::CONFIG, bytes_of(&fullest_config())),
             (names::LOOKING, bytes_of(&1_u32)),
+            (names::SAMPLE_EVERY, bytes_of(&1000_u32)),
         ],
         hook: None,
     };

@@ -3,6 +3,8 @@
 mod configure;
 mod vips;
 
+use std::num::NonZeroU32;
+
 use ipnet::IpNet;
 use tracer_common::{
     config::Config,
@@ -28,6 +30,9 @@ pub struct Plan {
     pub own: Vec<IpNet>,
     /// Where programs go.
     pub hooks: Vec<PlannedHook>,
+    /// One packet in so many of each stage is sampled, and the first of every anomaly; `None` for
+    /// no samples at all.
+    pub sample: Option<NonZeroU32>,
     /// What does not fit, in whole sentences.
     pub unseen: Vec<String>,
 }
@@ -65,7 +70,7 @@ pub fn plan(topologies: &Topologies<'_>, tables: &Tables) -> Plan {
         peers.truncate(room);
     }
     let hooks = hooks(topologies, &mut unseen);
-    Plan { config, peers, own: topologies.own_cidrs(), hooks, unseen }
+    Plan { config, peers, own: topologies.own_cidrs(), hooks, sample: None, unseen }
 }
 
 fn hooks(topologies: &Topologies<'_>, unseen: &mut Vec<String>) -> Vec<PlannedHook> {

@@ -16,7 +16,10 @@ use tracer_common::{
     stage::{FLOW_COUNTS, PEER_COUNTS, SIZED_COUNTS},
 };
 
-use super::sights::{self, SightCount};
+use super::{
+    samples::{self, SampleReading},
+    sights::{self, SightCount},
+};
 use crate::evidence::Hook;
 
 /// Exact totals at one moment. A stage's total is the sum over all slots.
@@ -36,6 +39,8 @@ pub struct Reading {
     pub other_sights: u64,
     /// See [`Counter::OtherDns`].
     pub other_dns: u64,
+    /// What was sampled, by index of [`tracer_common::stage`].
+    pub samples: Vec<SampleReading>,
     /// What rare packets have shown.
     pub sights: Vec<SightCount>,
 }
@@ -94,6 +99,7 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading>
         slow_parse: counter(Counter::SlowParse)?,
         other_sights: counter(Counter::OtherSights)?,
         other_dns: counter(Counter::OtherDns)?,
+        samples: samples::read(ebpf)?,
         sights: sights::read(ebpf, hooks)?,
     })
 }

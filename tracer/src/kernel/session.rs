@@ -1,6 +1,9 @@
 //! One observation: programs loaded and attached, until dropped.
 
+mod sampling;
 mod slots;
+
+use std::num::NonZeroU32;
 
 use anyhow::Context as _;
 use aya::{
@@ -12,6 +15,7 @@ use tracer_common::{
     config::Config,
     names,
     peer::{FIRST_PEER, SLOTS},
+    sample::{RING_BYTES, SIGHT_TICKETS},
     sight::{POD_SIGHTS, SIGHTS},
 };
 
@@ -26,6 +30,7 @@ use super::{
     privileges::Privilege,
     reading,
     refusal::{Refusal, asks_for_perfmon},
+    samples::{Sample, Samples, has_coarse_clock},
     sights::{self, Aging},
 };
 use crate::{evidence::Hook, process};
@@ -54,6 +59,10 @@ pub struct Session {
     aging: Aging,
     /// Sights in the tables when they were read last.
     sights: usize,
+    /// `None` where none are taken.
+    samples: Option<Samples>,
+    /// Why none are, though they were asked for.
+    unsampled: Option<String>,
 }
 
 /// A hook of the plan, and what was attached there.
@@ -91,14 +100,31 @@ impl Session {
     /// When no program can be loaded.
     pub fn start_with_room(plan: &Plan, mode: AttachMode, more: u32) -> Result<Self, StartError> {
         memlock::raise();
-        match Self::start_looking(plan, mode, more, None) {
+        let sample = match plan.sample {
+            None => return Self::start_unsampled(plan, mode, more),
+            Some(sample) => sample,
+        };
+        match Self::start_with(plan, mode, more, None, Some(sample)) {
+            Ok(session) => Ok(session),
+            // What is refused for another reason is refused again.
+            Err(error) => {
+                tracing::warn!("no packets are sampled: {error}");
+                let mut session = Self::start_unsampled(plan, mode, more)?;
+                session.unsampled = Some(error.to_string());
+                Ok(session)
+            }
+        }
+    }
+
+    fn start_unsampled(plan: &Plan, mode: AttachMode, more: u32) -> Result<Self, StartError> {
+        match Self::start_with(plan, mode, more, None, None) {
             Ok(session) => Ok(session),
             // Some kernels take no calls from one program into another where a program has functions
             // of its own (kernel/bpf/verifier.c: without JIT; on arm64 before 6.0). What is refused
             // for another reason is refused again, in the words for it.
             Err(error) => {
                 tracing::warn!("rare packets are not looked at: {error}");
-                Self::start_looking(plan, mode, more, Some(error.to_string()))
+                Self::start_with(plan, mode, more, Some(error.to_string()), None)
             }
         }
     }
@@ -120,11 +146,12 @@ impl Session {
         ))
     }
 
-    fn start_looking(
+    fn start_with(
         plan: &Plan,
         mode: AttachMode,
         more: u32,
         blind: Option<String>,
+        sample: Option<NonZeroU32>,
     ) -> Result<Self, StartError> {
         let flows = FlowEntries::fitting(&plan.config, possible_cpus());
         let entries = (FIRST_PEER + plan.peers.len() as u32 + more).min(SLOTS);
@@ -132,12 +159,17 @@ impl Session {
         if blind.is_some() {
             config.set_dns_timeout(0);
         }
+        let coarse = has_coarse_clock(&process::kernel_release());
         let mut ebpf = EbpfLoader::new()
             .override_global(names::CONFIG, &config, true)
             .override_global(names::LOOKING, &u32::from(blind.is_none()), true)
             .map_max_entries(names::FLOWS4, flows.v4)
             .map_max_entries(names::FLOWS6, flows.v6)
             .map_max_entries(names::PEERS, entries)
+            .override_global(names::SAMPLE_EVERY, &sample.map_or(0, NonZeroU32::get), true)
+            .override_global(names::COARSE_CLOCK, &u32::from(coarse), true)
+            .map_max_entries(names::SAMPLES, if sample.is_some() { RING_BYTES } else { 1 })
+            .map_max_entries(names::SIGHT_TICKETS, if sample.is_some() { SIGHT_TICKETS } else { 1 })
             .load(OBJECT)
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
@@ -148,6 +180,7 @@ impl Session {
             Some(because) => Some(because.clone()),
             None => dns::load(&mut ebpf).err().map(|error| format!("{error:#}")),
         };
+        let samples = sample.map(|every| Samples::start(&mut ebpf, every)).transpose()?;
         let mut session = Self {
             places: Vec::new(),
             attacher: Attacher::new(mode),
@@ -160,6 +193,8 @@ impl Session {
             blind_to_dns,
             aging: Aging::default(),
             sights: 0,
+            samples,
+            unsampled: None,
         };
         session.update(plan)?;
         Ok(session)
@@ -236,13 +271,14 @@ impl Session {
         self.slots.room()
     }
 
-    /// Detaches everything and reads the totals once more: nothing is counted after them.
+    /// Detaches everything and reads the totals once more, and the last samples: nothing is counted
+    /// or taken after them.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn finish(mut self) -> anyhow::Result<Reading> {
+    pub fn finish(mut self) -> anyhow::Result<(Reading, Vec<Sample>)> {
         self.places.clear();
-        self.read()
+        Ok((self.read()?, self.take_samples()))
     }
 
     /// Flows that fit into the tables.

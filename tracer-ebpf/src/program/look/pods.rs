@@ -1,6 +1,9 @@
 //! At the overlay device and the bridge, where the inner packet stands in the clear.
 
-use tracer_common::sight::{SightKey, SightKind};
+use tracer_common::{
+    sight::{SightKey, SightKind},
+    stage::{OVERLAY_IN, POD_IN, POD_OUT},
+};
 use tracer_ebpf::parse::{IPV6, Ip, Packet as _, TCP};
 
 use super::{ANSWER, NEIGHBOUR_ADVERTISEMENT, Place, RESET, TCP_FLAGS, icmp};
@@ -40,10 +43,11 @@ impl Place for FromTunnel {
         if skb.is_for_another_mac() {
             let macs = [mac(packet, 0)?, mac(packet, SOURCE)?];
             let key = SightKey::new(SightKind::OtherMac, skb.ifindex(), [ip.source, A::ZERO]);
-            sights::count(Whose::Tunnel, &key.with_macs(macs), skb.known_segments());
+            let key = key.with_macs(macs);
+            sights::count(skb, OVERLAY_IN, Whose::Tunnel, key, skb.known_segments());
             return Some(());
         }
-        refusal(skb, packet, &ip)
+        refusal(skb, OVERLAY_IN, packet, &ip)
     }
 }
 
@@ -57,7 +61,7 @@ impl Place for FromPod {
         {
             return advertisement(skb, packet, ip.payload_at);
         }
-        refusal(skb, packet, &ip)
+        refusal(skb, POD_OUT, packet, &ip)
     }
 
     #[inline(always)]
@@ -77,7 +81,7 @@ impl Place for ToPod {
         let ip = A::read(packet, at).ok()?;
         if A::config().is_own(ip.source) {
             let error = icmp::error(skb, packet, &ip)?;
-            sights::count(Whose::Pods, &error.key, 1);
+            sights::count(skb, POD_IN, Whose::Pods, error.key, 1);
         }
         Some(())
     }
@@ -85,13 +89,13 @@ impl Place for ToPod {
 
 /// An ICMP error, or a TCP reset that refuses a connection.
 #[inline(always)]
-fn refusal<A: Counted>(skb: Skb, packet: &Copied, ip: &Ip<A>) -> Option<()> {
+fn refusal<A: Counted>(skb: Skb, stage: usize, packet: &Copied, ip: &Ip<A>) -> Option<()> {
     let key = if ip.protocol == TCP {
         refused_connection(skb, packet, ip)?
     } else {
         icmp::error(skb, packet, ip)?.key
     };
-    sights::count(Whose::Pods, &key, 1);
+    sights::count(skb, stage, Whose::Pods, key, 1);
     Some(())
 }
 
@@ -123,7 +127,8 @@ fn advertisement(skb: Skb, packet: &Copied, at: usize) -> Option<()> {
 fn claim<A: Counted>(skb: Skb, address: A, mac: [u16; 3]) -> Option<()> {
     if A::config().is_used() && A::config().is_in_own_network(address) {
         let key = SightKey::new(SightKind::Claim, skb.ifindex(), [address, A::ZERO]);
-        sights::count(Whose::Pods, &key.with_macs([mac, [0; 3]]), 1);
+        let key = key.with_macs([mac, [0; 3]]);
+        sights::count(skb, POD_OUT, Whose::Pods, key, 1);
     }
     Some(())
 }

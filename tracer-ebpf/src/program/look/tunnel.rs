@@ -3,6 +3,7 @@
 use tracer_common::{
     config::HAS_VNI,
     sight::{SightKey, SightKind},
+    stage::{WIRE_IN, WIRE_OUT},
 };
 use tracer_ebpf::parse::{Ip, Packet as _, TCP, UDP};
 
@@ -35,9 +36,9 @@ impl Place for Into {
             && error.port.to_be() == config.vxlan_port()
             && config.is_tunnel_end(error.quoted.source);
         if quotes_tunnel {
-            sights::count(Whose::Tunnel, &error.key, 1);
+            sights::count(skb, WIRE_IN, Whose::Tunnel, error.key, 1);
         } else if config.is_pod(error.quoted.source) || config.is_pod(error.quoted.destination) {
-            sights::count(Whose::Pods, &error.key, 1);
+            sights::count(skb, WIRE_IN, Whose::Pods, error.key, 1);
         }
         Some(())
     }
@@ -53,7 +54,7 @@ impl Place for Out {
             }
             let addresses = [ip.destination, A::ZERO];
             let key = SightKey::new(SightKind::OuterFragment, skb.ifindex(), addresses);
-            sights::count(Whose::Tunnel, &key, 1);
+            sights::count(skb, WIRE_OUT, Whose::Tunnel, key, 1);
             return Some(());
         }
         let config = A::config();
@@ -68,7 +69,7 @@ impl Place for Out {
             let port = u16::from_be(packet.half(ip.payload_at + 2)?);
             let addresses = [ip.source, ip.destination];
             let key = SightKey::new(SightKind::Unmasqueraded, skb.ifindex(), addresses);
-            sights::count(Whose::Pods, &key.with_port(port), 1);
+            sights::count(skb, WIRE_OUT, Whose::Pods, key.with_port(port), 1);
         }
         Some(())
     }
@@ -105,6 +106,6 @@ fn datagram<A: Counted>(skb: Skb, packet: &Copied, ip: &Ip<A>) -> Option<()> {
     } else {
         return None;
     };
-    sights::count(Whose::Tunnel, &key, skb.known_segments());
+    sights::count(skb, WIRE_IN, Whose::Tunnel, key, skb.known_segments());
     Some(())
 }

@@ -20,6 +20,9 @@ const RELOAD: Duration = Duration::from_secs(30);
 pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError> {
     let session = Session::start_with_room(plan, mode, ROOM);
     memory::give_back();
+    if let Some(line) = session.as_ref().ok().and_then(Session::unsampled) {
+        tracing::warn!("not seen: {line}");
+    }
     session
 }
 
@@ -90,8 +93,10 @@ impl Rounds<'_> {
             self.dns.read(&paired);
         }
         self.dns.carry();
-        self.totals.read(&peers, &last.finish()?);
+        let (reading, samples) = last.finish()?;
+        self.totals.read(&peers, &reading);
         self.totals.carry();
+        self.tell_samples(samples);
         if !self.dropping.fits(&plan) {
             self.drop_anew(&plan);
         }
@@ -119,6 +124,7 @@ impl Rounds<'_> {
         let topologies = Topologies::from_parts(Some(tables), &self.known.intent, roles, None);
         self.parts.take_over(&topologies);
         let mut plan = kernel::plan(&topologies, tables);
+        plan.sample = self.wanted.sample;
         let last = self.session.config();
         plan.config.set_dns_timeout(self.wanted.look.dns_timeout_milliseconds());
         if topologies.overlay(Family::V4).is_none() {

@@ -38,6 +38,8 @@ pub(in crate::command) struct Teller {
     format: Format,
     lines: SyncSender<String>,
     throttle: Throttle,
+    /// Samples, of which there may be many, have one of their own.
+    sample_throttle: Throttle,
     lost: u64,
     /// Lost ones of which the reader was not told yet.
     untold: u64,
@@ -52,15 +54,21 @@ pub(in crate::command) struct Written {
 // === impl Teller ===
 
 impl Teller {
-    /// Starts to write.
-    pub(in crate::command) fn start(format: Format, reader: Reader) -> (Self, Written) {
+    /// Starts to write; `sampled` says whether there will be samples.
+    pub(in crate::command) fn start(
+        format: Format,
+        reader: Reader,
+        sampled: bool,
+    ) -> (Self, Written) {
         let (lines, waiting) = sync_channel::<String>(WAITING);
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
             // Nobody may wait for it.
             let _ = ended.send(write_all(&waiting, reader));
         });
-        let teller = Self { format, lines, throttle: Throttle::default(), lost: 0, untold: 0 };
+        let [throttle, sample_throttle] = Throttle::halves();
+        let throttle = if sampled { throttle } else { Throttle::default() };
+        let teller = Self { format, lines, throttle, sample_throttle, lost: 0, untold: 0 };
         (teller, Written { end, has_ended: false })
     }
 
@@ -71,27 +79,34 @@ impl Teller {
 
     /// Tells of an event; of a finding with its details, which `evidence` belongs to.
     pub(super) fn tell(&mut self, event: Event, evidence: Option<&Evidence>) {
-        if let Some(event) = self.throttle.offer(event) {
+        let throttle = match event.what {
+            What::Sample { .. } => &mut self.sample_throttle,
+            _ => &mut self.throttle,
+        };
+        if let Some(event) = throttle.offer(event) {
             self.send(&event, evidence);
         }
     }
 
     /// When [`Teller::turn`] will have something to tell.
     pub(super) fn due(&self) -> Option<Instant> {
-        let wait = self.throttle.due()?.duration_since(Timestamp::now());
+        let due = [self.throttle.due(), self.sample_throttle.due()].into_iter().flatten().min();
+        let wait = due?.duration_since(Timestamp::now());
         Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
     }
 
     /// Tells what was held back, once its second is over.
     pub(super) fn turn(&mut self, now: Timestamp) {
-        for event in self.throttle.turn(now) {
+        let samples = self.sample_throttle.turn(now);
+        for event in self.throttle.turn(now).into_iter().chain(samples) {
             self.send(&event, None);
         }
     }
 
     /// Tells what was held back, at the end.
     pub(super) fn end(mut self) {
-        for event in self.throttle.rest() {
+        let samples = self.sample_throttle.rest();
+        for event in self.throttle.rest().into_iter().chain(samples) {
             self.send(&event, None);
         }
         if self.untold > 0 {

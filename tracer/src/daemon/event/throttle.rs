@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DnsTimeout, Event, What, dropped::Place};
+use super::{DnsTimeout, Event, What, dropped::Place, sample::Kind};
 
 /// Events a second that are told one by one.
 const A_SECOND: usize = 100;
+/// Of them samples, and all others, where there are samples.
+const HALF: usize = A_SECOND / 2;
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// Lets the first events of a second pass and gathers the rest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Throttle {
+    limit: usize,
     second: Option<Timestamp>,
     passed: usize,
     gathered: BTreeMap<Cause, Event>,
@@ -26,17 +29,34 @@ enum Cause {
     Drop(Place),
     Vip(IpAddr),
     DnsTimeout(DnsTimeout),
+    Sample(Kind),
     Lost(&'static str),
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::of(A_SECOND)
+    }
+}
+
 impl Throttle {
+    /// Two that together let pass what one does: whatever passes the one, the other has room.
+    #[must_use]
+    pub const fn halves() -> [Self; 2] {
+        [Self::of(HALF), Self::of(HALF)]
+    }
+
+    const fn of(limit: usize) -> Self {
+        Self { limit, second: None, passed: 0, gathered: BTreeMap::new() }
+    }
+
     /// The event, unless too many were told in this second. Findings are always told.
     pub fn offer(&mut self, event: Event) -> Option<Event> {
         let Some(cause) = cause(&event.what) else { return Some(event) };
         if self.gathered.is_empty() && self.is_over(event.time) {
             (self.second, self.passed) = (None, 0);
         }
-        if self.passed < A_SECOND && self.gathered.is_empty() {
+        if self.passed < self.limit && self.gathered.is_empty() {
             self.second.get_or_insert(event.time);
             self.passed += 1;
             return Some(event);
@@ -94,6 +114,7 @@ fn cause(what: &What) -> Option<Cause> {
         What::Drop { drop } => Some(Cause::Drop(drop.place())),
         What::Vip { vip } => Some(Cause::Vip(vip.address)),
         What::DnsTimeout(it) => Some(Cause::DnsTimeout(it.clone())),
+        What::Sample { sample } => Some(Cause::Sample(sample.kind())),
         What::Lost { source } => Some(Cause::Lost(source)),
     }
 }
@@ -103,6 +124,7 @@ fn together(mut event: Event) -> Event {
     match &mut event.what {
         What::TableChange(change) => change.entry = None,
         What::Drop { drop } => drop.of_no_flow(),
+        What::Sample { sample } => sample.packet = None,
         _ => (),
     }
     event
@@ -118,9 +140,11 @@ fn add(gathered: &mut Event, event: &Event) {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::{sample::SampleKind, sight::SightKind};
+
     use super::*;
     use crate::{
-        daemon::event::{Dropped, TableChange},
+        daemon::event::{Dropped, TableChange, sample::tests::sampled},
         diagnose::testing::dropped_to,
     };
 
@@ -183,6 +207,24 @@ mod tests {
         assert_eq!(of("fdb-entry-missing"), (2_000, 1_000));
         let last = told.last().unwrap();
         assert!(matches!(&last.what, What::Drop { drop } if drop.drop.flow.is_none()), "{last:?}");
+    }
+
+    #[test]
+    fn of_many_samples_the_rest_is_one_line_a_stage_and_anomaly() {
+        let [mut throttle, mut others] = Throttle::halves();
+        let sample = |number: usize| {
+            let kind = [SampleKind::Turn, SampleKind::Sight(SightKind::OtherVni)][number % 2];
+            let sample = Box::new(sampled(kind, ["wire_in", "wire_out"][number / 2 % 2]));
+            Event::new(time(number as i64 / 10), "n1".to_owned(), What::Sample { sample })
+        };
+        let passed = (0..5_000).filter_map(|number| throttle.offer(sample(number))).count();
+        assert_eq!(passed, HALF);
+        assert!(others.offer(event("eth0", 5)).is_some(), "others have room of their own");
+        let rest = throttle.turn(time(1_000));
+        let told: u64 = rest.iter().map(|event| event.count).sum();
+        assert_eq!((rest.len(), told + passed as u64), (4, 5_000));
+        let is_of_none = |event: &Event| matches!(&event.what, What::Sample { sample } if sample.packet.is_none());
+        assert!(rest.iter().all(is_of_none), "{rest:#?}");
     }
 
     #[test]

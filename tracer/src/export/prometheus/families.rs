@@ -2,6 +2,7 @@
 
 mod dns;
 mod drops;
+mod samples;
 #[cfg(test)]
 pub(super) mod tests;
 mod vips;
@@ -105,6 +106,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     all.extend(findings(&snapshot.findings));
     all.extend(flannel(&snapshot.flannel));
     all.extend(own(snapshot));
+    all.extend(samples::families(&snapshot.sums));
     all.extend(maps(snapshot));
     all
 }
@@ -312,7 +314,10 @@ fn own(snapshot: &Snapshot) -> Vec<Family> {
         counter(
             "events_lost",
             "Events that could not be told.",
-            vec![count(vec![("source", "stdout")], snapshot.events_lost)],
+            vec![
+                count(vec![("source", "stdout")], snapshot.events_lost),
+                count(vec![("source", "samples")], snapshot.sums.samples_lost()),
+            ],
         ),
         counter("parse_errors", "Packets that could not be parsed.", parse_errors(&snapshot.sums)),
         gauge(

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const FEATURE: &str = "ring-buffer";
-const LOST: &str = "the programs' own complaints in the log";
+const LOST: &str = "the programs' own complaints in the log, and samples";
 
 /// Makes one, of a page.
 pub(super) fn rung() -> Capability {
