@@ -162,7 +162,9 @@ fn load(skb: Skb, bytes: *mut u8) -> u32 {
         // Read once more and cut to what fits, so that the verifier sees it in the number that is
         // handed over. An empty packet would ask for all, and be refused.
         // SAFETY: the kernel hands a valid context to the program.
-        let length = unsafe { core::ptr::read_volatile(&raw const (*skb.0).len) };
+        let length = unsafe { &raw const (*skb.0).len };
+        // SAFETY: as above.
+        let length = unsafe { length.read_volatile() };
         (length.wrapping_sub(1) & (ALL - 1)) + 1
     };
     // SAFETY: there is room for all of them, and the kernel checks the length against the packet.
