@@ -37,6 +37,7 @@ pub(super) fn lines(
         lines.push(PEERS_TABLES.to_owned());
     }
     lines.extend(of_drops(evidence));
+    lines.extend(of_vips(evidence));
     lines.push(
         "DNS, translated service addresses and the history of a daemon: not read by this version"
             .to_owned(),
@@ -51,6 +52,21 @@ fn of_drops(evidence: &Evidence) -> Option<String> {
     let is_told = evidence.unseen.iter().any(|line| line.starts_with("drops:"));
     let is_unseen = evidence.drops.is_none() && !is_told;
     is_unseen.then(|| "drops: not observed".to_owned())
+}
+
+/// What found no room in the programs' tables.
+fn of_vips(evidence: &Evidence) -> Vec<String> {
+    let vips = evidence.vips.as_ref();
+    let (without_room, unannounced) =
+        vips.map_or((0, 0), |vips| (vips.without_room, vips.unannounced));
+    [
+        (without_room, "VIPs, which find no room: not counted"),
+        (unannounced, "announcements of addresses, which found no room: VIPs may be among them"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
 }
 
 fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<String> {
