@@ -38,10 +38,20 @@ impl Attached {
         Ok(Self { qdiscs, filters, tcx: bpf::tcx_programs(&node.namespace)? })
     }
 
-    /// Filters that carry the tracer's name.
+    /// Filters of the stages that carry the tracer's name.
     #[must_use]
     pub fn our_filters(&self) -> usize {
-        self.filters.iter().filter(|line| line.contains(" flannel_tracer ")).count()
+        self.all_our_filters().filter(|line| !line.contains(" name vip_")).count()
+    }
+
+    /// Filters for VIPs that carry the tracer's name.
+    #[must_use]
+    pub fn vip_filters(&self) -> usize {
+        self.all_our_filters().filter(|line| line.contains(" name vip_")).count()
+    }
+
+    fn all_our_filters(&self) -> impl Iterator<Item = &String> {
+        self.filters.iter().filter(|line| line.contains(" flannel_tracer "))
     }
 }
 

@@ -20,6 +20,18 @@ fn lab(seed: u64) -> Lab {
     Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap()
 }
 
+/// An entry of `vips`, in the words of [`contract`].
+fn vip() -> Value {
+    json!({"address": "ip", "interface": "text|null", "requests": "count",
+        "retrying_clients": "count", "clients": ["ip"], "replies": "count",
+        "gratuitous": "count", "owner_mac": "mac|null", "owner_node": "text|null",
+        "owner_since": "time|null", "former_owner_mac": "mac|null",
+        "gap_seconds": "number|null", "owner_changes": "count",
+        "macs": [{"mac": "mac", "node": "text|null", "replies": "count",
+            "gratuitous": "count"}],
+        "ours": "bool", "last_gratuitous": "time|null"})
+}
+
 /// The contract. A text is a type, or words of which the value is one; `a|null` may be null. In
 /// a list every entry is like the first, except where the list is empty. Keys of an empty object
 /// are free, their values are counts. An object with a key `null` may be null itself.
@@ -61,14 +73,7 @@ fn contract() -> Value {
             "retries": "count", "tcp_fallbacks": "count", "lost_after_stage": "text|null",
             "answer_last_stage": "text|null", "rcodes": {},
             "latency_ms": {"p50": "number|null", "p99": "number|null"}}],
-        "vips": [{"address": "ip", "interface": "text|null", "requests": "count",
-            "retrying_clients": "count", "clients": ["ip"], "replies": "count",
-            "gratuitous": "count", "owner_mac": "mac|null", "owner_node": "text|null",
-            "owner_since": "time|null", "former_owner_mac": "mac|null",
-            "gap_seconds": "number|null", "owner_changes": "count",
-            "macs": [{"mac": "mac", "node": "text|null", "replies": "count",
-                "gratuitous": "count"}],
-            "ours": "bool", "last_gratuitous": "time|null"}],
+        "vips": [vip()],
         "flannel": {"process": "flanneld|k3s|rke2|none|unknown", "pid": "count|null",
             "since": "time|null", "memory_bytes": "count|null",
             "memory_limit_bytes": "count|null", "oom_kills": "count|null",

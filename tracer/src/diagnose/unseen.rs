@@ -61,6 +61,19 @@ const fn of_dns(evidence: &Evidence) -> &'static str {
     } else {
         "DNS queries: not observed"
     }
+/// What found no room in the programs' tables.
+fn of_vips(evidence: &Evidence) -> Vec<String> {
+    let vips = evidence.vips.as_ref();
+    let (without_room, unannounced) =
+        vips.map_or((0, 0), |vips| (vips.without_room, vips.unannounced));
+    [
+        (without_room, "VIPs, which find no room: not counted"),
+        (unannounced, "announcements of addresses, which found no room: VIPs may be among them"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
 }
 
 fn of_stages(evidence: &Evidence, cases: &[Case<'_>], causes: &[Cause]) -> Vec<String> {

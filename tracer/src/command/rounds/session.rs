@@ -60,6 +60,7 @@ impl Rounds<'_> {
             }
             Err(failure) => return Err(failure.error),
         };
+        self.follow_vips(&tables, &roles);
         let plan = self.plan(&tables, &roles);
         if self.session.update(&plan)? {
             tracing::info!("following the devices: {} hooks", self.session.hooks().len());

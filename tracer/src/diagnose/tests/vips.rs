@@ -209,3 +209,15 @@ fn a_vip_that_moves_is_no_conflict() {
     moved.announcers[0].early = 4;
     assert_eq!(told(&diagnose(&with_all_known(&plan, moved))), [""; 0], "the first fell silent");
 }
+
+#[test]
+fn what_found_no_room_is_told() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = with(&plan, vip(&plan, Vec::new()));
+    let none = diagnose(&evidence).unseen;
+    assert!(!none.iter().any(|line| line.contains("no room")), "{none:?}");
+    let vips = evidence.vips.as_mut().unwrap();
+    (vips.without_room, vips.unannounced) = (3, 7);
+    let unseen = diagnose(&evidence).unseen;
+    assert_eq!(unseen.iter().filter(|line| line.contains("no room")).count(), 2, "{unseen:?}");
+}

@@ -20,9 +20,6 @@ pub(super) fn lines(evidence: &Evidence) -> Vec<String> {
     if left_out > 0 && !vips.entries.is_empty() {
         lines.push(format!("{left_out} more"));
     }
-    if vips.without_room > 0 {
-        lines.push(format!("{} VIPs find no room and are not counted", vips.without_room));
-    }
     lines
 }
 
