@@ -30,7 +30,7 @@ pub use self::{
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     objects::{Object, objects},
     plan::{Plan, PlannedHook, plan},
-    reading::{FlowReading, Reading, SlotReading},
+    reading::{FlowName, FlowReading, Reading, SlotReading},
     refusal::Refusal,
     session::{Session, StartError},
     sights::SightCount,

@@ -9,10 +9,13 @@ use tracer::{
     evidence::Evidence,
     kernel::{self, AttachMode, DropReading, Plan, Session, StartError},
     netlink,
-    observe::{Moment, Observation, traffic},
+    observe::{Asked, Moment, Observation, questions, traffic},
 };
 
-use super::drops::{Dropping, overlays_of};
+use super::{
+    drops::{Dropping, overlays_of},
+    services::{Services, of_a_check},
+};
 
 /// Between the two readings of one moment: longer than a packet can be between two hooks, softirq
 /// delays on a busy node included.
@@ -54,7 +57,10 @@ fn watch(
     *dropping = Dropping::start(plan);
     evidence.window.start = Timestamp::now();
     let started = Instant::now();
-    let seen = runtime.block_on(window(session, dropping, stop, plan, duration));
+    let mut services = Services::default();
+    let seen = window(session, dropping, &mut services, stop, (plan, duration));
+    let seen = runtime.block_on(seen);
+    services.tell_unseen(&mut evidence.unseen);
     evidence.window.seconds = started.elapsed().as_secs_f64();
     let (observation, dropped) = seen.context("reading the programs' counters")?;
     evidence.traffic = Some(traffic(&observation));
@@ -75,25 +81,44 @@ pub(super) fn remove_leftovers(unseen: &mut Vec<String>) {
 async fn window(
     mut session: Session,
     dropping: &mut Dropping,
+    services: &mut Services,
     mut stop: Stop,
-    plan: &Plan,
-    duration: Duration,
+    (plan, duration): (&Plan, Duration),
 ) -> anyhow::Result<(Observation, Option<[DropReading; 3]>)> {
     let dropped_start = dropping.read();
     let start = moment(&mut session).await?;
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
-    let middle = moment(&mut session).await?;
     let flows_middle = session.read_flows()?;
+    let middle = moment(&mut session).await?;
+    let mut ask = |flows: &[_], earlier: Option<&Asked>| {
+        let networks = (plan.own.as_slice(), plan.peers.as_slice());
+        let most = of_a_check(earlier);
+        services.ask(questions(networks, (&flows_start, flows), earlier, most))
+    };
+    let asked_middle = ask(&flows_middle, None);
     let dropped_middle = dropping.read();
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
+    let flows_followed = session.read_flows_of(&asked_middle.known())?;
     let end = moment(&mut session).await?;
     let flows_end = session.read_flows()?;
+    let asked_end = ask(&flows_end, Some(&asked_middle));
     let dropped = [dropped_start, dropped_middle, dropping.read()];
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
-    let observation =
-        Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
+    let observation = Observation {
+        peers,
+        own,
+        start,
+        middle,
+        end,
+        flows_start,
+        flows_middle,
+        flows_end,
+        flows_followed,
+        asked_middle,
+        asked_end,
+    };
     Ok((observation, all(dropped)))
 }
 

@@ -7,6 +7,7 @@ mod drops;
 mod judge;
 mod live;
 mod node;
+mod services;
 mod session;
 mod tell;
 mod window;
@@ -35,7 +36,7 @@ use tracer::{
     },
     evidence::Roles,
     filter::FlowFilter,
-    kernel::{self, Session, Standing, StartError},
+    kernel::{self, FlowName, Session, Standing, StartError},
     netlink::Change,
     process, statistics,
     topology::Topologies,
@@ -49,7 +50,10 @@ use self::{
     node::Known,
     window::{Snapshot, Window},
 };
-use super::{Failure, Status, collect, drops::Dropping, not_started, observe, unobserved, usage};
+use super::{
+    Failure, Status, collect, drops::Dropping, not_started, observe, services::Services,
+    unobserved, usage,
+};
 use crate::cli::LookArgs;
 
 /// Changes of devices that come together are followed together.
@@ -96,6 +100,7 @@ pub(super) struct Rounds<'a> {
     totals: Totals,
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
+    services: Services,
     teller: Option<Teller>,
 }
 
@@ -161,9 +166,10 @@ impl<'a> Rounds<'a> {
             totals: Totals::default(),
             last_seen: BTreeMap::new(),
             flows: 0,
+            services: Services::default(),
             teller: None,
         };
-        let opening = rounds.read().await.map_err(not_started)?;
+        let opening = rounds.read(&[]).await.map_err(not_started)?;
         rounds.window = Some(Window::begin(tables, roles, Some(opening), statistics::read()));
         Ok(rounds)
     }
@@ -260,8 +266,9 @@ impl<'a> Rounds<'a> {
     }
 
     /// Reads the maps, and takes over the totals.
-    async fn read(&mut self) -> anyhow::Result<Snapshot> {
-        let snapshot = Snapshot::take(&mut self.session, &mut self.dropping).await?;
+    async fn read(&mut self, followed: &[FlowName]) -> anyhow::Result<Snapshot> {
+        let take = Snapshot::take(&mut self.session, &mut self.dropping, followed);
+        let snapshot = take.await?;
         self.totals.read(self.session.peers(), &snapshot.moment.late);
         self.flows = snapshot.flows.len();
         self.totals.flows_present(self.flows);
@@ -274,15 +281,21 @@ impl<'a> Rounds<'a> {
         if self.window.as_ref().is_some_and(Window::is_past_middle) {
             self.session.forget_idle_sights()?;
         }
-        let snapshot = self.read().await?;
         match self.window.take() {
-            Some(mut window) if !window.is_past_middle() => {
-                window.pass_middle(snapshot);
-                self.window = Some(window);
+            Some(window) if !window.is_past_middle() => {
+                let middle = self.read_in_middle(&window).await?;
+                let window = self.window.insert(window);
+                window.pass_middle(middle);
                 Ok(())
             }
-            Some(window) => self.turn(window, snapshot).await,
-            None => self.begin_window(Some(snapshot), statistics::read()).await,
+            Some(window) => {
+                let end = self.read_at_end(&window).await?;
+                self.turn(window, end).await
+            }
+            None => {
+                let snapshot = self.read(&[]).await?;
+                self.begin_window(Some(snapshot), statistics::read()).await
+            }
         }
     }
 

@@ -21,6 +21,7 @@ mod properties;
 mod queues;
 mod routes;
 mod served;
+mod services;
 mod sighted;
 mod statistics;
 mod underlay;

@@ -37,10 +37,7 @@ pub(super) fn lines(
         lines.push(PEERS_TABLES.to_owned());
     }
     lines.extend(of_drops(evidence));
-    lines.push(
-        "DNS, VIPs, translated service addresses and the history of a daemon: not read by this version"
-            .to_owned(),
-    );
+    lines.push("DNS, VIPs and the history of a daemon: not read by this version".to_owned());
     let mut seen = std::collections::HashSet::new();
     lines.retain(|line| seen.insert(line.clone()));
     lines

@@ -33,7 +33,8 @@ struct Ends {
     sources: Vec<IpAddr>,
     destinations: Vec<IpAddr>,
     protocol: u8,
-    ports: [u16; 2],
+    /// Of both ends, and that of a service.
+    ports: [u16; 3],
 }
 
 // === impl Chosen ===
@@ -64,7 +65,9 @@ impl<'a> Chosen<'a> {
     /// Whether a flow is one of those that are meant.
     #[must_use]
     pub fn takes_flow(&self, flow: &Flow) -> bool {
-        let destinations = [Some(flow.destination), flow.translated_destination];
+        let service = flow.asked_as;
+        let destinations =
+            [Some(flow.destination), flow.translated_destination, service.map(|it| it.ip())];
         self.takes(&Ends {
             sources: self.addresses(flow.source, flow.outer_source),
             destinations: destinations
@@ -73,7 +76,11 @@ impl<'a> Chosen<'a> {
                 .flat_map(|end| self.addresses(end, None))
                 .collect(),
             protocol: flow.protocol,
-            ports: [flow.source_port, flow.destination_port],
+            ports: [
+                flow.source_port,
+                flow.destination_port,
+                service.map_or(flow.destination_port, |it| it.port()),
+            ],
         })
     }
 
@@ -89,7 +96,7 @@ impl<'a> Chosen<'a> {
             destinations:
                 self.addresses(flow.destination, drop.outer.map(|outer| outer.destination)),
             protocol: flow.protocol,
-            ports: [flow.source_port, flow.destination_port],
+            ports: [flow.source_port, flow.destination_port, flow.destination_port],
         }))
     }
 
@@ -293,6 +300,12 @@ mod tests {
         let mut flow = flows.iter().find(|flow| !is_of_hit(flow)).unwrap().clone();
         assert!(!chosen.takes_flow(&flow));
         flow.translated_destination = Some(pod);
+        assert!(chosen.takes_flow(&flow));
+        // The same of one that the stages know by the pod's address.
+        let filter = "destination=10.96.0.10 port=53".parse().unwrap();
+        let chosen = Chosen::of(&filter, &diagnosis);
+        assert!(!chosen.takes_flow(&flow));
+        flow.asked_as = Some("10.96.0.10:53".parse().unwrap());
         assert!(chosen.takes_flow(&flow));
     }
 

@@ -77,14 +77,14 @@ impl Rounds<'_> {
         };
         let opening = match opening.filter(|_| self.replan_due.is_none()) {
             Some(opening) if !self.follow(&tables, &roles)? => opening,
-            _ => self.read().await?,
+            _ => self.read(&[]).await?,
         };
         self.window = Some(Window::begin(tables, roles, Some(opening), counters));
         Ok(())
     }
 
     fn evidence(
-        &self,
+        &mut self,
         mut window: Window,
         end: &Snapshot,
         seconds: f64,
@@ -108,6 +108,7 @@ impl Rounds<'_> {
         let mut unseen = self.known.unseen.clone();
         self.dropping.tell_unseen(&mut unseen);
         unseen.extend(self.session.blind_to_rare());
+        self.services.tell_unseen(&mut unseen);
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),
