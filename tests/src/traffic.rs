@@ -8,12 +8,13 @@ mod dns;
 mod frames;
 mod icmp;
 mod multicast;
+mod origins;
 mod pace;
 mod tcp;
 mod udp;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     ops::AddAssign,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     background::{all_pairs, hosts_to_pods, load, pods_to_pods, with_hosts},
+    origins::NETWORK as MANY_SOURCES,
     pace::Stop,
 };
 use crate::{netns, size};
@@ -65,6 +67,12 @@ pub enum Flow {
         /// The source port of the first one; the next ones count up.
         first_port: u16,
     },
+    /// Datagrams that nobody answers, each from an address of its own, none of which is the sender's:
+    /// a million of them at most.
+    UdpManySources {
+        /// The receiver.
+        to: SocketAddrV4,
+    },
     /// A connection that is opened, used for one exchange and closed.
     TcpExchange {
         /// An echo service.
@@ -79,6 +87,13 @@ pub enum Flow {
     },
     /// A query for an address, from a new port each time.
     Dns {
+        /// The DNS server.
+        server: SocketAddr,
+        /// The name asked for.
+        name: String,
+    },
+    /// The same from one port all the time: one flow.
+    DnsFromOnePort {
         /// The DNS server.
         server: SocketAddr,
         /// The name asked for.
@@ -164,9 +179,13 @@ impl Flow {
             Self::UdpManyFlows { to, first_port } => {
                 udp::many_flows(*to, *first_port, limits, stop)
             }
+            Self::UdpManySources { to } => origins::send(*to, limits, stop),
             Self::TcpExchange { to } => tcp::exchange(*to, limits, stop),
             Self::TcpBulk { to, bytes } => tcp::bulk(*to, *bytes, limits, stop),
             Self::Dns { server, name } => dns::query(*server, name, limits, stop),
+            Self::DnsFromOnePort { server, name } => {
+                dns::query_from_one_port(*server, name, limits, stop)
+            }
             Self::GratuitousArp { device, address } => {
                 arp::announce(device, *address, limits, stop)
             }

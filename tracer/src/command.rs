@@ -8,6 +8,7 @@ mod drops;
 mod observe;
 mod rounds;
 pub(crate) mod run;
+mod services;
 mod vips;
 pub(crate) mod watch;
 

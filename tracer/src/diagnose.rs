@@ -127,7 +127,7 @@ use crate::evidence::Evidence;
 pub use self::{
     drops::UNEXPLAINED,
     finding::{Confidence, Finding, Impact, Precision, Severity, Since, Subject, SubjectKind},
-    flow::lost_after,
+    flow::{Followed, followed, lost_after},
     ignore::{Ignored, UnknownCode},
     joined::{Joined, JoinedFinding, JoinedNode, SameNode, diagnose_joined, exit_status_joined},
     peers::{PeerState, PeerVerdict},

@@ -34,7 +34,7 @@ pub use self::{
     minimum::{MINIMUM_KERNEL, TooOld, require_kernel},
     objects::{Object, objects},
     plan::{Plan, PlannedHook, plan, plan_vips},
-    reading::{FlowReading, Reading, SlotReading},
+    reading::{FlowName, FlowReading, Reading, SlotReading},
     refusal::Refusal,
     samples::{Sample, SampleReading},
     session::{Session, StartError},

@@ -7,6 +7,7 @@
 mod address;
 mod ask;
 mod attributes;
+mod conntrack;
 mod follow;
 mod followed;
 mod link;
@@ -23,6 +24,7 @@ mod udp_socket;
 
 pub use self::{
     ask::ask,
+    conntrack::{Connection, Connections},
     follow::{Follower, Heard},
     followed::{Action, Change, Followed, Table},
     netfilter::{NetfilterSigns, netfilter_signs},

@@ -10,6 +10,7 @@ mod drops;
 mod flows;
 mod losses;
 mod noise;
+mod services;
 mod sightings;
 mod unanswered;
 mod vips;
@@ -29,11 +30,15 @@ use crate::{
     kernel::{FlowReading, Reading, SlotReading},
 };
 
-use self::flows::{Flows, summarise};
 pub use self::{
     dns::{dns, server_of, so_far},
     drops::{DropObservation, drops},
+    services::{Asked, Questions, questions},
     vips::{VipObservation, vips},
+};
+use self::{
+    flows::{Flows, summarise},
+    services::{Sent, Services},
 };
 
 /// Two readings of one moment, a little apart.
@@ -60,24 +65,33 @@ pub struct Observation {
     pub end: Moment,
     /// The flow table at the start.
     pub flows_start: Vec<FlowReading>,
-    /// The flow table in the middle.
+    /// The flow table in the middle, read before the counters of that moment.
     pub flows_middle: Vec<FlowReading>,
     /// The flow table at the end.
     pub flows_end: Vec<FlowReading>,
+    /// Those of the flows that were asked for in the middle, read before the counters of the end.
+    pub flows_followed: Vec<FlowReading>,
+    /// What the table of connections said in the middle.
+    pub asked_middle: Asked,
+    /// What it said at the end.
+    pub asked_end: Asked,
 }
 
 /// What was seen in the window.
 #[must_use]
 pub fn traffic(observation: &Observation) -> Traffic {
-    let Flows { mut listed, left_out, strangers, by_peer } = summarise(observation);
+    let services = Services::of(observation);
+    let to_services = services.sent_by_peer(observation);
+    let Flows { mut listed, left_out, strangers, by_peer } = summarise(observation, &services);
     let whole = slots_between(&observation.start.early, &observation.end.late);
     let stages = totals(&whole);
     let other = other(observation);
     let unanswered = unanswered::by_peer(observation);
-    let peers = observation.peers.iter().enumerate().zip(by_peer).zip(unanswered);
+    let peers = observation.peers.iter().enumerate().zip(by_peer);
+    let peers = peers.zip(unanswered).zip(to_services);
     let peers = peers
-        .map(|(((index, cidr), seen), unanswered)| {
-            let exact = peer(observation, FIRST_PEER as usize + index);
+        .map(|((((index, cidr), seen), unanswered), to_services)| {
+            let exact = peer(observation, FIRST_PEER as usize + index, to_services);
             PeerTraffic {
                 cidr: *cidr,
                 asking_out: seen.asking_out,
@@ -122,20 +136,23 @@ fn other(observation: &Observation) -> StageCounts {
     other
 }
 
-/// Everything exact of one peer; what only flows tell is filled in by the caller.
-fn peer(observation: &Observation, slot: usize) -> PeerTraffic {
+/// Everything exact of one peer, and what pods sent it under services' addresses; what only flows
+/// tell is filled in by the caller.
+fn peer(observation: &Observation, slot: usize, to_services: Sent) -> PeerTraffic {
     let at = |reading: &Reading| reading.slots.get(slot).copied().unwrap_or_default();
     let Observation { start, middle, end, .. } = observation;
     let whole = between(&at(&start.early), &at(&end.late));
     let half = between(&at(&start.early), &at(&middle.late));
+    let with_services =
+        |counts: StageCounts, packets| StageCounts { pod_out: counts.pod_out + packets, ..counts };
     PeerTraffic {
         cidr: IpNet::default(),
-        packets: stage_counts(&whole),
-        early: stage_counts(&half),
+        packets: with_services(stage_counts(&whole), to_services.total),
+        early: with_services(stage_counts(&half), to_services.early),
         leaked: whole.packets[LEAK],
         leaked_early: half.packets[LEAK],
-        lost: losses::lost(start, end, slot),
-        lost_early: losses::lost(start, middle, slot),
+        lost: losses::lost(start, end, slot, to_services.total),
+        lost_early: losses::lost(start, middle, slot, to_services.early),
         asking_out: 0,
         answered: None,
         addresses_silent: 0,

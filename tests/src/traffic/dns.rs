@@ -1,6 +1,6 @@
 //! DNS queries over UDP, from a new port each time, as a resolver library sends them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::Result;
 
@@ -16,21 +16,32 @@ const A: u8 = 1;
 const AAAA: u8 = 28;
 
 pub(super) fn query(server: SocketAddr, name: &str, limits: Limits, stop: &Stop) -> Result<Counts> {
+    paced(limits, stop, |number| Ok(ask(&connectionless(server)?, number, server, name)))
+}
+
+pub(super) fn query_from_one_port(
+    server: SocketAddr,
+    name: &str,
+    limits: Limits,
+    stop: &Stop,
+) -> Result<Counts> {
+    let socket = connectionless(server)?;
+    paced(limits, stop, |number| Ok(ask(&socket, number, server, name)))
+}
+
+fn ask(socket: &UdpSocket, number: u64, server: SocketAddr, name: &str) -> Outcome {
     let kind = if server.is_ipv4() { A } else { AAAA };
-    paced(limits, stop, |number| {
-        let socket = connectionless(server)?;
-        #[expect(clippy::cast_possible_truncation, reason = "identifiers start over")]
-        let query = encode(number as u16, name, kind);
-        // Connected, so that only answers from the address asked for count.
-        if socket.connect(server).and_then(|()| socket.send(&query)).is_err() {
-            return Ok(Outcome::Error);
-        }
-        Ok(if await_answer(&socket, server, |answer| answers(answer, &query)) {
-            Outcome::Answered { bytes: 0 }
-        } else {
-            Outcome::Silence
-        })
-    })
+    #[expect(clippy::cast_possible_truncation, reason = "identifiers start over")]
+    let query = encode(number as u16, name, kind);
+    // Connected, so that only answers from the address asked for count.
+    if socket.connect(server).and_then(|()| socket.send(&query)).is_err() {
+        return Outcome::Error;
+    }
+    if await_answer(socket, server, |answer| answers(answer, &query)) {
+        Outcome::Answered { bytes: 0 }
+    } else {
+        Outcome::Silence
+    }
 }
 
 /// A query for a record with recursion desired (RFC 1035).

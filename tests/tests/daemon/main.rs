@@ -5,6 +5,7 @@
 mod budget;
 mod crowd;
 mod devices;
+mod dropped;
 mod end;
 mod findings;
 mod flaps;

@@ -9,11 +9,12 @@ use tracer::{
     evidence::{Evidence, Tables},
     kernel::{self, AttachMode, DnsReading, DropReading, Plan, Session, StartError, VipTable},
     netlink,
-    observe::{Moment, Observation, dns, traffic},
+    observe::{Asked, Moment, Observation, dns, questions, traffic},
 };
 
 use super::{
     drops::{Dropping, overlays_of},
+    services::{Services, of_a_check},
     vips::{Answering, Around},
 };
 
@@ -63,16 +64,28 @@ fn watch(
     let mut answering = Answering::start(around, mode);
     let start = Timestamp::now();
     let started = Instant::now();
-    let programs = Programs { session: &mut session, dropping, answering: &mut answering, around };
+    let mut services = Services::default();
+    let programs = Programs {
+        session: &mut session,
+        dropping,
+        answering: &mut answering,
+        services: &mut services,
+        around,
+    };
     let seen = runtime.block_on(window(programs, stop, plan, duration));
     let seconds = started.elapsed().as_secs_f64();
-    let Seen { observation, dropped, vips, paired } =
-        seen.context("reading the programs' counters")?;
-    let vips =
-        vips.and_then(|[start, middle, end]| answering.between([&start, &middle, &end], around));
-    evidence.vips = vips;
-    let unseen = answering.unseen(&evidence.intent);
+    let mut unseen = answering.unseen(&evidence.intent);
+    services.tell_unseen(&mut unseen);
+    let answered = seen.map(|seen| {
+        let vips = seen.vips.as_ref();
+        let vips =
+            vips.and_then(|[start, middle, end]| answering.between([start, middle, end], around));
+        (seen, vips)
+    });
     evidence.unseen.extend(unseen);
+    let (seen, vips) = answered.context("reading the programs' counters")?;
+    let Seen { observation, dropped, paired, .. } = seen;
+    evidence.vips = vips;
     evidence.window.start = start;
     evidence.window.seconds = seconds;
     let traffic = traffic(&observation);
@@ -98,6 +111,7 @@ struct Programs<'a> {
     session: &'a mut Session,
     dropping: &'a mut Dropping,
     answering: &'a mut Answering,
+    services: &'a mut Services,
     around: Around<'a>,
 }
 
@@ -115,7 +129,7 @@ async fn window(
     plan: &Plan,
     duration: Duration,
 ) -> anyhow::Result<Seen> {
-    let Programs { session, dropping, answering, around } = programs;
+    let Programs { session, dropping, answering, services, around } = programs;
     let dropped_start = dropping.read();
     let vips_start = answering.read();
     let paired_start = session.read_dns()?;
@@ -123,20 +137,39 @@ async fn window(
     let flows_start = session.read_flows()?;
     tracing::info!("counting from now on, at {} hooks", session.hooks().len());
     stop.sleep(duration / 2).await;
-    let middle = moment(session).await?;
     let flows_middle = session.read_flows()?;
+    let middle = moment(session).await?;
+    let mut ask = |flows: &[_], earlier: Option<&Asked>| {
+        let networks = (plan.own.as_slice(), plan.peers.as_slice());
+        let most = of_a_check(earlier);
+        services.ask(questions(networks, (&flows_start, flows), earlier, most))
+    };
+    let asked_middle = ask(&flows_middle, None);
     let dropped_middle = dropping.read();
     let vips_middle = answering.read();
     answering.learn(around);
     stop.sleep((duration / 2).saturating_sub(2 * APART)).await;
+    let flows_followed = session.read_flows_of(&asked_middle.known())?;
     let end = moment(session).await?;
     let flows_end = session.read_flows()?;
+    let asked_end = ask(&flows_end, Some(&asked_middle));
     let dropped = all([dropped_start, dropped_middle, dropping.read()]);
     let vips = all([vips_start, vips_middle, answering.read()]);
     let paired = paired_start.zip(session.read_dns()?).map(|(start, end)| [start, end]);
     let (peers, own) = (plan.peers.clone(), plan.own.clone());
-    let observation =
-        Observation { peers, own, start, middle, end, flows_start, flows_middle, flows_end };
+    let observation = Observation {
+        peers,
+        own,
+        start,
+        middle,
+        end,
+        flows_start,
+        flows_middle,
+        flows_end,
+        flows_followed,
+        asked_middle,
+        asked_end,
+    };
     Ok(Seen { observation, dropped, vips, paired })
 }
 

@@ -8,6 +8,7 @@ mod judge;
 mod live;
 mod node;
 mod samples;
+mod services;
 mod session;
 mod tell;
 mod vips;
@@ -39,7 +40,7 @@ use tracer::{
     },
     evidence::{MacAddress, Roles},
     filter::FlowFilter,
-    kernel::{self, Plan, Session, Standing, StartError, VipTable},
+    kernel::{self, FlowName, Plan, Session, Standing, StartError, VipTable},
     netlink::Change,
     process, statistics,
     topology::Topologies,
@@ -58,7 +59,9 @@ use self::{
 use super::{
     Failure, Status, collect,
     drops::Dropping,
-    not_started, observe, unobserved, usage,
+    not_started, observe,
+    services::Services,
+    unobserved, usage,
     vips::{Answering, Around},
 };
 use crate::cli::LookArgs;
@@ -116,6 +119,7 @@ pub(super) struct Rounds<'a> {
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
     sampling: Sampling,
+    services: Services,
     teller: Option<Teller>,
 }
 
@@ -191,9 +195,10 @@ impl<'a> Rounds<'a> {
             last_seen: BTreeMap::new(),
             flows: 0,
             sampling: Sampling::new(wanted.sample.is_some()),
+            services: Services::default(),
             teller: None,
         };
-        let opening = rounds.read().await.map_err(not_started)?;
+        let opening = rounds.read(&[]).await.map_err(not_started)?;
         rounds.window = Some(Window::begin(tables, roles, Some(opening), statistics::read()));
         Ok(rounds)
     }
@@ -293,19 +298,24 @@ impl<'a> Rounds<'a> {
     }
 
     /// Reads the maps, and takes over the totals.
-    async fn read(&mut self) -> anyhow::Result<Snapshot> {
-        let snapshot =
-            Snapshot::take(&mut self.session, &mut self.dropping, &mut self.answering).await?;
+    async fn read(&mut self, followed: &[FlowName]) -> anyhow::Result<Snapshot> {
+        let take =
+            Snapshot::take(&mut self.session, &mut self.dropping, &mut self.answering, followed);
+        let snapshot = take.await?;
+        self.take_over(&snapshot);
+        self.totals.flows_present(self.flows);
+        self.tell_lost_samples();
+        Ok(snapshot)
+    }
+
+    fn take_over(&mut self, snapshot: &Snapshot) {
         self.vips.clone_from(&snapshot.vips);
         self.totals.read(self.session.peers(), &snapshot.moment.late);
         if let Some(paired) = &snapshot.paired {
             self.dns.read(paired);
         }
         self.flows = snapshot.flows.len();
-        self.totals.flows_present(self.flows);
-        self.tell_lost_samples();
         self.note_seen();
-        Ok(snapshot)
     }
 
     async fn step(&mut self) -> anyhow::Result<()> {
@@ -313,15 +323,21 @@ impl<'a> Rounds<'a> {
         if self.window.as_ref().is_some_and(Window::is_past_middle) {
             self.session.forget_idle_sights()?;
         }
-        let snapshot = self.read().await?;
         match self.window.take() {
-            Some(mut window) if !window.is_past_middle() => {
-                window.pass_middle(snapshot);
-                self.window = Some(window);
+            Some(window) if !window.is_past_middle() => {
+                let middle = self.read_in_middle(&window).await?;
+                let window = self.window.insert(window);
+                window.pass_middle(middle);
                 Ok(())
             }
-            Some(window) => self.turn(window, snapshot).await,
-            None => self.begin_window(Some(snapshot), statistics::read()).await,
+            Some(window) => {
+                let end = self.read_at_end(&window).await?;
+                self.turn(window, end).await
+            }
+            None => {
+                let snapshot = self.read(&[]).await?;
+                self.begin_window(Some(snapshot), statistics::read()).await
+            }
         }
     }
 

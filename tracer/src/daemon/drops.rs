@@ -22,6 +22,7 @@ const OTHER: &str = "other";
 pub struct DropTotals {
     by_place: BTreeMap<Place, u64>,
     flows: Sticky<DroppedFlow>,
+    flow_evictions: u64,
 }
 
 /// The labels of `drops_total`.
@@ -54,7 +55,7 @@ impl DropTotals {
     /// Nothing yet; at most `flows` flows will have a series.
     #[must_use]
     pub const fn new(flows: usize) -> Self {
-        Self { by_place: BTreeMap::new(), flows: Sticky::new(flows, IDLE) }
+        Self { by_place: BTreeMap::new(), flows: Sticky::new(flows, IDLE), flow_evictions: 0 }
     }
 
     /// Adds the drops of a window that ended at `now`, in seconds of a clock that never goes back.
@@ -74,6 +75,13 @@ impl DropTotals {
         self.count(Place { cause: UNEXPLAINED, reason, interface }, unlisted);
         let in_flows: u64 = flows.iter().map(|(_, packets)| packets).sum();
         self.flows.add(now, flows, listed + unlisted - in_flows);
+        self.flow_evictions += drops.flow_evictions;
+    }
+
+    /// Flows that newer ones pushed out of the kernel's table; their packets are counted all the same.
+    #[must_use]
+    pub const fn flow_evictions(&self) -> u64 {
+        self.flow_evictions
     }
 
     /// Packets by cause, reason and device: exact.
@@ -120,7 +128,7 @@ fn flow(drop: &Drop, cause: &'static str) -> Option<DroppedFlow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::testing::dropped_to;
+    use crate::{diagnose::testing::dropped_to, evidence::DropFlow};
 
     fn drop(interface: &str, place: DropPlace, port: u16, packets: u64) -> Drop {
         let drop = dropped_to(port, packets);
@@ -131,6 +139,27 @@ mod tests {
     fn sums(totals: &DropTotals) -> (u64, u64) {
         let flows: u64 = totals.flows().series().map(|(_, packets)| packets).sum();
         (totals.by_place().map(|it| it.1).sum(), flows + totals.flows().other())
+    }
+
+    #[test]
+    fn a_hundred_thousand_flows_add_up_before_and_after_their_series_expire() {
+        let mut totals = DropTotals::new(100);
+        for window in 0..100_u32 {
+            let flow = |number: u32| {
+                let source = std::net::Ipv4Addr::from_bits(0x6440_0000 + window * 1000 + number);
+                let drop = drop("cni0", DropPlace::Node, 53, 1);
+                let flow = drop.flow.map(|flow| DropFlow { source: source.into(), ..flow });
+                Drop { flow, ..drop }
+            };
+            let entries = (0..1000).map(flow).collect();
+            let drops = Drops { entries, packets: 1000, flow_evictions: 900, ..Drops::default() };
+            totals.add(f64::from(window), &drops, &[], &["cni0"]);
+        }
+        assert_eq!(sums(&totals), (100_000, 100_000));
+        assert_eq!((totals.flows().series().count(), totals.flow_evictions()), (100, 90_000));
+        totals.add(100.0 + IDLE, &Drops::default(), &[], &["cni0"]);
+        assert_eq!(sums(&totals), (100_000, 100_000));
+        assert_eq!((totals.flows().series().count(), totals.flows().other()), (0, 100_000));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     firewall::{flows, perhaps_forbidden, service, show_rules},
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Drop, DropFlow, Family, RouteKind};
+use crate::evidence::{Drop, DropFlow, Family, Flow, RouteKind};
 
 pub(super) const RULE: Rule = Rule {
     code: "egress-dropped",
@@ -76,7 +76,11 @@ fn may_be_service(case: &Case<'_>, address: IpAddr) -> Option<bool> {
         return Some(first.contains(&address) || of_family.any(|it| it.contains(&address)));
     }
     let mut flows = case.evidence.traffic.iter().flat_map(|traffic| &traffic.flows);
-    if flows.any(|flow| flow.destination == address && flow.translated_destination.is_some()) {
+    let is_to = |flow: &Flow| {
+        flow.asked_as.is_some_and(|it| it.ip() == address)
+            || (flow.destination == address && flow.translated_destination.is_some())
+    };
+    if flows.any(is_to) {
         return Some(true);
     }
     // Where flannel's rules were read, kube-proxy's were read too.

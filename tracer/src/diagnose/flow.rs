@@ -2,18 +2,68 @@
 
 use super::case::{may_be_hidden, observed};
 use crate::{
-    evidence::{Evidence, Flow, Stage, StagePair},
+    evidence::{Evidence, Flow, Stage, StageCounts, StagePair, Traffic},
     topology::Topology,
 };
 
 /// How many packets must be missing before a flow's numbers mean something.
 const ENOUGH: u64 = 3;
 
+/// A flow to a service, with what became of its packets under the address of the pod behind it.
+#[derive(Debug)]
+pub struct Followed<'a> {
+    /// The flow to that pod, with the counts of both names. They are not read at one moment: it counts
+    /// as born in the window.
+    pub whole: Flow,
+    /// What is listed under the pod's address, if anything is.
+    pub continuation: Option<&'a Flow>,
+}
+
+/// Follows a flow through the translation of its destination. `None` where it has none, or where
+/// what became of it is not certain: its second name may be left out, or be another flow's too.
+#[must_use]
+pub fn followed<'a>(flow: &Flow, traffic: &'a Traffic) -> Option<Followed<'a>> {
+    let (destination, port) = flow.translated_destination.zip(flow.translated_port)?;
+    let name = (flow.source, destination, flow.protocol, flow.source_port, port);
+    let continuation = traffic.flows.iter().find(|it| {
+        (it.source, it.destination, it.protocol, it.source_port, it.destination_port) == name
+    });
+    let is_shared = continuation.is_some_and(|it| it.packets.pod_out > 0);
+    let own = &traffic.own;
+    let unlisted = traffic.flows_left_out + own.flow_evictions + own.map_insert_failures;
+    if is_shared || (continuation.is_none() && unlisted > 0) {
+        return None;
+    }
+    let mut whole = Flow {
+        destination,
+        destination_port: port,
+        born_in_window: true,
+        translated_destination: None,
+        translated_port: None,
+        ..flow.clone()
+    };
+    if let Some(then) = continuation {
+        whole.packets = together(&flow.packets, &then.packets);
+        whole.leaked += then.leaked;
+    }
+    Some(Followed { whole, continuation })
+}
+
+fn together(one: &StageCounts, other: &StageCounts) -> StageCounts {
+    let mut counts = *one;
+    for stage in Stage::ALL {
+        *counts.at_mut(stage) += other.at(stage);
+    }
+    counts
+}
+
 /// The last stage that saw the packets of `flow` that were lost on this node; `None` when none
-/// were. Only flows to a peer's or to the own pods are compared: others take other ways. Nor
-/// are stages that packets may have passed unseen.
+/// were. Only flows to a peer's or to the own pods are compared, and those to services that can be
+/// followed to one: others take other ways. Nor are stages that packets may have passed unseen.
 #[must_use]
 pub fn lost_after(evidence: &Evidence, topology: &Topology<'_>, flow: &Flow) -> Option<Stage> {
+    let followed = topology.traffic.and_then(|traffic| followed(flow, traffic));
+    let flow = followed.as_ref().map_or(flow, |it| &it.whole);
     let is_seen = |pair: &StagePair| {
         observed(evidence, topology, pair.last_seen())
             && pair.next().is_none_or(|next| {
@@ -100,6 +150,8 @@ mod tests {
             born_in_window: false,
             outer_source: None,
             translated_destination: None,
+            translated_port: None,
+            asked_as: None,
         };
         let at_bridge = Flow {
             source: second.parse().unwrap(),
@@ -116,6 +168,60 @@ mod tests {
         let topology = topology(evidence);
         let flows = &evidence.traffic.as_ref().unwrap().flows;
         flows.iter().map(|flow| lost_after(evidence, &topology, flow)).collect()
+    }
+
+    /// A flow of a pod to a service, behind which a peer's pod stands, and what is listed under the
+    /// address of that.
+    fn to_service(sent: u64, then: Option<StageCounts>) -> Evidence {
+        let mut evidence = received("10.96.0.10", 40_000);
+        let plan = Plan::of(3, Pass::Tables);
+        let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+        let asked = Flow {
+            source: nth_address(plan.own_cidr(), 9),
+            destination: [10, 96, 0, 10].into(),
+            source_port: 40_000,
+            destination_port: 80,
+            packets: StageCounts { pod_out: sent, ..StageCounts::default() },
+            translated_destination: Some(nth_address(plan.hit_cidr(), 7)),
+            translated_port: Some(8080),
+            ..flows[0].clone()
+        };
+        let continued = then.map(|packets| Flow {
+            destination: nth_address(plan.hit_cidr(), 7),
+            destination_port: 8080,
+            packets,
+            translated_destination: None,
+            translated_port: None,
+            ..asked.clone()
+        });
+        *flows = [asked].into_iter().chain(continued).collect();
+        evidence
+    }
+
+    fn sent(overlay_out: u64, wire_out: u64) -> Option<StageCounts> {
+        Some(StageCounts { overlay_out, wire_out, ..StageCounts::default() })
+    }
+
+    #[test]
+    fn a_flow_to_a_service_is_followed_to_the_pod_behind_it() {
+        assert_eq!(told(&to_service(50, sent(50, 50)))[0], None);
+        assert_eq!(told(&to_service(50, sent(50, 0)))[0], Some(Stage::OverlayOut));
+        assert_eq!(told(&to_service(50, None))[0], Some(Stage::PodOut));
+        // Both names are not read at one moment.
+        assert_eq!(told(&to_service(50, sent(40, 40)))[0], None);
+    }
+
+    #[test]
+    fn a_flow_that_may_have_arrived_unlisted_or_was_not_followed_is_not_lost() {
+        let mut evidence = to_service(50, None);
+        evidence.traffic.as_mut().unwrap().flows_left_out = 1;
+        assert_eq!(told(&evidence), [None]);
+        let mut evidence = to_service(50, None);
+        evidence.traffic.as_mut().unwrap().own.flow_evictions = 1;
+        assert_eq!(told(&evidence), [None]);
+        let mut evidence = to_service(50, None);
+        evidence.traffic.as_mut().unwrap().flows[0].translated_port = None;
+        assert_eq!(told(&evidence), [None]);
     }
 
     #[test]

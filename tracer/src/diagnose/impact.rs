@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::{case::Case, drops, finding::Impact, rule::Effect};
+use super::{case::Case, drops, finding::Impact, flow::followed, rule::Effect};
 use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic};
 
 /// The packets and flows of all IP versions that these effects hit; a lower bound.
@@ -19,8 +19,14 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let stray = cases.iter().map(|it| it.topology.family).filter(|it| has_stray(effects, *it));
     let stray: u64 = stray.map(|family| stray_leaks_of(cases, traffic, family)).sum();
     let undelivered: u64 = effects.iter().map(|effect| undelivered(traffic, effect)).sum();
-    let is_hit = |flow: &&Flow| effects.iter().any(|effect| hits(cases, effect, flow));
-    let flows = traffic.flows.iter().filter(is_hit).count();
+    let is_hit = |flow: &Flow| effects.iter().any(|effect| hits(cases, effect, flow));
+    // A flow to a service that goes on under another name is one.
+    let is_hit_as_followed = |flow: &Flow| {
+        followed(flow, traffic)
+            .is_some_and(|it| is_hit(&it.whole) && !it.continuation.is_some_and(is_hit))
+    };
+    let flows = traffic.flows.iter().filter(|flow| is_hit(flow) || is_hit_as_followed(flow));
+    let flows = flows.count();
     Impact {
         packets: of_peers + stray + undelivered + dropped.packets,
         flows: flows as u64 + dropped.flows,

@@ -364,6 +364,8 @@ impl Plan {
             born_in_window: false,
             outer_source: (!outward).then(|| self.node_ip(node)),
             translated_destination: None,
+            translated_port: None,
+            asked_as: None,
         }
     }
 }

@@ -22,6 +22,7 @@ mod properties;
 mod queues;
 mod routes;
 mod served;
+mod services;
 mod sighted;
 mod statistics;
 mod underlay;

@@ -38,10 +38,8 @@ pub(super) fn lines(
     }
     lines.extend(of_drops(evidence));
     lines.push(of_dns(evidence).to_owned());
-    lines.push(
-        "translated service addresses and the history of a daemon: not read by this version"
-            .to_owned(),
-    );
+    lines.extend(of_vips(evidence));
+    lines.push("the history of a daemon: not read by this version".to_owned());
     let mut seen = std::collections::HashSet::new();
     lines.retain(|line| seen.insert(line.clone()));
     lines
@@ -61,6 +59,8 @@ const fn of_dns(evidence: &Evidence) -> &'static str {
     } else {
         "DNS queries: not observed"
     }
+}
+
 /// What found no room in the programs' tables.
 fn of_vips(evidence: &Evidence) -> Vec<String> {
     let vips = evidence.vips.as_ref();

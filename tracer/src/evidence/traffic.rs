@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,16 @@ pub struct Flow {
     /// Where the packets really go when the destination is a service's (conntrack).
     #[serde(default)]
     pub translated_destination: Option<IpAddr>,
+    /// The port there, where the packets can be followed: under its source and that destination
+    /// they are the same flow at the next stages. `None` where their source is translated too, and
+    /// where the table of connections did not say the same in the middle and at the end of the
+    /// window.
+    #[serde(default)]
+    pub translated_port: Option<u16>,
+    /// The service's address and port to which the pod sent, where already the first stage saw the
+    /// packets under those of a pod behind it: iptables translates what the bridge hands to it.
+    #[serde(default)]
+    pub asked_as: Option<SocketAddr>,
 }
 
 /// Parse errors of one kind at one stage.

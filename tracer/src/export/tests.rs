@@ -212,6 +212,8 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
         born_in_window: false,
         outer_source: None,
         translated_destination: None,
+        translated_port: None,
+        asked_as: None,
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));
@@ -227,6 +229,74 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
         .collect();
     let server = server.to_string();
     assert_eq!(answered, [("tcp", &*server), ("udp", "10.96.0.10"), ("icmp", &server)]);
+}
+
+/// A flow to a service and what it is called behind it are one, as far as that is certain.
+#[test]
+fn a_flow_to_a_service_is_told_with_what_became_of_it() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let pod = nth_address(plan.own_cidr(), 9);
+    let server = nth_address(plan.hit_cidr(), 5);
+    let service = "10.96.0.10".parse().unwrap();
+    let traffic = evidence.traffic.as_mut().unwrap();
+    let sent = traffic.flows.iter().find(|it| it.source == pod).unwrap().clone();
+    let asked = Flow {
+        destination: service,
+        protocol: 17,
+        destination_port: 53,
+        packets: StageCounts { pod_out: 9, ..StageCounts::default() },
+        translated_destination: Some(server),
+        translated_port: Some(5353),
+        ..sent
+    };
+    let arrived = StageCounts { overlay_out: 9, wire_out: 8, ..StageCounts::default() };
+    let then = Flow {
+        destination: server,
+        destination_port: 5353,
+        packets: arrived,
+        translated_destination: None,
+        translated_port: None,
+        ..asked.clone()
+    };
+    let answer = Flow {
+        source: server,
+        destination: pod,
+        source_port: 5353,
+        destination_port: asked.source_port,
+        ..then.clone()
+    };
+    traffic.flows = vec![asked, then, answer];
+    let json = json_of(&evidence);
+    let flows = json["flows"].as_array().unwrap();
+    let of_service = flows.iter().find(|it| it["destination"] == "10.96.0.10").unwrap();
+    assert_eq!(of_service["translated_destination"], server.to_string());
+    assert_eq!(of_service["destination_port"], 53);
+    assert_eq!(of_service["answered_by"], server.to_string());
+    let packets = ["pod_out", "overlay_out", "wire_out"].map(|it| &of_service["packets"][it]);
+    assert_eq!(packets, [9, 9, 8]);
+    assert_eq!(flows.len(), 2, "{flows:#?}");
+    // Not followed, both are told as they were seen.
+    evidence.traffic.as_mut().unwrap().flows[0].translated_port = None;
+    let json = json_of(&evidence);
+    assert_eq!(json["flows"].as_array().unwrap().len(), 3);
+    assert_eq!(json["truncated"]["flows"], 0);
+}
+
+/// Where already the first stage sees the pod's address.
+#[test]
+fn a_flow_that_was_sent_to_a_service_is_told_with_both_addresses() {
+    let plan = Plan::of(2, Pass::Tables);
+    let mut evidence = plan.evidence();
+    let server = nth_address(plan.hit_cidr(), 5);
+    let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+    let flow = flows.iter_mut().find(|it| it.destination == server).unwrap();
+    flow.asked_as = Some("10.96.0.10:53".parse().unwrap());
+    let json = json_of(&evidence);
+    let flows = json["flows"].as_array().unwrap();
+    let told = flows.iter().find(|it| it["destination"] == "10.96.0.10").unwrap();
+    assert_eq!(told["translated_destination"], server.to_string());
+    assert_eq!((&told["destination_port"], &told["packets"]["wire_out"]), (&53.into(), &40.into()));
 }
 
 #[test]

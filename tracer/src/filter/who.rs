@@ -34,7 +34,8 @@ struct Ends {
     sources: Vec<IpAddr>,
     destinations: Vec<IpAddr>,
     protocol: u8,
-    ports: [u16; 2],
+    /// Of both ends, and that of a service.
+    ports: [u16; 3],
 }
 
 // === impl Chosen ===
@@ -65,7 +66,9 @@ impl<'a> Chosen<'a> {
     /// Whether a flow is one of those that are meant.
     #[must_use]
     pub fn takes_flow(&self, flow: &Flow) -> bool {
-        let destinations = [Some(flow.destination), flow.translated_destination];
+        let service = flow.asked_as;
+        let destinations =
+            [Some(flow.destination), flow.translated_destination, service.map(|it| it.ip())];
         self.takes(&Ends {
             sources: self.addresses(flow.source, flow.outer_source),
             destinations: destinations
@@ -74,7 +77,11 @@ impl<'a> Chosen<'a> {
                 .flat_map(|end| self.addresses(end, None))
                 .collect(),
             protocol: flow.protocol,
-            ports: [flow.source_port, flow.destination_port],
+            ports: [
+                flow.source_port,
+                flow.destination_port,
+                service.map_or(flow.destination_port, |it| it.port()),
+            ],
         })
     }
 
@@ -90,7 +97,7 @@ impl<'a> Chosen<'a> {
             destinations:
                 self.addresses(flow.destination, drop.outer.map(|outer| outer.destination)),
             protocol: flow.protocol,
-            ports: [flow.source_port, flow.destination_port],
+            ports: [flow.source_port, flow.destination_port, flow.destination_port],
         }))
     }
 
@@ -108,7 +115,8 @@ impl<'a> Chosen<'a> {
             sources: self.addresses(source, outer.and_then(|it| it.source)),
             destinations: self.addresses(destination, outer.and_then(|it| it.destination)),
             protocol,
-            ports: [inner.source_port, inner.destination_port].map(Option::unwrap_or_default),
+            ports: [inner.source_port, inner.destination_port, inner.destination_port]
+                .map(Option::unwrap_or_default),
         })
     }
 
@@ -349,6 +357,12 @@ mod tests {
         let mut flow = flows.iter().find(|flow| !is_of_hit(flow)).unwrap().clone();
         assert!(!chosen.takes_flow(&flow));
         flow.translated_destination = Some(pod);
+        assert!(chosen.takes_flow(&flow));
+        // The same of one that the stages know by the pod's address.
+        let filter = "destination=10.96.0.10 port=53".parse().unwrap();
+        let chosen = Chosen::of(&filter, &diagnosis);
+        assert!(!chosen.takes_flow(&flow));
+        flow.asked_as = Some("10.96.0.10:53".parse().unwrap());
         assert!(chosen.takes_flow(&flow));
     }
 

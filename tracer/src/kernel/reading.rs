@@ -78,6 +78,33 @@ pub struct FlowReading {
     pub outer_remote: Option<IpAddr>,
 }
 
+/// Addresses, protocol and ports of a flow, as stages name it. Of ICMP type and code stand in the
+/// source port, the identifier of an echo in the destination port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct FlowName {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub source_port: u16,
+    pub destination_port: u16,
+}
+
+impl FlowReading {
+    /// Which flow this is.
+    #[must_use]
+    pub const fn name(&self) -> FlowName {
+        FlowName {
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            source_port: self.source_port,
+            destination_port: self.destination_port,
+        }
+    }
+}
+
 /// Reads the exact totals of `peers` peers, and what was seen at devices that have `hooks`.
 ///
 /// # Errors
@@ -112,6 +139,56 @@ pub(super) fn read_flows(ebpf: &Ebpf) -> Result<Vec<FlowReading>> {
     let mut flows = read_table::<u32>(ebpf, names::FLOWS4)?;
     flows.extend(read_table::<[u32; 4]>(ebpf, names::FLOWS6)?);
     Ok(flows)
+}
+
+/// Reads few flows, as far as they are in the tables.
+///
+/// # Errors
+/// When a map is missing or cannot be read.
+pub(super) fn read_flows_of(ebpf: &Ebpf, flows: &[FlowName]) -> Result<Vec<FlowReading>> {
+    let v4 = flows.iter().filter_map(|flow| match (flow.source, flow.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            Some(key(flow, u32::of(source), u32::of(destination)))
+        }
+        _ => None,
+    });
+    let v6 = flows.iter().filter_map(|flow| match (flow.source, flow.destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Some(key(flow, <[u32; 4]>::of(source), <[u32; 4]>::of(destination)))
+        }
+        _ => None,
+    });
+    let mut readings = read_keys(ebpf, names::FLOWS4, v4)?;
+    readings.extend(read_keys(ebpf, names::FLOWS6, v6)?);
+    Ok(readings)
+}
+
+fn key<A: Address>(flow: &FlowName, source: A, destination: A) -> FlowKey<A> {
+    let ports = u32::from(flow.source_port) << 16 | u32::from(flow.destination_port);
+    FlowKey::new(source, destination, flow.protocol, ports.to_be())
+}
+
+fn read_keys<A>(
+    ebpf: &Ebpf,
+    name: &str,
+    keys: impl Iterator<Item = FlowKey<A>>,
+) -> Result<Vec<FlowReading>>
+where
+    A: Address<Ip: Into<IpAddr>>,
+    FlowKey<A>: aya::Pod,
+    FlowValue<A>: aya::Pod,
+{
+    let map = ebpf.map(name).context("the object has no flow table")?;
+    let map: PerCpuHashMap<&MapData, FlowKey<A>, FlowValue<A>> = map.try_into()?;
+    let mut readings = Vec::new();
+    for key in keys {
+        match map.get(&key, 0) {
+            Ok(values) => readings.push(sum_flow(&key, values.iter())),
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error).context("reading a flow"),
+        }
+    }
+    Ok(readings)
 }
 
 /// Eviction can send the walk back to its start, so it ends after twice as many steps as a table
@@ -202,7 +279,21 @@ fn sum_flow<'a, A: Address<Ip: Into<IpAddr>> + 'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::agreed;
+    use super::*;
+
+    #[test]
+    fn a_flow_is_found_again_by_its_name() {
+        let flow = FlowName {
+            source: [10, 244, 1, 5].into(),
+            destination: [10, 96, 0, 10].into(),
+            protocol: 17,
+            source_port: 40_000,
+            destination_port: 53,
+        };
+        let ends = [[10, 244, 1, 5], [10, 96, 0, 10]].map(|it| u32::of(it.into()));
+        let key: FlowKey<u32> = key(&flow, ends[0], ends[1]);
+        assert_eq!(sum_flow(&key, std::iter::empty()).name(), flow);
+    }
 
     #[test]
     fn a_mac_that_cpus_do_not_agree_about_is_none() {

@@ -21,7 +21,7 @@ use tracer_common::{
 
 use self::slots::Slots;
 use super::{
-    AttachMode, FlowReading, Plan, PlannedHook, Reading,
+    AttachMode, FlowName, FlowReading, Plan, PlannedHook, Reading,
     attach::{Attacher, Attachment},
     dns::{self, DnsReading},
     flow_table::FlowEntries,
@@ -345,6 +345,14 @@ impl Session {
     /// When the map cannot be read.
     pub fn read_flows(&self) -> anyhow::Result<Vec<FlowReading>> {
         reading::read_flows(&self.ebpf)
+    }
+
+    /// Few flows of the table now; those that are not in it are left out.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn read_flows_of(&self, flows: &[FlowName]) -> anyhow::Result<Vec<FlowReading>> {
+        reading::read_flows_of(&self.ebpf, flows)
     }
 }
 

@@ -24,6 +24,9 @@ const RECEIVE_BUFFER: usize = 1024 * 1024;
 /// The kernel answers within the system call or at once after it; silence is an error.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// The flags of a question that has one answer: never a dump of the whole table.
+const QUESTION: u16 = NLM_F_REQUEST;
+
 const HEADER_LENGTH: usize = 16;
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
@@ -122,7 +125,7 @@ impl Socket {
 
     /// The one answer to a request.
     pub(super) fn ask(&mut self, kind: u16, body: &impl Emitable) -> Result<Message> {
-        self.send(kind, NLM_F_REQUEST, &bytes(body))?;
+        self.send(kind, QUESTION, &bytes(body))?;
         let mut messages = Vec::new();
         while messages.is_empty() {
             self.read(&mut messages, &mut false)?;
@@ -149,14 +152,7 @@ impl Socket {
 
     fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        let length = HEADER_LENGTH + body.len();
-        let mut datagram = vec![0; length];
-        let mut message = NetlinkBuffer::new(&mut datagram);
-        message.set_length(u32::try_from(length).unwrap_or(u32::MAX));
-        message.set_message_type(kind);
-        message.set_flags(flags);
-        message.set_sequence_number(self.sequence);
-        message.payload_mut().copy_from_slice(body);
+        let datagram = datagram(kind, flags, self.sequence, body);
         let kernel = SocketAddr::new(0, 0);
         self.system.send_to(&datagram, &kernel, 0).map_err(NetlinkError::Transfer)?;
         Ok(())
@@ -184,6 +180,19 @@ impl Socket {
         }
         self.system.recv(&mut self.buffer.as_mut_slice(), 0)
     }
+}
+
+/// A request with its header.
+fn datagram(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let length = HEADER_LENGTH + body.len();
+    let mut datagram = vec![0; length];
+    let mut message = NetlinkBuffer::new(&mut datagram);
+    message.set_length(u32::try_from(length).unwrap_or(u32::MAX));
+    message.set_message_type(kind);
+    message.set_flags(flags);
+    message.set_sequence_number(sequence);
+    message.payload_mut().copy_from_slice(body);
+    datagram
 }
 
 /// Splits a datagram into messages. Answers to earlier requests are passed over.
@@ -253,6 +262,15 @@ mod tests {
         buffer.set_sequence_number(sequence);
         bytes[HEADER_LENGTH..length].copy_from_slice(body);
         bytes
+    }
+
+    #[test]
+    fn a_question_asks_for_one_answer_and_never_for_a_dump() {
+        let datagram = datagram(257, QUESTION, 7, &[1, 2, 3, 4]);
+        let message = NetlinkBuffer::new_checked(&datagram[..]).unwrap();
+        assert_eq!((message.message_type(), message.sequence_number()), (257, 7));
+        assert_eq!((message.flags(), message.flags() & NLM_F_DUMP), (NLM_F_REQUEST, 0));
+        assert_eq!(message.payload(), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -238,6 +238,8 @@ mod tests {
                 born_in_window: true,
                 outer_source: None,
                 translated_destination: None,
+                translated_port: None,
+                asked_as: None,
             };
         let out = StageCounts { pod_out: 5, ..StageCounts::default() };
         let translated = StageCounts { overlay_out: 5, wire_out: 5, ..StageCounts::default() };

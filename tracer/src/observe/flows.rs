@@ -6,7 +6,10 @@ use std::{
 use ipnet::IpNet;
 use tracer_common::stage::{FLOW_COUNTS, LEAK, OVERLAY_IN, OVERLAY_OUT, POD_IN, WIRE_IN, WIRE_OUT};
 
-use super::Observation;
+use super::{
+    Observation,
+    services::{Services, Translated},
+};
 use crate::{
     evidence::{Flow, Stage, StageCounts, Stranger, Undelivered},
     kernel::FlowReading,
@@ -53,7 +56,7 @@ impl SeenInFlows {
 }
 
 /// Compares the flow table at the two ends of the window.
-pub(super) fn summarise(observation: &Observation) -> Flows {
+pub(super) fn summarise(observation: &Observation, services: &Services) -> Flows {
     let before: HashMap<_, _> =
         observation.flows_start.iter().map(|flow| (name(flow), flow)).collect();
     let mut flows = Flows {
@@ -70,7 +73,9 @@ pub(super) fn summarise(observation: &Observation) -> Flows {
             continue;
         }
         note_remote(observation, end, &packets, &mut flows.by_peer, &mut strangers);
-        flows.listed.push(flow(end, &packets, start.is_none()));
+        let translated = services.translated(&end.name());
+        let flow = flow(end, &packets, start.is_none(), translated);
+        flows.listed.push(Flow { asked_as: services.asked_as(&end.name()), ..flow });
     }
     flows.listed.sort_by_key(busiest_first);
     flows.left_out = flows.listed.len().saturating_sub(LISTED) as u64;
@@ -197,7 +202,12 @@ pub(super) const fn asks_for_an_answer(flow: &FlowReading) -> bool {
     }
 }
 
-fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: bool) -> Flow {
+fn flow(
+    reading: &FlowReading,
+    packets: &[u64; FLOW_COUNTS],
+    born_in_window: bool,
+    translated: Option<&Translated>,
+) -> Flow {
     let mut counts = StageCounts::default();
     for (index, stage) in Stage::ALL.into_iter().enumerate() {
         *counts.at_mut(stage) = packets[index];
@@ -217,7 +227,11 @@ fn flow(reading: &FlowReading, packets: &[u64; FLOW_COUNTS], born_in_window: boo
         leaked: packets[LEAK],
         born_in_window,
         outer_source: reading.outer_remote.filter(|_| received),
-        translated_destination: None,
+        translated_destination: translated.map(|it| it.sent_as.destination),
+        translated_port: translated
+            .filter(|it| it.is_followed)
+            .map(|it| it.sent_as.destination_port),
+        asked_as: None,
     }
 }
 
@@ -258,6 +272,10 @@ mod tests {
         }
     }
 
+    fn summarised(observation: &Observation) -> Flows {
+        summarise(observation, &Services::of(observation))
+    }
+
     const POD: [u8; 4] = [10, 244, 1, 5];
     const PEER_POD: [u8; 4] = [10, 244, 2, 5];
 
@@ -266,7 +284,7 @@ mod tests {
         let flow = reading(POD, PEER_POD, TCP, (1, 2));
         let reborn = FlowReading { birth: 9, ..with(flow, WIRE_OUT, 4) };
         for (end, packets, born) in [(with(flow, WIRE_OUT, 30), 10, false), (reborn, 4, true)] {
-            let flows = summarise(&observation(vec![with(flow, WIRE_OUT, 20)], vec![end]));
+            let flows = summarised(&observation(vec![with(flow, WIRE_OUT, 20)], vec![end]));
             assert_eq!(flows.listed[0].packets.wire_out, packets);
             assert_eq!(flows.listed[0].born_in_window, born);
         }
@@ -276,7 +294,7 @@ mod tests {
     fn a_wrapped_counter_goes_on() {
         let flow = reading(POD, PEER_POD, TCP, (1, 2));
         let start = with(flow, WIRE_OUT, u64::from(u32::MAX) - 1);
-        let flows = summarise(&observation(vec![start], vec![with(flow, WIRE_OUT, 8)]));
+        let flows = summarised(&observation(vec![start], vec![with(flow, WIRE_OUT, 8)]));
         assert_eq!(flows.listed[0].packets.wire_out, 10);
     }
 
@@ -292,7 +310,7 @@ mod tests {
             (17, (40000, 514), 0),
         ] {
             let end = out(reading(POD, PEER_POD, protocol, ports), 7);
-            assert_eq!(summarise(&observation(vec![], vec![end])).by_peer[0].asking_out, asking);
+            assert_eq!(summarised(&observation(vec![], vec![end])).by_peer[0].asking_out, asking);
         }
     }
 
@@ -304,7 +322,7 @@ mod tests {
     fn what_passes_through_or_was_tunnelled_by_a_pod_asks_nothing_of_us() {
         let through = out(reading([192, 0, 2, 9], PEER_POD, TCP, (1, 2)), 7);
         let nested = with(reading(POD, PEER_POD, TCP, (3, 4)), WIRE_OUT, 7);
-        let seen = &summarise(&observation(vec![], vec![through, nested])).by_peer[0];
+        let seen = &summarised(&observation(vec![], vec![through, nested])).by_peer[0];
         assert_eq!((seen.asking_out, seen.addresses_asked.len()), (0, 0));
     }
 
@@ -312,7 +330,7 @@ mod tests {
     fn an_address_that_gets_less_than_came_is_undelivered() {
         let dead = with(reading(PEER_POD, [10, 244, 1, 77], TCP, (1, 2)), OVERLAY_IN, 9);
         let live = with(with(reading(PEER_POD, POD, TCP, (1, 2)), OVERLAY_IN, 9), POD_IN, 9);
-        let seen = &summarise(&observation(vec![], vec![dead, live])).by_peer[0];
+        let seen = &summarised(&observation(vec![], vec![dead, live])).by_peer[0];
         let address = IpAddr::from([10, 244, 1, 77]);
         assert_eq!(seen.undelivered(), [Undelivered { address, packets: 9 }]);
     }
@@ -325,7 +343,7 @@ mod tests {
             ..with(reading(PEER_POD, POD, TCP, (1, 2)), WIRE_IN, 3)
         };
         let unknown = FlowReading { source: [10, 244, 9, 9].into(), ..known };
-        let flows = summarise(&observation(
+        let flows = summarised(&observation(
             vec![],
             vec![known, unknown, FlowReading { source_port: 8, ..unknown }],
         ));

@@ -6,11 +6,12 @@ use tracer_common::{
 use super::Moment;
 use crate::{evidence::Losses, kernel::Reading};
 
-/// Packets of a slot that certainly died between `start` and `end`.
+/// Packets of a slot that certainly died between `start` and `end`. `to_services` were counted at
+/// pod_out under another address, later than at `start` and not later than at `end`.
 ///
 /// An answer to a service address has its server's address at overlay_in and the service's at
 /// pod_in, where no peer owns it. So whatever nobody owns there may be this peer's.
-pub(super) fn lost(start: &Moment, end: &Moment, slot: usize) -> Losses {
+pub(super) fn lost(start: &Moment, end: &Moment, slot: usize, to_services: u64) -> Losses {
     let came =
         |stage| count(&end.early, slot, stage).saturating_sub(count(&start.late, slot, stage));
     let went = |slot, stage| {
@@ -22,7 +23,7 @@ pub(super) fn lost(start: &Moment, end: &Moment, slot: usize) -> Losses {
     let of_host = count(&end.early, slot, HOST).saturating_sub(count(&start.late, slot, HOST));
     let of_pods = went(slot, OVERLAY_OUT).saturating_sub(of_host);
     Losses {
-        pod_to_overlay: came(POD_OUT).saturating_sub(of_pods),
+        pod_to_overlay: (came(POD_OUT) + to_services).saturating_sub(of_pods),
         overlay_to_wire: pair(OVERLAY_OUT, WIRE_OUT),
         wire_to_overlay: pair(WIRE_IN, OVERLAY_IN),
         overlay_to_pod: pair(TO_POD, POD_IN).saturating_sub(translated),
@@ -68,26 +69,26 @@ mod tests {
         // 100 packets a step pass both stages; at each reading up to 40 are in between.
         let start = moment((140, 100), (240, 220));
         let end = moment((1040, 1000), (1140, 1130));
-        assert_eq!(lost(&start, &end, PEER).overlay_to_wire, 0);
+        assert_eq!(lost(&start, &end, PEER, 0).overlay_to_wire, 0);
     }
 
     #[test]
     fn what_never_arrives_is_a_loss() {
         let start = moment((10, 0), (10, 0));
         let end = moment((110, 0), (110, 0));
-        assert_eq!(lost(&start, &end, PEER).overlay_to_wire, 100);
+        assert_eq!(lost(&start, &end, PEER, 0).overlay_to_wire, 100);
     }
 
     #[test]
     fn answers_of_a_service_are_no_loss_though_another_address_arrives() {
         let start = Moment::default();
         let at = |reading: Reading| Moment { early: reading.clone(), late: reading };
-        assert_eq!(lost(&start, &at(received(100, 60, 40)), PEER).overlay_to_pod, 0);
-        assert_eq!(lost(&start, &at(received(100, 60, 10)), PEER).overlay_to_pod, 30);
+        assert_eq!(lost(&start, &at(received(100, 60, 40)), PEER, 0).overlay_to_pod, 0);
+        assert_eq!(lost(&start, &at(received(100, 60, 10)), PEER, 0).overlay_to_pod, 30);
     }
 
     #[test]
     fn a_slot_that_does_not_exist_has_lost_nothing() {
-        assert_eq!(lost(&Moment::default(), &Moment::default(), 7), Losses::default());
+        assert_eq!(lost(&Moment::default(), &Moment::default(), 7, 0), Losses::default());
     }
 }

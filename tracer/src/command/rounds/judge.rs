@@ -92,14 +92,14 @@ impl Rounds<'_> {
         self.follow_vips(&tables, &roles);
         let opening = match opening.filter(|_| self.replan_due.is_none()) {
             Some(opening) if !self.follow(&tables, &roles)? => opening,
-            _ => self.read().await?,
+            _ => self.read(&[]).await?,
         };
         self.window = Some(Window::begin(tables, roles, Some(opening), counters));
         Ok(())
     }
 
     fn evidence(
-        &self,
+        &mut self,
         mut window: Window,
         end: &Snapshot,
         seconds: f64,
@@ -129,6 +129,7 @@ impl Rounds<'_> {
         unseen.extend(self.answering.unseen(&self.known.intent));
         unseen.extend(self.session.blind_to_rare());
         unseen.extend(self.session.blind_to_dns());
+        self.services.tell_unseen(&mut unseen);
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),
             node: self.known.node.clone(),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracer::{
     evidence::{Dns, Roles, Tables, Traffic},
-    kernel::{DnsReading, DropReading, FlowReading, Session, VipTable},
-    observe::{Moment, Observation, dns, traffic},
+    kernel::{DnsReading, DropReading, FlowName, FlowReading, Session, VipTable},
+    observe::{Asked, Moment, Observation, dns, traffic},
     statistics::Reading,
 };
 
@@ -48,6 +48,10 @@ pub(super) struct Window {
 pub(super) struct Snapshot {
     pub(super) moment: Moment,
     pub(super) flows: Vec<FlowReading>,
+    /// Those of the flows that are followed to a service's pod, read before the counters.
+    followed: Vec<FlowReading>,
+    /// What the table of connections said.
+    pub(super) asked: Asked,
     /// What was dropped; `None` when that is not known.
     pub(super) dropped: Option<DropReading>,
     /// What was seen of VIPs; `None` when that is not known.
@@ -72,15 +76,34 @@ impl Snapshot {
         session: &mut Session,
         dropping: &mut Dropping,
         answering: &mut Answering,
+        followed: &[FlowName],
     ) -> anyhow::Result<Self> {
+        let followed = session.read_flows_of(followed)?;
         let moment = moment(session).await?;
         let begin = Instant::now();
         let flows = session.read_flows()?;
         // Without the drops: their tables are small, and names of functions are sought once.
         let took = begin.elapsed();
+        let asked = Asked::default();
         let paired = session.read_dns()?;
         let (dropped, vips) = (dropping.read(), answering.read());
-        Ok(Self { moment, flows, dropped, vips, paired, took })
+        Ok(Self { moment, flows, followed, asked, dropped, vips, paired, took })
+    }
+
+    /// Reads everything in the middle of a window, the flows first.
+    pub(super) async fn take_in_middle(
+        session: &mut Session,
+        dropping: &mut Dropping,
+        answering: &mut Answering,
+    ) -> anyhow::Result<Self> {
+        let begin = Instant::now();
+        let flows = session.read_flows()?;
+        let took = begin.elapsed();
+        let moment = moment(session).await?;
+        let (followed, asked) = (Vec::new(), Asked::default());
+        let paired = session.read_dns()?;
+        let (dropped, vips) = (dropping.read(), answering.read());
+        Ok(Self { moment, flows, followed, asked, dropped, vips, paired, took })
     }
 }
 
@@ -126,6 +149,21 @@ impl Window {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// What is to be followed to its end.
+    pub(super) fn followed(&self) -> Vec<FlowName> {
+        self.middle.as_ref().map(|middle| middle.asked.known()).unwrap_or_default()
+    }
+
+    /// What the table of connections said in its middle.
+    pub(super) fn asked(&self) -> Asked {
+        self.middle.as_ref().map(|middle| middle.asked.clone()).unwrap_or_default()
+    }
+
+    /// The flows when it began.
+    pub(super) fn first_flows(&self) -> &[FlowReading] {
+        self.opening.as_ref().map_or(&[], |opening| &opening.flows)
+    }
+
     /// Takes over the reading in the middle.
     pub(super) fn pass_middle(&mut self, middle: Snapshot) {
         self.middle = Some(middle);
@@ -151,6 +189,9 @@ impl Window {
             flows_start: opening.flows,
             flows_middle: middle.flows,
             flows_end: end.flows.clone(),
+            flows_followed: end.followed.clone(),
+            asked_middle: middle.asked,
+            asked_end: end.asked.clone(),
         });
         let timeout = Duration::from_nanos(session.config().dns_timeout());
         let dns = paired.map(|(start, end)| dns(&start, end, timeout, &traffic.flows));

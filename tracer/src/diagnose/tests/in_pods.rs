@@ -40,6 +40,8 @@ fn list(evidence: &mut Evidence, dropped: DropFlow, is_answered: bool) {
         born_in_window: false,
         outer_source: None,
         translated_destination: None,
+        translated_port: None,
+        asked_as: None,
     };
     let came = StageCounts { wire_in: 10, overlay_in: 10, pod_in: 10, ..StageCounts::default() };
     let left = StageCounts { pod_out: 10, overlay_out: 10, wire_out: 10, ..StageCounts::default() };

@@ -394,6 +394,8 @@ fn flows_born_in_the_window_and_flows_to_the_outside() {
             born_in_window: true,
             outer_source: None,
             translated_destination: None,
+            translated_port: None,
+            asked_as: None,
         });
     });
 }

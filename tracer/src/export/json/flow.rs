@@ -1,12 +1,12 @@
 //! The `flows` of the JSON of `check`.
 
-use std::{cmp::Reverse, net::IpAddr};
+use std::{cmp::Reverse, collections::HashSet, net::IpAddr};
 
 use serde::Serialize;
 
 use super::super::words::{self, MOST_ENTRIES};
 use crate::{
-    diagnose::lost_after,
+    diagnose::{Followed, followed, lost_after},
     evidence::{Evidence, Flow, Stage, StageCounts},
     filter::Chosen,
     topology::Topologies,
@@ -40,22 +40,33 @@ pub(super) fn flows(
 ) -> (Vec<FlowJson>, u64) {
     let all = evidence.traffic.as_ref().map_or(&[][..], |traffic| &traffic.flows);
     let is_meant = |flow: &&Flow| chosen.is_none_or(|it| it.takes_flow(flow));
-    let mut order: Vec<&Flow> = all.iter().filter(is_meant).collect();
-    order.sort_by_key(|flow| (Reverse(most(flow)), key(flow)));
+    let follow = |flow| followed(flow, evidence.traffic.as_ref()?);
+    let mut order: Vec<(&Flow, Option<Followed<'_>>)> =
+        all.iter().filter(is_meant).map(|flow| (flow, follow(flow))).collect();
+    // What a flow to a service is called behind it is told with that flow.
+    let told: HashSet<_> =
+        order.iter().filter_map(|(_, followed)| followed.as_ref()?.continuation.map(key)).collect();
+    order.retain(|(flow, _)| !told.contains(&key(flow)));
+    order.sort_by_key(|(flow, _)| (Reverse(most(flow)), key(flow)));
     let more = order.len().saturating_sub(MOST_ENTRIES);
     order.truncate(MOST_ENTRIES);
     let listed = order
         .into_iter()
-        .map(|flow| FlowJson {
+        .map(|(flow, followed)| FlowJson {
             source: flow.source,
-            destination: flow.destination,
-            translated_destination: None,
+            destination: flow.asked_as.map_or(flow.destination, |it| it.ip()),
+            translated_destination: flow
+                .asked_as
+                .map(|_| flow.destination)
+                .or(flow.translated_destination),
             protocol: words::protocol(flow.protocol),
             source_port: flow.source_port,
-            destination_port: flow.destination_port,
-            packets: flow.packets,
+            destination_port: flow.asked_as.map_or(flow.destination_port, |it| it.port()),
+            packets: followed.as_ref().map_or(flow.packets, |it| it.whole.packets),
             lost_after: lost_after(evidence, topologies.for_address(flow.destination), flow),
-            answered_by: answered_by(flow, all, evidence),
+            answered_by: followed
+                .and_then(|it| answered_by(&it.whole, all, evidence))
+                .or_else(|| answered_by(flow, all, evidence)),
             source_pod: None,
             destination_pod: None,
         })

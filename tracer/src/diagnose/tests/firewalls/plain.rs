@@ -52,6 +52,8 @@ fn came(plan: &Plan, whom: Asked, ports: (u8, u16, u16)) -> Flow {
         born_in_window: true,
         outer_source: None,
         translated_destination: None,
+        translated_port: None,
+        asked_as: None,
     }
 }
 
@@ -293,6 +295,7 @@ fn an_address_of_a_service_is_no_outside() {
             destination: PRIVATE.parse().unwrap(),
             source: pod(plan),
             translated_destination,
+            translated_port: None,
             ..came(plan, service, (TCP, 9, 9))
         };
         evidence.traffic.as_mut().unwrap().flows.push(flow);

@@ -28,6 +28,8 @@ fn flow(plan: &Plan, source: IpAddr) -> Flow {
         born_in_window: false,
         outer_source: None,
         translated_destination: None,
+        translated_port: None,
+        asked_as: None,
     }
 }
 

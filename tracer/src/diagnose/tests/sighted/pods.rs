@@ -31,6 +31,8 @@ fn answer(plan: &Plan, port: u16, packets: u64) -> Flow {
         born_in_window: true,
         outer_source: Some(plan.node_ip(plan.hit())),
         translated_destination: None,
+        translated_port: None,
+        asked_as: None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     export::words,
 };
 
-pub(super) fn families(drops: &DropTotals) -> [Family; 2] {
+pub(super) fn families(drops: &DropTotals) -> [Family; 3] {
     let by_place = drops.by_place().map(|(place, packets)| Sample {
         labels: vec![
             ("cause", place.cause.to_owned()),
@@ -28,6 +28,11 @@ pub(super) fn families(drops: &DropTotals) -> [Family; 2] {
             "flow_drops",
             "The same packets by flow, for few flows that keep their series; all others are other.",
             series.chain([other]).collect(),
+        ),
+        counter(
+            "drop_flow_evictions",
+            "Dropped flows that newer ones pushed out of the table; their packets are counted.",
+            vec![Sample { labels: vec![], value: Value::Count(drops.flow_evictions()) }],
         ),
     ]
 }
