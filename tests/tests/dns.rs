@@ -165,7 +165,10 @@ fn a_service_and_its_server_are_told_exactly_on_both_nodes() {
         assert_eq!(sums(row), [2 * queries, 2 * queries, 0, 0, 0], "{row:#}");
     }
     for watched in seen {
-        assert_eq!(watched.check.findings(), []);
+        // That the bridges do not translate is all that may be told.
+        let mut findings = watched.check.findings();
+        findings.retain(|(code, _)| *code != "bridge-nf-call-off");
+        assert_eq!(findings, []);
         assert_eq!(watched.check.json["self"]["parse_errors"], 0);
     }
 }
