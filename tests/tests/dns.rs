@@ -19,6 +19,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     netns,
     plan::{DNS_NAME, Family, Plan, Pod, Stack},
+    poll::let_pass,
     seed::Shape,
     size,
     tracer::Intent,
@@ -80,7 +81,7 @@ fn answer(socket: &UdpSocket, silent: Option<u64>, delay: Duration, stop: &Atomi
         if silent.is_some_and(|one_in| queries % one_in == 0) {
             continue;
         }
-        thread::sleep(delay);
+        let_pass(delay);
         message[2] |= 0x80;
         socket.send_to(&message[..length], client).unwrap();
     }
@@ -111,7 +112,7 @@ fn watched<T>(lab: &Lab, work: impl FnOnce() -> T) -> ([Watched; 2], T) {
         nodes.map(|it| lab.watch(it, Intent::SubnetEnv, &["--dns-timeout", &timeout]).unwrap());
     let done = work();
     // Whatever was not answered has timed out then.
-    thread::sleep(TIMEOUT + TURN);
+    let_pass(TIMEOUT + TURN);
     (watches.map(|watch| watch.end().unwrap()), done)
 }
 
@@ -228,7 +229,7 @@ fn an_answer_after_the_timeout_is_late() {
     let responder = Responder::start(&pod, Family::V6, None, TIMEOUT + TURN);
     let (seen, counts) = watched(&lab, || {
         let counts = ask(&lab, at, 3);
-        thread::sleep(4 * TIMEOUT);
+        let_pass(4 * TIMEOUT);
         counts
     });
     assert_eq!((responder.end(), counts.answered), (3, 0));

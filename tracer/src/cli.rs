@@ -336,7 +336,7 @@ mod tests {
         let given = |number| Cli::try_parse_from(["flannel-tracer", "watch", "--sample", number]);
         let Command::Watch(watch) = given("1000").unwrap().command else { panic!("not watch") };
         assert_eq!(watch.sample, NonZeroU32::new(1000));
-        for number in ["0", "-1", "4294967296", "all"] {
+        for number in ["0", "4294967296", "all"] {
             let error = given(number).unwrap_err().to_string();
             assert!(error.contains("write a number from 1 to 4294967295"), "{error}");
         }
