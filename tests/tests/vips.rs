@@ -200,13 +200,14 @@ fn a_failover_names_the_new_owner_and_the_gap() {
 }
 
 /// What the third node says while the first and another announce the VIP all the time.
-fn while_two_announce(lab: &Lab, other: Sender) -> CheckOutput {
+fn while_two_announce(lab: &Lab, other: Sender, duration: &str) -> CheckOutput {
     let plan = lab.plan();
     let limits = Limits::steady(2.0);
     let senders = [announce(plan, 0, 1), other].map(|it| Sender { limits, ..it });
     let announcing = Traffic::start(senders.into());
     let vip = plan.lan.vip.v4.to_string();
-    let output = lab.check(2, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
+    let options = ["--vip", &vip, "--duration", duration];
+    let output = lab.check(2, Intent::SubnetEnv, &options).unwrap();
     announcing.stop().unwrap();
     output
 }
@@ -215,7 +216,7 @@ fn while_two_announce(lab: &Lab, other: Sender) -> CheckOutput {
 fn two_nodes_that_announce_a_vip_are_told_by_a_third() {
     let lab = lab(514);
     let vip = lab.plan().lan.vip.v4.to_string();
-    let output = while_two_announce(&lab, announce(lab.plan(), 1, 1));
+    let output = while_two_announce(&lab, announce(lab.plan(), 1, 1), "5s");
     assert_eq!(output.findings(), [("vip-arp-two-macs", vip.as_str())], "{}", output.json["vips"]);
 }
 
@@ -226,7 +227,8 @@ fn a_machine_of_the_lan_that_announces_a_vip_too_is_told() {
     let flow = Flow::GratuitousArp { device: "eth0".to_owned(), address: vip };
     let namespace = netns::CLIENT.to_owned();
     let stranger = Sender { namespace, flow, limits: Limits::steady(2.0) };
-    let output = while_two_announce(&lab, stranger);
+    // Longer than a node announces what it takes.
+    let output = while_two_announce(&lab, stranger, "9s");
     let (code, vip) = ("vip-conflicts-with-foreign-host", vip.to_string());
     assert_eq!(output.findings(), [(code, vip.as_str())], "{}", output.json["vips"]);
 }

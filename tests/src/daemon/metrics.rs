@@ -71,15 +71,23 @@ impl Metrics {
     fn take(&mut self, line: &str, families: &BTreeMap<String, String>) -> Result<()> {
         let (name, value) = line.rsplit_once(' ').context("no value")?;
         let family = name.split('{').next().unwrap_or(name);
-        let kind = families.get(family).context("no family")?;
+        let kind = families.get(family).or_else(|| of_histogram(family, families));
+        let kind = kind.context("no family")?;
         let name = name.strip_prefix(PREFIX).context("another prefix")?.to_owned();
-        if kind == "counter" {
+        if kind == "counter" || kind == "histogram" {
             self.counters.insert(family.strip_prefix(PREFIX).unwrap_or(family).to_owned());
         }
         let twice = self.samples.insert(name, value.parse().context("no number")?);
         ensure!(twice.is_none(), "the sample comes twice");
         Ok(())
     }
+}
+
+/// The kind of the histogram of which this is a part.
+fn of_histogram<'a>(part: &str, families: &'a BTreeMap<String, String>) -> Option<&'a String> {
+    let parts = ["_bucket", "_count", "_sum"].into_iter();
+    let family = parts.filter_map(|suffix| part.strip_suffix(suffix)).next()?;
+    families.get(family).filter(|kind| *kind == "histogram")
 }
 
 #[cfg(test)]
@@ -96,6 +104,17 @@ mod tests {
         assert_eq!(metrics.get("a_total{x=\"1\"}"), Some(7.0));
         assert_eq!(metrics.value("b").unwrap(), 2.5);
         assert!(metrics.value("c").is_err());
+    }
+
+    #[test]
+    fn the_parts_of_a_histogram_are_samples_that_may_not_fall() {
+        let text = "# TYPE flannel_tracer_h histogram\nflannel_tracer_h_bucket{le=\"1\"} 2\n\
+                    flannel_tracer_h_sum 0.5\nflannel_tracer_h_count 2\n";
+        let before = Metrics::parse(text).unwrap();
+        assert_eq!(before.get("h_bucket{le=\"1\"}"), Some(2.0));
+        let now = Metrics::parse(&text.replace("_count 2", "_count 1")).unwrap();
+        assert_eq!(now.fallen_since(&before).len(), 1);
+        assert!(Metrics::parse(&text.replace("histogram", "counter")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracer_common::{
 use tracer_ebpf::parse::{self, IPV4, IPV6, Inner, Packet, Stop, Wire};
 
 use super::{NEXT, uplink::network};
-use crate::{counters, dns, flows::Counted, packet::Skb};
+use crate::{counters, dns, flows::Counted, packet::Skb, samples};
 
 /// Numbers in [`tracer_common::names::PAIRS`]: that of a stage is its own.
 pub(super) const WIRE_OUT_L3: u32 = 6;
@@ -69,10 +69,11 @@ fn run<const STAGE: usize, const ETHERNET: bool>(context: &TcContext) -> i32 {
     match read::<_, STAGE, ETHERNET>(skb, &skb.linear()) {
         Ok(()) => {}
         Err(Stop::Malformed(ParseError::DnsDirection)) => {
-            counters::add_parse_error(STAGE, ParseError::DnsDirection);
+            malformed::<STAGE>(skb, ParseError::DnsDirection);
         }
         Err(_) => from_copy::<STAGE, ETHERNET>(skb),
     }
+    samples::finish(skb);
     NEXT
 }
 
@@ -83,8 +84,14 @@ fn from_copy<const STAGE: usize, const ETHERNET: bool>(skb: Skb) {
     if let Err(Stop::Malformed(error @ (ParseError::TruncatedDns | ParseError::DnsDirection))) =
         read::<_, STAGE, ETHERNET>(skb, &skb.copied())
     {
-        counters::add_parse_error(STAGE, error);
+        malformed::<STAGE>(skb, error);
     }
+}
+
+#[inline(always)]
+fn malformed<const STAGE: usize>(skb: Skb, error: ParseError) {
+    let before = counters::add_parse_error(STAGE, error);
+    samples::malformed(skb, STAGE, error, before);
 }
 
 #[inline(always)]

@@ -55,7 +55,7 @@ fn of_drops(evidence: &Evidence) -> Option<String> {
 /// The bridge hands such queries from port to port.
 const fn of_dns(evidence: &Evidence) -> &'static str {
     if evidence.dns.is_some() {
-        "DNS queries to a server on the client's own node: they pass no stage"
+        "DNS queries of pods to a server in a pod of this node: they pass no stage"
     } else {
         "DNS queries: not observed"
     }
@@ -63,9 +63,11 @@ const fn of_dns(evidence: &Evidence) -> &'static str {
 
 /// What found no room in the programs' tables.
 fn of_vips(evidence: &Evidence) -> Vec<String> {
-    let vips = evidence.vips.as_ref();
-    let (without_room, unannounced) =
-        vips.map_or((0, 0), |vips| (vips.without_room, vips.unannounced));
+    let Some(vips) = &evidence.vips else {
+        let is_told = evidence.unseen.iter().any(|line| line.starts_with("VIPs"));
+        return if is_told { Vec::new() } else { vec!["VIPs: not observed".to_owned()] };
+    };
+    let (without_room, unannounced) = (vips.without_room, vips.unannounced);
     [
         (without_room, "VIPs, which find no room: not counted"),
         (unannounced, "announcements of addresses, which found no room: VIPs may be among them"),

@@ -25,13 +25,22 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// How long after its last claim a VIP that was learned counts as one: seconds.
+const FORGOTTEN: f64 = 3600.0;
+
 fn judge(case: &Case<'_>) -> Ruling {
-    let judged = vip::of_case(case).filter_map(|(vip, tables)| {
-        let is_proof = |it: &&VipClient| it.retries(vip) && is_outside(case, tables, it);
-        let retrying: Vec<&VipClient> = vip.clients.iter().filter(is_proof).collect();
-        (!retrying.is_empty()).then(|| judged(case, vip, &retrying))
-    });
+    let judged =
+        vip::of_case(case).filter(|(vip, _)| is_in_use(vip)).filter_map(|(vip, tables)| {
+            let is_proof = |it: &&VipClient| it.retries(vip) && is_outside(case, tables, it);
+            let retrying: Vec<&VipClient> = vip.clients.iter().filter(is_proof).collect();
+            (!retrying.is_empty()).then(|| judged(case, vip, &retrying))
+        });
     Ruling::from(judged.collect::<Vec<_>>())
+}
+
+/// Whether it is certainly a VIP still: an address that nodes gave up may be asked for in vain.
+fn is_in_use(vip: &Vip) -> bool {
+    vip.given || vip.owner.as_ref().is_some_and(|owner| owner.age <= FORGOTTEN)
 }
 
 /// Whether a client is no node of the cluster: a node may ask for the VIP that it has announced

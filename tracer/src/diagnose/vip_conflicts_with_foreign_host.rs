@@ -22,6 +22,10 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// Longer than MetalLB announces a VIP that it takes, out of every device of the node: five times,
+/// 1.1 s apart. Seconds.
+const BURST: f64 = 6.0;
+
 fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for (vip, tables) in vip::of_case(case) {
@@ -33,7 +37,13 @@ fn judge(case: &Case<'_>) -> Ruling {
         if nodes.is_empty() || foreign.is_empty() {
             continue;
         }
-        if knows_all_nodes(case, tables) {
+        if !foreign.iter().any(|it| it.first_age - it.age > BURST) {
+            ruling.unseen.push(format!(
+                "whether {} goes on to claim the VIP {} too: a node that takes it does so for some \
+                 seconds, by each of its devices; look for longer than {BURST:.0} s",
+                foreign[0].mac, vip.address
+            ));
+        } else if knows_all_nodes(case, tables) {
             ruling.judged.push(judged(case, vip, &nodes, &foreign));
         } else {
             ruling.unseen.push(format!(

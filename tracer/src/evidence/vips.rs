@@ -15,7 +15,7 @@ pub struct Vips {
     pub entries: Vec<Vip>,
     /// VIPs that found no room in the programs' tables.
     pub without_room: u64,
-    /// Announcements of other addresses that found no room there, since the programs were loaded.
+    /// Announcements of other addresses that found no room there, in the window.
     pub unannounced: u64,
     /// Where programs were to be attached for VIPs, and whether they are.
     pub hooks: Vec<Hook>,
@@ -79,6 +79,9 @@ pub struct VipAnnouncer {
     pub from_here: u64,
     /// Age of its last claim.
     pub age: f64,
+    /// Age of its first claim since the programs were loaded; older evidence has none.
+    #[serde(default)]
+    pub first_age: f64,
 }
 
 /// Who claimed a VIP last.
@@ -110,6 +113,8 @@ impl VipClient {
         let apart = |two: &[f64]| RETRY.contains(&(two[1] - two[0]));
         let Some(first) = self.asked.get(RETRIES - 1) else { return false };
         let is_answered = vip.owner.as_ref().is_some_and(|owner| owner.age <= *first);
-        self.asked[..RETRIES].windows(2).all(apart) && !is_answered
+        // A client that has its answer asks no more.
+        let still_asks = self.asked[0] <= *RETRY.end();
+        still_asks && self.asked[..RETRIES].windows(2).all(apart) && !is_answered
     }
 }

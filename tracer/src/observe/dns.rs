@@ -21,12 +21,17 @@ const TCP: u8 = 6;
 pub fn dns(start: &DnsReading, end: &DnsReading, timeout: Duration, flows: &[Flow]) -> Dns {
     let (before, now) = (so_far(start), so_far(end));
     let mut servers: BTreeMap<Option<IpAddr>, DnsServer> = BTreeMap::new();
+    let mut timed_out = timed_out(&before, &now);
     for (key, count) in &now {
         let before = before.get(key).copied().unwrap_or_default();
-        let rise = DnsCount {
+        let mut rise = DnsCount {
             times: count.times.saturating_sub(before.times),
             nanoseconds: count.nanoseconds.saturating_sub(before.nanoseconds),
         };
+        if let Some(left) = timed_out.get_mut(&key.by_query()) {
+            rise.times = rise.times.min(*left);
+            *left -= rise.times;
+        }
         if rise.times > 0 {
             let address = server_of(key);
             let server = servers.entry(address);
@@ -50,6 +55,28 @@ pub fn dns(start: &DnsReading, end: &DnsReading, timeout: Duration, flows: &[Flo
     // In a sorted order before: those with as many queries keep it.
     servers.sort_by_key(|server| std::cmp::Reverse(server.queries));
     Dns { timeout_seconds: timeout.as_secs_f64(), servers }
+}
+
+/// How many queries timed out between two readings, by what is known of the query alone: one that was
+/// overdue at the start is counted otherwise once its answer is seen, and timed out before.
+fn timed_out(
+    before: &BTreeMap<DnsKey, DnsCount>,
+    now: &BTreeMap<DnsKey, DnsCount>,
+) -> BTreeMap<DnsKey, u64> {
+    let sums = |counts: &BTreeMap<DnsKey, DnsCount>| {
+        let mut sums: BTreeMap<DnsKey, u64> = BTreeMap::new();
+        for (key, count) in counts {
+            if key.kind() == Some(DnsKind::Timeout) {
+                *sums.entry(key.by_query()).or_default() += count.times;
+            }
+        }
+        sums
+    };
+    let (before, mut now) = (sums(before), sums(now));
+    for (key, times) in &mut now {
+        *times = times.saturating_sub(before.get(key).copied().unwrap_or(0));
+    }
+    now
 }
 
 /// What was counted since the programs were loaded, what is overdue among it.

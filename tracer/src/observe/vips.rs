@@ -113,6 +113,7 @@ fn announcers(
             early: early.as_ref().map_or(0, |it| all(it).saturating_sub(all_before)),
             from_here: since(&|it| it.replies[1] + it.gratuitous[1]),
             age: age(it.last),
+            first_age: age(it.first),
         }
     };
     end.announcers.iter().map(announcer).collect()

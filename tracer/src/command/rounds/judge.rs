@@ -129,6 +129,7 @@ impl Rounds<'_> {
         unseen.extend(self.answering.unseen(&self.known.intent));
         unseen.extend(self.session.blind_to_rare());
         unseen.extend(self.session.blind_to_dns());
+        unseen.extend(self.session.unsampled());
         self.services.tell_unseen(&mut unseen);
         let mut evidence = Evidence {
             schema: SCHEMA.to_owned(),

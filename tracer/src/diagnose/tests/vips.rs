@@ -43,7 +43,8 @@ fn vip(plan: &Plan, clients: Vec<VipClient>) -> Vip {
 }
 
 fn owned(vip: Vip, mac: MacAddress, age: f64) -> Vip {
-    let announcer = VipAnnouncer { mac, replies: 0, gratuitous: 1, early: 0, from_here: 0, age };
+    let (replies, gratuitous, early, from_here, first_age) = (0, 1, 0, 0, age);
+    let announcer = VipAnnouncer { mac, replies, gratuitous, early, from_here, age, first_age };
     let owner = VipOwner { mac, since_age: age, age, former: None, gap: None };
     Vip {
         announcers: vec![announcer],
@@ -145,6 +146,7 @@ fn claimed_by(plan: &Plan, macs: &[MacAddress], owner_changes: u64) -> Vip {
         early: 2,
         from_here: 0,
         age: 0.5,
+        first_age: 8.0,
     };
     Vip {
         announcers: macs.iter().map(announcer).collect(),
@@ -189,6 +191,35 @@ fn a_machine_outside_the_cluster_that_claims_a_vip_of_a_node_is_told() {
     let diagnosis = diagnose(&unknown);
     assert_eq!(told(&diagnosis), [""; 0]);
     assert!(diagnosis.unseen.iter().any(|line| line.contains("not all nodes' MACs")));
+}
+
+#[test]
+fn a_node_that_takes_a_vip_by_two_devices_is_no_conflict() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut taken = claimed_by(&plan, &[mac(plan.hit()), FOREIGN], 9);
+    for announcer in &mut taken.announcers {
+        announcer.first_age = announcer.age + 4.4;
+    }
+    let diagnosis = diagnose(&with_all_known(&plan, taken));
+    assert_eq!(told(&diagnosis), [""; 0]);
+    assert!(diagnosis.unseen.iter().any(|line| line.contains("look for longer than 6 s")));
+}
+
+#[test]
+fn a_vip_that_was_given_up_is_asked_for_in_vain_and_is_no_fault() {
+    let plan = Plan::of(3, Pass::Tables);
+    for (given, age, expected) in [(false, 30.0, 1), (false, 7200.0, 0), (true, 7200.0, 1)] {
+        let vip = Vip { given, ..owned(vip(&plan, vec![in_vain(&plan)]), mac(1), age) };
+        assert_eq!(told(&diagnose(&with(&plan, vip))).len(), expected, "{given} {age}");
+    }
+}
+
+#[test]
+fn a_client_that_has_stopped_asking_has_its_answer() {
+    let plan = Plan::of(3, Pass::Tables);
+    let asked = vec![4.2, 5.3, 6.3, 7.3];
+    let client = VipClient { requests: 5, asked, ..lan_client(&plan, 200) };
+    assert_eq!(told(&diagnose(&with(&plan, vip(&plan, vec![client])))), [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Check, CoverageJson, DropJson, FindingJson, FlannelJson, FlowJson, InterfaceJson, NodeJson,
-    PeerJson, StagesJson, coverage, cut, document, drop, peer, total,
+    PeerJson, StagesJson, VipJson, coverage, cut, dns::DnsJson, document, drop, peer, total,
 };
 use crate::{
     diagnose::{Joined, JoinedFinding, JoinedNode, PeerVerdict},
@@ -27,6 +27,8 @@ pub(super) struct PartJson<'a> {
     stages: StagesJson,
     flows: Vec<FlowJson>,
     drops: Vec<DropJson<'a>>,
+    dns: Vec<DnsJson>,
+    vips: Vec<VipJson>,
     flannel: FlannelJson,
 }
 
@@ -57,7 +59,7 @@ fn all<'a>(
     check.nodes = each().map(|(node, evidence)| part(node, evidence, filter)).collect();
     check.coverage = coverage(&joined.coverage, drop::coverage(evidence));
     check.unseen = &joined.unseen;
-    check.truncated.retain(|name, _| ["drops", "flows"].contains(name));
+    check.truncated.retain(|name, _| ["dns", "drops", "flows", "vips"].contains(name));
     check.findings = joined.findings.iter().map(|it| finding(joined, it)).collect();
     cut(&mut check.findings, "findings", &mut check.truncated);
     check.peers = peers(joined);
@@ -79,6 +81,8 @@ fn part<'a>(
         stages,
         flows,
         drops,
+        dns,
+        vips,
         flannel,
         ..
     } = document(&node.diagnosis, evidence, filter);
@@ -93,6 +97,8 @@ fn part<'a>(
         stages,
         flows,
         drops,
+        dns,
+        vips,
         flannel,
     }
 }

@@ -1,6 +1,6 @@
 //! `vips`: who asks for the addresses of load balancers, and who answers.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -38,12 +38,13 @@ struct MacJson {
     gratuitous: u64,
 }
 
-/// The VIPs of an evidence.
+/// The VIPs of an evidence, those with most requests first.
 pub(crate) fn vips(evidence: &Evidence) -> Vec<VipJson> {
     let topologies = Topologies::of(evidence);
     let node_of = |mac| node_of(evidence, &topologies, mac);
-    let entries = evidence.vips.iter().flat_map(|vips| &vips.entries);
-    entries.map(|vip| json(evidence, vip, &node_of)).collect()
+    let mut entries: Vec<&Vip> = evidence.vips.iter().flat_map(|vips| &vips.entries).collect();
+    entries.sort_by_key(|vip| Reverse(vip.requests));
+    entries.into_iter().map(|vip| json(evidence, vip, &node_of)).collect()
 }
 
 fn json(evidence: &Evidence, vip: &Vip, node_of: &dyn Fn(MacAddress) -> Option<String>) -> VipJson {

@@ -7,6 +7,9 @@ use tracer_common::dns::{BUCKETS, DnsCount, DnsKey, DnsKind};
 use super::{Family, Histogram, Kind, Sample, Value, counter};
 use crate::{evidence::Stage, export::dns::rcode, observe::server_of};
 
+/// What is not known of servers for which there was no room.
+const UNKNOWN: &str = "unknown";
+
 type Sums = BTreeMap<DnsKey, DnsCount>;
 
 pub(super) fn families(sums: &Sums) -> [Family; 8] {
@@ -20,7 +23,8 @@ pub(super) fn families(sums: &Sums) -> [Family; 8] {
             by(sums, DnsKind::Answer, |key| {
                 let mut labels = of_server(key);
                 labels.push(("endpoint", word(key.endpoint())));
-                labels.push(("rcode", rcode(key.rcode()).to_owned()));
+                let code = if key.is_of_others() { UNKNOWN } else { rcode(key.rcode()) };
+                labels.push(("rcode", code.to_owned()));
                 labels
             }),
         ),
@@ -29,8 +33,9 @@ pub(super) fn families(sums: &Sums) -> [Family; 8] {
             "Queries without an answer in time, by the last stage that saw them.",
             by(sums, DnsKind::Timeout, |key| {
                 let stage = Stage::ALL.get(key.last_stages().0).copied();
+                let stage = stage.filter(|_| !key.is_of_others());
                 let mut labels = of_server(key);
-                labels.push(("lost_after", stage.map_or("unknown", Stage::name).to_owned()));
+                labels.push(("lost_after", stage.map_or(UNKNOWN, Stage::name).to_owned()));
                 labels
             }),
         ),
@@ -77,7 +82,8 @@ fn by(sums: &Sums, kind: DnsKind, labels: impl Fn(&DnsKey) -> Labels) -> Vec<Sam
 fn latencies(sums: &Sums) -> Vec<Sample> {
     let mut servers: BTreeMap<String, Histogram> = BTreeMap::new();
     for (key, count) in sums {
-        if !matches!(key.kind(), Some(DnsKind::Answer | DnsKind::Late)) {
+        // How long those took for which there was no room is not known.
+        if key.is_of_others() || !matches!(key.kind(), Some(DnsKind::Answer | DnsKind::Late)) {
             continue;
         }
         let histogram = servers.entry(server(key)).or_default();
