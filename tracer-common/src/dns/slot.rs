@@ -151,6 +151,13 @@ impl DnsSlot {
         self.key(DnsKind::Timeout).with_stages(query, last(self.answer_seen))
     }
 
+    /// What counts it as one of which the tracer has lost sight.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lost_sight(&self) -> DnsKey {
+        self.key(DnsKind::Overwritten)
+    }
+
     /// Who asks.
     #[must_use]
     pub fn client(&self) -> (IpAddr, u16) {

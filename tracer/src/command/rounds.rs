@@ -35,6 +35,7 @@ use tracer::{
         event::{Event, TableChange, What},
         http::Question,
         life::Lives,
+        memory,
         parts::Parts,
         totals::Totals,
     },
@@ -171,6 +172,7 @@ impl<'a> Rounds<'a> {
         let dropping = session::start_dropping(&plan, &[]);
         let around = Around { tables: &tables, intent: &known.intent, roles: &roles };
         let answering = Answering::start(around, wanted.look.attach);
+        memory::give_back();
         let own_macs = vips::own_macs(&tables);
         let mut rounds = Self {
             wanted,

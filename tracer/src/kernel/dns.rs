@@ -68,7 +68,7 @@ fn load_one(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
 ///
 /// # Errors
 /// When a map is missing or cannot be read.
-pub(super) fn read(ebpf: &Ebpf, timeout: u64) -> Result<DnsReading> {
+pub(super) fn read(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<DnsReading> {
     let map = ebpf.map(names::DNS_COUNTS).context("the object has no counts of DNS")?;
     let map: PerCpuHashMap<&MapData, DnsKey, DnsCount> = map.try_into()?;
     let mut counts = BTreeMap::new();
@@ -85,7 +85,8 @@ pub(super) fn read(ebpf: &Ebpf, timeout: u64) -> Result<DnsReading> {
         }
     }
     // Most of the time nobody waits, and then 16,384 slots need not be read.
-    let overdue = if open(&counts) > 0 { read_overdue(ebpf, timeout)? } else { Vec::new() };
+    let overdue =
+        if open(&counts) > 0 { read_overdue(ebpf, timeout, hooked_at)? } else { Vec::new() };
     Ok(DnsReading { counts, overdue })
 }
 
@@ -98,7 +99,7 @@ fn open(counts: &BTreeMap<DnsKey, DnsCount>) -> u64 {
     sum(DnsKind::Query).saturating_sub(gone.into_iter().sum())
 }
 
-fn read_overdue(ebpf: &Ebpf, timeout: u64) -> Result<Vec<Overdue>> {
+fn read_overdue(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<Vec<Overdue>> {
     let map = ebpf.map(names::DNS_SLOTS).context("the object has no slots of DNS")?;
     let slots: Array<&MapData, DnsSlot> = map.try_into()?;
     let now = monotonic_now().context("reading the clock")?;
@@ -106,14 +107,17 @@ fn read_overdue(ebpf: &Ebpf, timeout: u64) -> Result<Vec<Overdue>> {
     for index in 0..SLOTS {
         let slot = slots.get(&index, 0).context("reading a slot of DNS")?;
         if slot.is_open() && slot.age(now) > timeout {
-            overdue.push(Overdue { client: slot.client(), key: slot.timed_out() });
+            // Where its answer went by there may have been no program yet.
+            let is_all_seen = slot.age(now) < now.saturating_sub(hooked_at);
+            let key = if is_all_seen { slot.timed_out() } else { slot.lost_sight() };
+            overdue.push(Overdue { client: slot.client(), key });
         }
     }
     Ok(overdue)
 }
 
 /// The clock of bpf_ktime_get_ns, in nanoseconds.
-fn monotonic_now() -> Result<u64> {
+pub(super) fn monotonic_now() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
     Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }

@@ -57,6 +57,8 @@ pub struct Session {
     /// Why DNS is not paired, if it is not.
     blind_to_dns: Option<String>,
     aging: Aging,
+    /// When the hooks became those that they are, by the clock of bpf_ktime_get_ns.
+    hooked_at: u64,
     /// Sights in the tables when they were read last.
     sights: usize,
     /// `None` where none are taken.
@@ -192,6 +194,7 @@ impl Session {
             blind,
             blind_to_dns,
             aging: Aging::default(),
+            hooked_at: 0,
             sights: 0,
             samples,
             unsampled: None,
@@ -232,6 +235,9 @@ impl Session {
         }
         changed |= before.iter().any(|place| place.attachment.is_some());
         self.hooks = self.places.iter().map(|place| place.hook.clone()).collect();
+        if changed {
+            self.hooked_at = dns::monotonic_now()?;
+        }
         Ok(changed)
     }
 
@@ -330,7 +336,7 @@ impl Session {
     /// When a map cannot be read.
     pub fn read_dns(&self) -> anyhow::Result<Option<DnsReading>> {
         let timeout = self.config.dns_timeout();
-        self.pairs_dns().then(|| dns::read(&self.ebpf, timeout)).transpose()
+        self.pairs_dns().then(|| dns::read(&self.ebpf, timeout, self.hooked_at)).transpose()
     }
 
     /// Whether DNS queries are paired with their answers.
