@@ -42,8 +42,3 @@ pub fn poll_until<T>(
 pub fn poll_true(what: &str, deadline: Duration, mut true_yet: impl FnMut() -> bool) -> Result<()> {
     poll_until(what, deadline, || if true_yet() { Ok(()) } else { bail!("not yet") })
 }
-
-/// Lets time pass where time itself is what is shown: a timeout that has to go by.
-pub fn let_pass(time: Duration) {
-    thread::sleep(time);
-}

@@ -19,7 +19,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     netns,
     plan::{DNS_NAME, Family, Plan, Pod, Stack},
-    poll::let_pass,
+    poll::poll_true,
     seed::Shape,
     size,
     tracer::Intent,
@@ -81,7 +81,8 @@ fn answer(socket: &UdpSocket, silent: Option<u64>, delay: Duration, stop: &Atomi
         if silent.is_some_and(|one_in| queries % one_in == 0) {
             continue;
         }
-        let_pass(delay);
+        let asked = Instant::now();
+        poll_true("the time of the answer", 2 * delay, || asked.elapsed() >= delay).unwrap();
         message[2] |= 0x80;
         socket.send_to(&message[..length], client).unwrap();
     }
@@ -111,8 +112,9 @@ fn watched<T>(lab: &Lab, work: impl FnOnce() -> T) -> ([Watched; 2], T) {
     let watches =
         nodes.map(|it| lab.watch(it, Intent::SubnetEnv, &["--dns-timeout", &timeout]).unwrap());
     let done = work();
-    // Whatever was not answered has timed out then.
-    let_pass(TIMEOUT + TURN);
+    let end = Instant::now();
+    let is_over = || end.elapsed() >= TIMEOUT + TURN;
+    poll_true("what was not answered to time out", 2 * TIMEOUT, is_over).unwrap();
     (watches.map(|watch| watch.end().unwrap()), done)
 }
 
@@ -229,7 +231,9 @@ fn an_answer_after_the_timeout_is_late() {
     let responder = Responder::start(&pod, Family::V6, None, TIMEOUT + TURN);
     let (seen, counts) = watched(&lab, || {
         let counts = ask(&lab, at, 3);
-        let_pass(4 * TIMEOUT);
+        // One after the other, each later than its client waits.
+        let (end, all) = (Instant::now(), 3 * (TIMEOUT + TURN));
+        poll_true("all answers to be sent", 2 * all, || end.elapsed() >= all).unwrap();
         counts
     });
     assert_eq!((responder.end(), counts.answered), (3, 0));
