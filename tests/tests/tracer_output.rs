@@ -213,6 +213,11 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(word).collect()
 }
 
+/// The words of whatever a check found; when it began decides how many queries were under way then.
+fn lasting(text: &str) -> String {
+    words(text).join(" ").replace(", # lost sight of", "")
+}
+
 #[test]
 fn the_text_of_the_demo_fits_a_terminal_has_no_colour_and_is_the_same_again() {
     let lab = lab(421);
@@ -233,7 +238,7 @@ fn the_text_of_the_demo_fits_a_terminal_has_no_colour_and_is_the_same_again() {
     let last = text.lines().last().unwrap();
     assert!(last.starts_with("1 finding, ") && last.ends_with(" s, exit 1"), "{last}");
     let (again, _) = text_of(&lab, plan.site.victim);
-    assert_eq!(words(&text), words(&again), "\n{text}\n{again}");
+    assert_eq!(lasting(&text), lasting(&again), "\n{text}\n{again}");
 }
 
 #[test]
