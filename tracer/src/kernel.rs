@@ -3,6 +3,7 @@
 mod attach;
 mod btf;
 mod changes;
+mod clock;
 mod dns;
 mod drops;
 mod flow_table;
@@ -12,6 +13,7 @@ mod log;
 mod memlock;
 mod minimum;
 mod objects;
+mod places;
 mod plan;
 mod privileges;
 mod reading;
@@ -20,6 +22,7 @@ mod samples;
 mod session;
 mod sights;
 mod symbols;
+mod tail_calls;
 mod vips;
 
 pub use self::{

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuHashMap, ProgramArray},
-    programs::{ProgramFd, SchedClassifier},
+    maps::{Array, MapData, PerCpuHashMap},
 };
-use nix::time::{ClockId, clock_gettime};
 use tracer_common::{
     dns::{COUNTS, DnsCount, DnsKey, DnsKind, DnsSlot, SLOTS},
     names,
 };
+
+use super::{clock::monotonic_nanoseconds, tail_calls};
 
 /// What became of DNS queries since the programs were loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,10 +37,6 @@ pub struct Overdue {
 /// # Errors
 /// When one of them cannot be loaded: then none of them is used.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
-    let mut programs = Vec::new();
-    for name in names::PAIRS {
-        programs.push(load_one(ebpf, name).with_context(|| format!("the program {name}"))?);
-    }
     let map = ebpf.map_mut(names::DNS_COUNTS).context("the object has no counts of DNS")?;
     let mut counts: PerCpuHashMap<_, DnsKey, DnsCount> = map.try_into()?;
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
@@ -48,19 +44,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
         let zeros = vec![DnsCount::default(); cpus].try_into()?;
         counts.insert(key, zeros, 0).context("making room for other DNS servers")?;
     }
-    let map = ebpf.map_mut(names::DNS_PAIRS).context("the object has no array of programs")?;
-    let mut pairs: ProgramArray<_> = map.try_into()?;
-    for (number, program) in (0..).zip(&programs) {
-        pairs.set(number, program, 0).context("telling of the programs that pair DNS")?;
-    }
-    Ok(())
-}
-
-fn load_one(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
-    let program = ebpf.program_mut(name).context("the object has none")?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load()?;
-    Ok(program.fd()?.try_clone()?)
+    tail_calls::load(ebpf, &names::PAIRS, names::DNS_PAIRS)
 }
 
 /// What has been counted, and who waits for longer than `timeout` nanoseconds. The counts are read
@@ -102,7 +86,7 @@ fn open(counts: &BTreeMap<DnsKey, DnsCount>) -> u64 {
 fn read_overdue(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<Vec<Overdue>> {
     let map = ebpf.map(names::DNS_SLOTS).context("the object has no slots of DNS")?;
     let slots: Array<&MapData, DnsSlot> = map.try_into()?;
-    let now = monotonic_now().context("reading the clock")?;
+    let now = monotonic_nanoseconds()?;
     let mut overdue = Vec::new();
     for index in 0..SLOTS {
         let slot = slots.get(&index, 0).context("reading a slot of DNS")?;
@@ -114,10 +98,4 @@ fn read_overdue(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<Vec<Overdue
         }
     }
     Ok(overdue)
-}
-
-/// The clock of bpf_ktime_get_ns, in nanoseconds.
-pub(super) fn monotonic_now() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }

@@ -8,14 +8,13 @@ use aya::{
     maps::{MapData, PerCpuArray, PerCpuValues, RingBuf},
 };
 use jiff::Timestamp;
-use nix::time::{ClockId, clock_gettime};
 use tracer_common::{
     names,
     sample::{RING_BYTES, SAMPLED_STAGES, SampleCounts, SampleKind, SampleRecord},
     stage::{WIRE_IN, WIRE_OUT},
 };
 
-use super::{minimum::is_before, session::possible_cpus};
+use super::{clock::monotonic, minimum::is_before, session::possible_cpus};
 use crate::evidence::Stage;
 
 /// Records that the ring buffer holds at most: each has a header of eight bytes there.
@@ -165,7 +164,7 @@ struct Clock {
 
 impl Clock {
     fn now() -> Self {
-        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+        let monotonic = monotonic();
         Self { now: Timestamp::now(), monotonic: monotonic.unwrap_or_default() }
     }
 

@@ -21,12 +21,13 @@ use tracer_common::{
 
 use self::slots::Slots;
 use super::{
-    AttachMode, FlowName, FlowReading, Plan, PlannedHook, Reading,
-    attach::{Attacher, Attachment},
+    AttachMode, FlowName, FlowReading, Plan, Reading,
+    clock::monotonic_nanoseconds,
     dns::{self, DnsReading},
     flow_table::FlowEntries,
     log::{self, Logger},
     memlock,
+    places::Places,
     privileges::Privilege,
     reading,
     refusal::{Refusal, asks_for_perfmon},
@@ -45,8 +46,7 @@ pub(super) static OBJECT: &[u8] =
 /// Loaded and attached programs. Dropping it detaches them and frees the maps.
 pub struct Session {
     // Dropped in this order: first nothing calls the programs any more, then they go.
-    places: Vec<Place>,
-    attacher: Attacher,
+    places: Places,
     logger: Option<Logger>,
     ebpf: Ebpf,
     hooks: Vec<Hook>,
@@ -65,13 +65,6 @@ pub struct Session {
     samples: Option<Samples>,
     /// Why none are, though they were asked for.
     unsampled: Option<String>,
-}
-
-/// A hook of the plan, and what was attached there.
-struct Place {
-    planned: PlannedHook,
-    attachment: Option<Attachment>,
-    hook: Hook,
 }
 
 /// Why the stages cannot be observed at all.
@@ -184,8 +177,7 @@ impl Session {
         };
         let samples = sample.map(|every| Samples::start(&mut ebpf, every)).transpose()?;
         let mut session = Self {
-            places: Vec::new(),
-            attacher: Attacher::new(mode),
+            places: Places::new(mode),
             logger,
             ebpf,
             hooks: Vec::new(),
@@ -218,45 +210,12 @@ impl Session {
     /// When a program cannot be loaded or a map not be written.
     pub fn update(&mut self, plan: &Plan) -> Result<bool, StartError> {
         let mut changed = self.slots.add(&mut self.ebpf, &plan.peers)?;
-        let mut before = std::mem::take(&mut self.places);
-        for planned in &plan.hooks {
-            let same = |place: &Place| place.planned.is_same_place(planned);
-            let place = match before.iter().position(same) {
-                Some(index) if before[index].attachment.is_some() => {
-                    before.swap_remove(index).renamed(planned)
-                }
-                _ => {
-                    let place = self.attach(planned)?;
-                    changed |= place.attachment.is_some();
-                    place
-                }
-            };
-            self.places.push(place);
-        }
-        changed |= before.iter().any(|place| place.attachment.is_some());
-        self.hooks = self.places.iter().map(|place| place.hook.clone()).collect();
+        changed |= self.places.follow(&plan.hooks, &mut self.ebpf, load_program)?;
+        self.hooks = self.places.hooks();
         if changed {
-            self.hooked_at = dns::monotonic_now()?;
+            self.hooked_at = monotonic_nanoseconds()?;
         }
         Ok(changed)
-    }
-
-    fn attach(&mut self, planned: &PlannedHook) -> Result<Place, StartError> {
-        let program = load_program(&mut self.ebpf, planned.program)?;
-        let attached = self.attacher.attach(program, planned);
-        let (because, foreign) = match &attached {
-            Ok(attachment) => (attachment.kind().to_owned(), attachment.foreign.clone()),
-            Err(error) => (format!("{error:#}"), Vec::new()),
-        };
-        let hook = Hook {
-            interface: planned.interface.clone(),
-            ifindex: planned.ifindex,
-            direction: planned.direction,
-            attached: attached.is_ok(),
-            because,
-            foreign,
-        };
-        Ok(Place { planned: planned.clone(), attachment: attached.ok(), hook })
     }
 
     /// Pod CIDRs of the peers in the order of their slots, former peers among them.
@@ -359,15 +318,6 @@ impl Session {
     /// When the map cannot be read.
     pub fn read_flows_of(&self, flows: &[FlowName]) -> anyhow::Result<Vec<FlowReading>> {
         reading::read_flows_of(&self.ebpf, flows)
-    }
-}
-
-impl Place {
-    /// The same place under the name that its device has now.
-    fn renamed(mut self, planned: &PlannedHook) -> Self {
-        self.hook.interface.clone_from(&planned.interface);
-        self.planned = planned.clone();
-        self
     }
 }
 

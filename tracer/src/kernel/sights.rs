@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, mem};
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuHashMap, ProgramArray},
-    programs::{ProgramFd, SchedClassifier},
+    maps::{MapData, PerCpuHashMap},
 };
 use tracer_common::{
     names,
     sight::{POD_SIGHTS, SIGHTS, SightKey, SightKind},
 };
 
+use super::tail_calls;
 use crate::evidence::{DropFlow, Hook, IcmpError, MacAddress, Sight};
 
 /// A sight and how often it was had since the programs were loaded.
@@ -33,20 +33,7 @@ pub struct SightCount {
 /// # Errors
 /// When one of them cannot be loaded: then no packet is looked at by it.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
-    for (number, name) in (0..).zip(names::LOOKS) {
-        let program = load_one(ebpf, name).with_context(|| format!("the program {name}"))?;
-        let map = ebpf.map_mut(names::CLOSER).context("the object has no array of programs")?;
-        let mut closer: ProgramArray<_> = map.try_into()?;
-        closer.set(number, &program, 0).with_context(|| format!("telling of {name}"))?;
-    }
-    Ok(())
-}
-
-fn load_one(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
-    let program = ebpf.program_mut(name).context("the object has none")?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load()?;
-    Ok(program.fd()?.try_clone()?)
+    tail_calls::load(ebpf, &names::LOOKS, names::CLOSER)
 }
 
 /// What has been seen at devices that have hooks.

@@ -19,11 +19,7 @@ use tracer_common::{
 
 pub use self::reading::{AnnouncedReading, AnnouncerReading, ClientReading, VipReading, VipTable};
 use super::{
-    AttachMode, PlannedHook,
-    attach::{Attacher, Attachment},
-    memlock,
-    privileges::Privilege,
-    refusal::Refusal,
+    AttachMode, PlannedHook, memlock, places::Places, privileges::Privilege, refusal::Refusal,
     session::possible_cpus,
 };
 use crate::evidence::Hook;
@@ -54,19 +50,12 @@ pub struct VipPlan {
 /// has put on a device only when nothing else is left there.
 pub struct VipSession {
     // Dropped in this order: first nothing calls the programs any more, then they go.
-    places: Vec<Place>,
-    attacher: Attacher,
+    places: Places,
     ebpf: Ebpf,
     /// By number.
     vips: Vec<IpAddr>,
     room: usize,
     without_room: usize,
-}
-
-struct Place {
-    planned: PlannedHook,
-    attachment: Option<Attachment>,
-    hook: Hook,
 }
 
 // === impl VipSession ===
@@ -90,38 +79,24 @@ impl VipSession {
         for name in [names::VIP_IN, names::VIP_OUT] {
             load(&mut ebpf, name)?;
         }
-        let (places, vips) = (Vec::new(), Vec::new());
-        let attacher = Attacher::new(mode);
-        let room = room as usize;
-        let mut session = Self { places, attacher, ebpf, vips, room, without_room: 0 };
+        let (places, room) = (Places::new(mode), room as usize);
+        let mut session = Self { places, ebpf, vips: Vec::new(), room, without_room: 0 };
         session.update(plan)?;
         Ok(session)
     }
 
     /// Follows the plan: counts new VIPs too, attaches and detaches; VIPs that are no longer planned
-    /// go on being counted. True when hooks or VIPs are others now.
+    /// go on being counted.
     ///
     /// # Errors
     /// When a map cannot be written.
-    pub fn update(&mut self, plan: &VipPlan) -> anyhow::Result<bool> {
-        let mut changed = false;
+    pub fn update(&mut self, plan: &VipPlan) -> anyhow::Result<()> {
         self.without_room = 0;
         for address in &plan.vips {
-            changed |= self.add(*address)?;
+            self.add(*address)?;
         }
-        let mut before = std::mem::take(&mut self.places);
-        for planned in &plan.hooks {
-            let same = |it: &Place| it.planned.is_same_place(planned) && it.attachment.is_some();
-            let place = match before.iter().position(same) {
-                Some(index) => before.swap_remove(index).renamed(planned),
-                None => {
-                    changed = true;
-                    self.attach(planned)?
-                }
-            };
-            self.places.push(place);
-        }
-        Ok(changed || !before.is_empty())
+        self.places.follow(&plan.hooks, &mut self.ebpf, program)?;
+        Ok(())
     }
 
     /// The VIPs that are counted.
@@ -139,7 +114,7 @@ impl VipSession {
     /// Where programs were to be attached, and whether they are.
     #[must_use]
     pub fn hooks(&self) -> Vec<Hook> {
-        self.places.iter().map(|place| place.hook.clone()).collect()
+        self.places.hooks()
     }
 
     /// What has been counted since the start.
@@ -151,14 +126,14 @@ impl VipSession {
         reading::read(&mut self.ebpf, &self.vips, without_room)
     }
 
-    /// Tells the programs of a VIP. False when it was told before, or finds no room.
-    fn add(&mut self, address: IpAddr) -> anyhow::Result<bool> {
+    /// Tells the programs of a VIP, unless they know it or have no room for it.
+    fn add(&mut self, address: IpAddr) -> anyhow::Result<()> {
         if self.vips.contains(&address) {
-            return Ok(false);
+            return Ok(());
         }
         if self.vips.len() >= self.room {
             self.without_room += 1;
-            return Ok(false);
+            return Ok(());
         }
         let key = vip::key(address);
         let map = self.ebpf.map_mut(names::VIPS).context("the object has no map of VIPs")?;
@@ -168,38 +143,11 @@ impl VipSession {
         let mut hints: Array<&mut MapData, u32> = map.try_into()?;
         hints.set(vip::hint(&key), 1, 0).context("telling the programs of a VIP")?;
         self.vips.push(address);
-        Ok(true)
-    }
-
-    fn attach(&mut self, planned: &PlannedHook) -> anyhow::Result<Place> {
-        let program = program(&mut self.ebpf, planned.program)?;
-        let attached = self.attacher.attach(program, planned);
-        let (because, foreign) = match &attached {
-            Ok(attachment) => (attachment.kind().to_owned(), attachment.foreign.clone()),
-            Err(error) => (format!("{error:#}"), Vec::new()),
-        };
-        let hook = Hook {
-            interface: planned.interface.clone(),
-            ifindex: planned.ifindex,
-            direction: planned.direction,
-            attached: attached.is_ok(),
-            because,
-            foreign,
-        };
-        Ok(Place { planned: planned.clone(), attachment: attached.ok(), hook })
+        Ok(())
     }
 }
 
-impl Place {
-    /// The same place under the name that its device has now.
-    fn renamed(mut self, planned: &PlannedHook) -> Self {
-        self.hook.interface.clone_from(&planned.interface);
-        self.planned = planned.clone();
-        self
-    }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut SchedClassifier> {
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> anyhow::Result<&'a mut SchedClassifier> {
     let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
     program.try_into().context("the object's program has another type")
 }

@@ -2,7 +2,7 @@
 
 use tracer_common::names;
 
-use super::{Place, Session};
+use super::Session;
 use crate::kernel::samples::{Sample, Samples};
 
 impl Session {
@@ -28,7 +28,6 @@ impl Session {
     #[must_use]
     pub fn has_ethernet(&self, ifindex: u32) -> bool {
         let bare = [names::WIRE_OUT_L3, names::WIRE_IN_L3];
-        let is_bare = |place: &Place| bare.contains(&place.planned.program);
-        !self.places.iter().any(|it| it.planned.ifindex == ifindex && is_bare(it))
+        !self.places.planned().any(|it| it.ifindex == ifindex && bare.contains(&it.program))
     }
 }

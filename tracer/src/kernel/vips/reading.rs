@@ -16,6 +16,7 @@ use tracer_common::{
     vip::{self, ANNOUNCED, Announced, MACS, OUT, Owner, VipAddress, VipCounts},
 };
 
+use super::super::clock::monotonic_nanoseconds;
 use crate::evidence::MacAddress;
 
 /// Everything at one moment. Times are the kernel's monotonic clock, in nanoseconds.
@@ -114,7 +115,7 @@ pub(super) fn read(
     let vips = (0..).zip(vips).map(read_one).collect::<Result<_, _>>()?;
     let unannounced = lost.get(&0, 0).context("reading what was not told")?.iter().sum();
     // Last: no time in the maps is later.
-    let now = monotonic()?;
+    let now = monotonic_nanoseconds()?;
     Ok(VipTable { now, vips, announced, unannounced, without_room })
 }
 
@@ -203,13 +204,6 @@ fn take_announced(ebpf: &mut Ebpf) -> anyhow::Result<Vec<AnnouncedReading>> {
 
 fn map<'a>(ebpf: &'a Ebpf, name: &str) -> anyhow::Result<&'a aya::maps::Map> {
     ebpf.map(name).with_context(|| format!("the object has no map {name}"))
-}
-
-/// The clock of `bpf_ktime_get_ns`.
-fn monotonic() -> anyhow::Result<u64> {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .context("reading the kernel's clock")?;
-    Ok(u64::try_from(time.tv_sec())? * 1_000_000_000 + u64::try_from(time.tv_nsec())?)
 }
 
 #[cfg(test)]

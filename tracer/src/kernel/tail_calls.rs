@@ -1,0 +1,33 @@
+//! Programs that are called by other programs, through an array that names them.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::ProgramArray,
+    programs::{ProgramFd, SchedClassifier},
+};
+
+/// Loads programs and puts them into the array that the others call them by. None of them is in it
+/// when one is refused.
+///
+/// # Errors
+/// When one of them cannot be loaded.
+pub(super) fn load(ebpf: &mut Ebpf, names: &[&str], array: &str) -> Result<()> {
+    let mut programs = Vec::new();
+    for name in names {
+        programs.push(load_one(ebpf, name).with_context(|| format!("the program {name}"))?);
+    }
+    let map = ebpf.map_mut(array).context("the object has no array of programs")?;
+    let mut callees: ProgramArray<_> = map.try_into()?;
+    for ((number, program), name) in (0..).zip(&programs).zip(names) {
+        callees.set(number, program, 0).with_context(|| format!("telling of {name}"))?;
+    }
+    Ok(())
+}
+
+fn load_one(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
+    let program = ebpf.program_mut(name).context("the object has none")?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    program.load()?;
+    Ok(program.fd()?.try_clone()?)
+}
