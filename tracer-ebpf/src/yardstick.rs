@@ -165,19 +165,6 @@ mod programs {
         // SAFETY: as above.
         unsafe { core::ptr::read(at as *const u8) }
     }
-
-    #[panic_handler]
-    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-        // The verifier proves that no path leads here.
-        loop {}
-    }
-
-    /// The kernel asks for it before it lends the helpers.
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 }
 
-/// The package's binary has no meaning on the host; cargo asks for a `main` all the same.
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}
+tracer_ebpf::object!();

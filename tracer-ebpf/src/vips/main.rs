@@ -13,19 +13,4 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod program;
 
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier proves that no path leads here.
-    loop {}
-}
-
-/// The kernel asks for a licence compatible with the GPL before it lends the helpers.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// The package's binary has no meaning on the host; cargo asks for a `main` all the same.
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}
+tracer_ebpf::object!();
