@@ -19,7 +19,11 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         let (ip, length) = (pod.ip.of(family), victim.subnet.of(family).prefix_len());
         vec![
             Script::ip(&pod.namespace, [format!("addr del {ip}/{length} dev eth0")]),
-            Script::ip(&victim.namespace, [format!("neigh flush to {ip} dev {}", victim.bridge)]),
+            // As after the first packet that nobody took: the fault is older than who looks for it.
+            Script::ip(
+                &victim.namespace,
+                [format!("neigh replace {ip} dev {} nud failed", victim.bridge)],
+            ),
         ]
     },
     heals: |plan, site| {
