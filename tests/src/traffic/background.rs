@@ -8,9 +8,8 @@ use crate::{
 };
 
 const TTL: u8 = 64;
-/// What is left of the rates where programs are interpreted: a packet costs a millisecond there, and four
-/// nodes send each other as many as one processor bears.
-const SMALL: f64 = 0.3;
+/// What is left of the rates where programs are interpreted: a packet costs a millisecond there.
+const SMALL: f64 = 0.4;
 
 /// Everything below, between the nodes `among`, in every family, slower where programs are
 /// interpreted.
