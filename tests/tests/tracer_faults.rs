@@ -92,12 +92,12 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
                 continue;
             }
             let verdicts = play(fault, &lab, &share, &public);
-            say(&format!("\n{}, {}: {} wrong", fault.name, verdicts.lab, verdicts.wrong()));
+            say(&format!("{}, {}: {} wrong\n", fault.name, verdicts.lab, verdicts.wrong()));
             all.push(verdicts);
         }
     }
     assert!(!all.is_empty(), "no fault is called {only}");
-    say(&format!("\n\n{}", all.iter().map(Verdicts::table).collect::<String>()));
+    say(&format!("\n{}", all.iter().map(Verdicts::table).collect::<String>()));
     publish("tracer_faults", &page(&all));
     let wrong: String = all.iter().map(Verdicts::complaints).collect();
     assert!(wrong.is_empty(), "\n{wrong}");

@@ -92,7 +92,7 @@ fn no_look_alike_of_a_fault_is_taken_for_one() {
         }
         let complaints = play(look_alike, 310 + number as u64);
         let verdict = if complaints.is_empty() { "ok" } else { "WRONG" };
-        say(&format!("\n{:<28} {verdict}", look_alike.name));
+        say(&format!("{:<28} {verdict}\n", look_alike.name));
         for line in complaints.lines() {
             wrong.push_str(&format!("{}, {line}\n", look_alike.name));
         }
@@ -120,7 +120,7 @@ fn fifty_healthy_checks_have_no_finding() {
     let folder = tempfile::tempdir().unwrap();
     let checks = size::of(50, 10);
     let soak = Soak { checks, seed: 304, window: "1s", folder: folder.path() };
-    let wrong = soak.run(|lot| say(&format!("\n{lot}"))).unwrap();
+    let wrong = soak.run(|lot| say(&format!("{lot}\n"))).unwrap();
     say("\n");
     if wrong > 0 {
         panic!("{wrong} of {checks} are wrong; evidence in {}", folder.keep().display());

@@ -150,7 +150,7 @@ fn play(seed: u64, fault: &Fault) -> String {
     let injected = Injected { plan, fault, site };
     let wrong =
         complaints(&lab, |case, answer| injected.judge(case.node, case.intent, answer).map(drop));
-    say(&format!("\n{}, seed {seed}: {} wrong", fault.name, wrong.lines().count()));
+    say(&format!("{}, seed {seed}: {} wrong\n", fault.name, wrong.lines().count()));
     wrong.lines().map(|line| format!("{}, {line}\n", fault.name)).collect()
 }
 

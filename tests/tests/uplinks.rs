@@ -94,7 +94,7 @@ fn play(kind: Kind, index: usize, seed: u64) -> String {
             stage.broken(fault, index + number);
         }
     }
-    say(&format!("\n{kind}, seed {seed}: {} wrong", stage.wrong.lines().count()));
+    say(&format!("{kind}, seed {seed}: {} wrong\n", stage.wrong.lines().count()));
     stage.wrong
 }
 
