@@ -19,8 +19,6 @@ use tracer_tests::{
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
-/// What a node says that cannot ask for connections without changing something.
-const UNASKED: &str = "to which pods the addresses of services lead";
 /// One flow all the time, datagrams a second.
 const RATE: f64 = 25.0;
 const WINDOW: [&str; 2] = ["--duration", "4s"];
@@ -110,13 +108,6 @@ fn is_broken(lab: &Lab, family: Family, name: &str) -> Result<()> {
 fn judge(lab: &Lab, family: Family) -> Result<()> {
     let _traffic = ask_all_the_time(lab.plan(), family);
     let answer = check(lab)?;
-    let unseen = answer.json["unseen"].as_array().context("no list of what was not seen")?;
-    if unseen.iter().any(|line| line.as_str().is_some_and(|line| line.starts_with(UNASKED))) {
-        // Where nothing is known of services, nothing is said of them.
-        let (flow, _) = told(lab, family, &answer)?;
-        ensure!(flow["translated_destination"].is_null(), "{flow}");
-        return expect::only(&always(lab), &answer);
-    }
     is_healthy(lab, family, &answer).context("before")?;
     for name in ["fw-drops-forwarded-pod-traffic", "pod-route-missing"] {
         is_broken(lab, family, name).context(name)?;
