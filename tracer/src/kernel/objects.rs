@@ -10,7 +10,8 @@ use tracer_common::{
     names,
 };
 
-use super::{changes, drops, session, vips};
+use super::{changes, drops, samples::has_coarse_clock, session, vips};
+use crate::process;
 
 /// An eBPF object.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub struct Object {
 /// Every object.
 #[must_use]
 pub fn objects() -> Vec<Object> {
+    let coarse = has_coarse_clock(&process::kernel_release());
     let stages = Object {
         name: "stages",
         bytes: session::OBJECT,
@@ -35,6 +37,7 @@ pub fn objects() -> Vec<Object> {
             (names::CONFIG, bytes_of(&fullest_config())),
             (names::LOOKING, bytes_of(&1_u32)),
             (names::SAMPLE_EVERY, bytes_of(&1000_u32)),
+            (names::COARSE_CLOCK, bytes_of(&u32::from(coarse))),
         ],
         hook: None,
     };
