@@ -4,6 +4,7 @@ mod libtest;
 mod page;
 mod report;
 mod skips;
+mod slow;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,6 +25,7 @@ use self::libtest::Reader;
 use self::page::Tables;
 pub(crate) use self::report::{Report, Tally};
 pub(crate) use self::skips::AllowedSkips;
+use self::slow::SlowTests;
 use crate::build::{self, Built};
 use crate::page::writable;
 use crate::privileges::as_root;
@@ -169,6 +171,21 @@ impl Suite {
     fn folder(&self) -> &Path {
         self.manifest.parent().unwrap_or(shell::workspace())
     }
+
+    /// What runs it as root, with faults drawn from a seed; it leaves its tables in a folder.
+    fn command(&self, built: &Built, seed: Option<u64>, tables: &Path) -> Result<Command> {
+        let mut command = as_root("env", "the lab's network namespaces")?;
+        command.args(built.environment());
+        command.args(seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
+        let mut folder = OsString::from(format!("{FOLDER_VARIABLE}="));
+        folder.push(tables);
+        command.arg(folder);
+        command.args(setup::prometheus::environment());
+        command.arg(&self.executable).args(["--test-threads=1", "--exact"]);
+        // Where cargo would run it.
+        command.current_dir(self.folder());
+        Ok(command)
+    }
 }
 
 /// What needs no privileges.
@@ -187,25 +204,28 @@ fn unit() -> Result<Tally> {
 fn lab(built: &Built, seed: Option<u64>, tables: &mut Tables) -> Result<Tally> {
     let mut reader = Reader::default();
     let mut succeeded = true;
+    let slow = SlowTests::read()?;
+    let left = seed.map(|seed| slow.left_by(seed)).unwrap_or_default();
     for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
         eprintln!("test: {}", suite.executable);
-        let mut command = as_root("env", "the lab's network namespaces")?;
-        command.args(built.environment());
-        command.args(seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
-        let mut folder = OsString::from(format!("{FOLDER_VARIABLE}="));
-        folder.push(tables.folder());
-        command.arg(folder);
-        command.args(setup::prometheus::environment());
-        command.arg(&suite.executable).arg("--test-threads=1");
-        // Where cargo would run it.
-        command.current_dir(suite.folder());
-        let before = reader.counts();
+        let mut command = suite.command(built, seed, tables.folder())?;
+        left.of(suite.name()).for_each(|name| _ = command.args(["--skip", name]));
+        let (before, out_before) = (reader.counts(), reader.filtered_out());
         let started = Instant::now();
-        let is_good = stream(&mut command, &mut reader)?;
-        succeeded &= is_good;
+        succeeded &= stream(&mut command, &mut reader)?;
+        if let Some(why) = left.complaint(suite.name(), reader.filtered_out() - out_before) {
+            reader.fail(&why);
+        }
+        for (name, took) in reader.take_times() {
+            if let Some(line) = slow.lacks(suite.name(), &name, took) {
+                eprintln!("test: slow, and not in the list of slow tests: {line}");
+            }
+        }
         tables.add(suite.name(), reader.counts().since(before), started.elapsed())?;
     }
-    Ok(reader.finish(succeeded))
+    let mut tally = reader.finish(succeeded);
+    tally.left_out = left.words();
+    Ok(tally)
 }
 
 /// Builds the suites, as the caller and not as root, and says where they are.

@@ -1,11 +1,17 @@
 //! Reading what Rust's test programs print.
 
+use std::time::{Duration, Instant};
+
 use super::report::{Counts, Skip, Tally};
 
 /// Adds up the results of the test programs of one tier, line by line.
 #[derive(Default)]
 pub(crate) struct Reader {
     tally: Tally,
+    filtered_out: usize,
+    /// When the last line of a result came.
+    last: Option<Instant>,
+    took: Vec<(String, Duration)>,
 }
 
 // === impl Reader ===
@@ -13,9 +19,12 @@ pub(crate) struct Reader {
 impl Reader {
     /// Takes the next line of a test program's output.
     pub(crate) fn read(&mut self, line: &str) {
-        if let Some(counts) = line.strip_prefix("test result: ") {
+        if line.starts_with("running ") {
+            self.last = Some(Instant::now());
+        } else if let Some(counts) = line.strip_prefix("test result: ") {
             self.tally.passed += count(counts, "passed");
             self.tally.failed += count(counts, "failed");
+            self.filtered_out += count(counts, "filtered");
         } else if let Some((name, result)) = result_of(line) {
             self.read_result(name, result);
         }
@@ -24,6 +33,21 @@ impl Reader {
     /// What has been read so far.
     pub(crate) fn counts(&self) -> Counts {
         self.tally.counts()
+    }
+
+    /// Tests that were named to be left out, so far.
+    pub(crate) const fn filtered_out(&self) -> usize {
+        self.filtered_out
+    }
+
+    /// How long each test took since the last call, where one runs after the other.
+    pub(crate) fn take_times(&mut self) -> Vec<(String, Duration)> {
+        std::mem::take(&mut self.took)
+    }
+
+    /// Counts what is wrong with a test program as a whole.
+    pub(crate) fn fail(&mut self, why: &str) {
+        self.tally.fail(why);
     }
 
     /// The sum, when the programs have ended; `succeeded` says whether all of them did well.
@@ -39,6 +63,10 @@ impl Reader {
     }
 
     fn read_result(&mut self, name: &str, result: &str) {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.took.push((name.to_owned(), now - last));
+        }
         if result == "FAILED" {
             self.tally.failures.push(name.to_owned());
         } else if let Some(reason) = result.strip_prefix("ignored") {
@@ -88,7 +116,17 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; fin
     fn results_of_several_programs_add_up() {
         let tally = read(OUTPUT).finish(false);
         assert_eq!((tally.passed, tally.failed), (13, 1));
+        assert_eq!(read(OUTPUT).filtered_out(), 3);
         assert_eq!(tally.failures, ["parse::reads_arp"]);
+    }
+
+    #[test]
+    fn each_test_has_its_time() {
+        let mut reader = read(OUTPUT);
+        let times = reader.take_times();
+        assert_eq!(times.len(), 4);
+        assert!(times.iter().all(|(_, took)| *took < Duration::from_secs(60)), "{times:?}");
+        assert_eq!(reader.take_times(), []);
     }
 
     #[test]

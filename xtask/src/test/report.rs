@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     pub(crate) skipped: Vec<Skip>,
     /// The names of what failed, as far as they are known.
     pub(crate) failures: Vec<String>,
+    /// What was left out because it was not drawn.
+    pub(crate) left_out: Option<String>,
 }
 
 /// How many tests came out how.
@@ -106,6 +108,7 @@ impl Report {
         for Skip { name, reason } in &allowed {
             self.lines.push(format!("      skipped  {name}: {reason}"));
         }
+        self.lines.extend(tally.left_out.map(|words| format!("      left     {words}")));
         self.passed += tally.passed;
         self.failed += failed;
         self.skipped += allowed.len();
@@ -147,6 +150,13 @@ mod tests {
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(report.text().contains("skipped  advisories: no network"));
         assert!(report.text().ends_with("\n1 passed, 0 failed, 1 skipped\n"));
+    }
+
+    #[test]
+    fn what_was_not_drawn_is_said() {
+        let mut report = report();
+        report.add("lab", Tally { left_out: Some("3 of a list".to_owned()), ..tally("guests") });
+        assert!(report.text().contains("\n      left     3 of a list\n"), "{}", report.text());
     }
 
     #[test]
