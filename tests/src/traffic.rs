@@ -5,6 +5,7 @@ mod arp;
 mod background;
 mod capture;
 mod dns;
+mod flood;
 mod frames;
 mod icmp;
 mod multicast;
@@ -99,6 +100,16 @@ pub enum Flow {
         /// The name asked for.
         name: String,
     },
+    /// The same without waiting for answers, as quick as the limits allow; how many queries is left
+    /// to them.
+    DnsFlood {
+        /// The DNS server.
+        server: SocketAddr,
+        /// From so many ports.
+        ports: u16,
+        /// With so many identifiers each, which come again in turn.
+        identifiers: u32,
+    },
     /// Gratuitous ARP, a request and a reply, as MetalLB sends on every interface.
     GratuitousArp {
         /// The device it leaves by.
@@ -185,6 +196,9 @@ impl Flow {
             Self::Dns { server, name } => dns::query(*server, name, limits, stop),
             Self::DnsFromOnePort { server, name } => {
                 dns::query_from_one_port(*server, name, limits, stop)
+            }
+            Self::DnsFlood { server, ports, identifiers } => {
+                flood::send(*server, *ports, *identifiers, limits, stop)
             }
             Self::GratuitousArp { device, address } => {
                 arp::announce(device, *address, limits, stop)

@@ -2,7 +2,7 @@
 //! programs that pair them.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST},
     helpers::bpf_ktime_get_ns,
     macros::map,
     maps::{Array, PerCpuHashMap, ProgramArray},
@@ -16,9 +16,9 @@ use tracer_common::{
 use crate::{config::CONFIG, counters, packet::Skb};
 
 /// Shared by all processors, because the answer seldom comes where the query went. Two that write
-/// to one slot at a time lose one of both queries: the sums show it.
+/// to one slot at a time lose one of both queries: the sums show it. Userspace reads it as memory.
 #[map]
-static DNS_SLOTS: Array<DnsSlot> = Array::with_max_entries(SLOTS, 0);
+static DNS_SLOTS: Array<DnsSlot> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
 /// It never evicts, so that what is in it is exact.
 #[map]

@@ -12,7 +12,7 @@ use super::{
 
 const HEADER_LENGTH: usize = 12;
 /// Record types (RFC 1035, RFC 3596).
-const A: u8 = 1;
+pub(super) const A: u8 = 1;
 const AAAA: u8 = 28;
 
 pub(super) fn query(server: SocketAddr, name: &str, limits: Limits, stop: &Stop) -> Result<Counts> {
@@ -45,7 +45,7 @@ fn ask(socket: &UdpSocket, number: u64, server: SocketAddr, name: &str) -> Outco
 }
 
 /// A query for a record with recursion desired (RFC 1035).
-fn encode(identifier: u16, name: &str, kind: u8) -> Vec<u8> {
+pub(super) fn encode(identifier: u16, name: &str, kind: u8) -> Vec<u8> {
     let mut query = Vec::from(identifier.to_be_bytes());
     query.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -59,10 +59,12 @@ fn encode(identifier: u16, name: &str, kind: u8) -> Vec<u8> {
 
 /// Whether a message answers the query without an error.
 fn answers(message: &[u8], query: &[u8]) -> bool {
-    message.len() >= HEADER_LENGTH
-        && message[..2] == query[..2]
-        && message[2] & 0x80 != 0
-        && message[3] & 0x0f == 0
+    is_answer(message) && message[..2] == query[..2] && message[3] & 0x0f == 0
+}
+
+/// Whether a message is the answer to any query.
+pub(super) fn is_answer(message: &[u8]) -> bool {
+    message.len() >= HEADER_LENGTH && message[2] & 0x80 != 0
 }
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ pub const KINDS: [DnsKind; 7] = [
 const TRUNCATED: u8 = 0x80;
 const RCODE: u8 = 0x0f;
 
+/// In the place of the bits of addresses: no server's for which there was room.
+const NO_ROOM: u32 = 0;
+/// No one server's, of which the rest is known all the same.
+const MANY: u32 = 1;
+
 /// What is counted, and of whom. Addresses in words as they lie in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,7 +162,16 @@ impl DnsKey {
 
     #[inline(always)]
     const fn others(kind: u8) -> Self {
-        Self { server: [0; 4], endpoint: [0; 4], kind, code: 0, bucket: 0, stage: 0, bits: 0 }
+        Self { server: [0; 4], endpoint: [0; 4], kind, code: 0, bucket: 0, stage: 0, bits: NO_ROOM }
+    }
+
+    /// The same whichever server it is of, with all else that is known of it.
+    #[must_use]
+    pub const fn of_many(mut self) -> Self {
+        if self.bits != NO_ROOM {
+            (self.server, self.endpoint, self.bits) = ([0; 4], [0; 4], MANY);
+        }
+        self
     }
 
     /// The same of a timeout whatever was seen of an answer, and wherever it came from.
@@ -170,10 +184,16 @@ impl DnsKey {
         self
     }
 
-    /// Whether it is of servers for which there was no entry.
+    /// Whether it is no one server's.
     #[must_use]
     pub const fn is_of_others(&self) -> bool {
-        self.bits == 0
+        matches!(self.bits, NO_ROOM | MANY)
+    }
+
+    /// Whether codes, stages and latencies were counted: not of servers for which there was no entry.
+    #[must_use]
+    pub const fn has_details(&self) -> bool {
+        self.bits != NO_ROOM
     }
 
     /// What it counts; `None` for what no program writes.

@@ -119,9 +119,13 @@ impl DnsSlot {
                 }
             }
             let left = if is_over { self.timed_out() } else { self.key(DnsKind::Overwritten) };
+            // Counted afterwards: the less lies between what is read of a slot and what is written,
+            // the seldomer two processors come into each other's way there.
+            self.open(message, stage, now);
             ledger.count(&left, 0);
+        } else {
+            self.open(message, stage, now);
         }
-        self.open(message, stage, now);
         ledger.count(&self.key(DnsKind::Query).at([0; 4]), 0);
     }
 

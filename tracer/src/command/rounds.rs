@@ -117,6 +117,7 @@ pub(super) struct Rounds<'a> {
     parts: Parts,
     totals: Totals,
     dns: DnsTotals,
+    began: Instant,
     last_seen: BTreeMap<IpNet, Timestamp>,
     flows: usize,
     sampling: Sampling,
@@ -194,6 +195,7 @@ impl<'a> Rounds<'a> {
             parts,
             totals: Totals::default(),
             dns: DnsTotals::default(),
+            began: Instant::now(),
             last_seen: BTreeMap::new(),
             flows: 0,
             sampling: Sampling::new(wanted.sample.is_some()),
@@ -314,7 +316,7 @@ impl<'a> Rounds<'a> {
         self.vips.clone_from(&snapshot.vips);
         self.totals.read(self.session.peers(), &snapshot.moment.late);
         if let Some(paired) = &snapshot.paired {
-            self.dns.read(paired);
+            self.dns.read(self.began.elapsed().as_secs_f64(), paired);
         }
         self.flows = snapshot.flows.len();
         self.note_seen();

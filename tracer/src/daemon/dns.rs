@@ -1,65 +1,145 @@
-//! Totals of DNS that never fall, whatever is loaded anew. Pure.
+//! Totals of DNS that never fall, whatever is loaded anew, by few servers. Pure.
+//!
+//! Whoever asks chooses the servers' addresses, and pods ask anybody. So the first servers get series
+//! of their own and keep them until nobody has asked them for long, as flows that are dropped do; all
+//! others are counted together, so that the sums are those of all queries at any time.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
-use tracer_common::dns::{DnsCount, DnsKey};
+use tracer_common::dns::{DnsCount, DnsKey, DnsKind};
 
-use crate::{kernel::DnsReading, observe::so_far};
+use crate::{
+    kernel::DnsReading,
+    observe::{server_of, so_far},
+};
+
+/// Servers that have series.
+const SERVERS: usize = 32;
+/// How long a server keeps its series of which nothing is counted any more, in seconds.
+const IDLE: f64 = 3600.0;
+
+type Counts = BTreeMap<DnsKey, DnsCount>;
 
 /// Everything counted of DNS since the daemon began.
 #[derive(Debug, Default, Clone)]
 pub struct DnsTotals {
-    /// What former sessions counted.
-    carried: BTreeMap<DnsKey, DnsCount>,
-    /// What the present one has counted.
-    current: BTreeMap<DnsKey, DnsCount>,
+    /// What the present session has counted.
+    current: Counts,
+    /// Of the servers that have series what was counted since they have.
+    servers: BTreeMap<IpAddr, Server>,
+    /// All the rest.
+    others: Counts,
 }
 
+#[derive(Debug, Default, Clone)]
+struct Server {
+    counts: Counts,
+    /// When something was counted last, in seconds of the caller's clock.
+    last: f64,
+}
+
+// === impl DnsTotals ===
+
 impl DnsTotals {
-    /// Takes over a reading of the present session. A query that is overdue now may be counted
-    /// otherwise later, as to its answer: that is left out of what it is counted under.
-    pub fn read(&mut self, reading: &DnsReading) {
-        let mut sums: BTreeMap<DnsKey, DnsCount> = BTreeMap::new();
+    /// Takes over a reading of the present session at `now`, in seconds of a clock that never goes
+    /// back. A query that is overdue now may be counted otherwise later, as to its answer: that is
+    /// left out of what it is counted under.
+    pub fn read(&mut self, now: f64, reading: &DnsReading) {
+        let mut sums = Counts::new();
         for (key, count) in so_far(reading) {
-            add(sums.entry(key.by_query()).or_default(), count);
+            add(&mut sums, key.by_query(), count);
         }
+        let mut new: BTreeMap<IpAddr, Counts> = BTreeMap::new();
         for (key, count) in sums {
-            let known = self.current.entry(key).or_default();
-            // A query that was overdue and is being counted just now is in neither for a moment.
-            if count.times > known.times {
-                *known = count;
+            let Some(rise) = self.rise(key, count) else { continue };
+            let known = server_of(&key).map(|address| (address, self.servers.get_mut(&address)));
+            match known {
+                Some((_, Some(server))) => {
+                    add(&mut server.counts, key, rise);
+                    server.last = now;
+                }
+                Some((address, None)) => add(new.entry(address).or_default(), key, rise),
+                None => add(&mut self.others, key, rise),
             }
         }
+        self.expire(now);
+        self.begin(now, new);
     }
 
     /// The present session has ended; the next one begins at zero.
     pub fn carry(&mut self) {
-        for (key, count) in std::mem::take(&mut self.current) {
-            add(self.carried.entry(key).or_default(), count);
-        }
+        self.current.clear();
     }
 
     /// What was counted, by what is in a timeout's key of its query alone.
     #[must_use]
     pub fn sums(&self) -> BTreeMap<DnsKey, DnsCount> {
-        let mut sums = self.carried.clone();
-        for (key, count) in &self.current {
-            add(sums.entry(*key).or_default(), *count);
+        let mut sums = self.others.clone();
+        for server in self.servers.values() {
+            sums.extend(&server.counts);
         }
         sums
     }
+
+    /// By how much a count of the session has risen.
+    fn rise(&mut self, key: DnsKey, count: DnsCount) -> Option<DnsCount> {
+        let known = self.current.entry(key).or_default();
+        // A query that was overdue and is being counted just now is in neither for a moment.
+        if count.times <= known.times {
+            return None;
+        }
+        let before = std::mem::replace(known, count);
+        let nanoseconds = count.nanoseconds.saturating_sub(before.nanoseconds);
+        Some(DnsCount { times: count.times - before.times, nanoseconds })
+    }
+
+    /// Those that are asked most come first. Whoever only answers what nobody asked gets no series:
+    /// else anybody could take them all.
+    fn begin(&mut self, now: f64, new: BTreeMap<IpAddr, Counts>) {
+        let mut new: Vec<(IpAddr, Counts)> = new.into_iter().collect();
+        new.sort_by_key(|(_, counts)| Reverse(queries(counts)));
+        for (address, counts) in new {
+            if self.servers.len() < SERVERS && queries(&counts) > 0 {
+                self.servers.insert(address, Server { counts, last: now });
+            } else {
+                add_to_others(&mut self.others, counts);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: f64) {
+        let expired = self.servers.extract_if(.., |_, server| now - server.last >= IDLE);
+        for (_, server) in expired {
+            add_to_others(&mut self.others, server.counts);
+        }
+    }
 }
 
-const fn add(sum: &mut DnsCount, count: DnsCount) {
+fn queries(counts: &Counts) -> u64 {
+    let of_kind = counts.iter().filter(|it| it.0.kind() == Some(DnsKind::Query));
+    of_kind.map(|it| it.1.times).sum()
+}
+
+fn add_to_others(others: &mut Counts, counts: Counts) {
+    for (key, count) in counts {
+        add(others, key.of_many(), count);
+    }
+}
+
+fn add(sums: &mut Counts, key: DnsKey, count: DnsCount) {
+    let sum = sums.entry(key).or_default();
     sum.times += count.times;
     sum.nanoseconds += count.nanoseconds;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use proptest::{collection::vec, prelude::*};
     use tracer_common::{
-        dns::{DnsKind, DnsSlot, Ledger, Message},
-        stage::{POD_OUT, WIRE_IN},
+        dns::{DnsSlot, Ledger, Message},
+        stage::{POD_IN, POD_OUT, WIRE_IN},
     };
 
     use super::*;
@@ -101,15 +181,148 @@ mod tests {
         assert_ne!(silent, answered);
         let client = ("10.0.0.1".parse().unwrap(), 4000);
         let overdue = vec![Overdue { client, key: silent }];
-        totals.read(&DnsReading { overdue, ..DnsReading::default() });
+        totals.read(0.0, &DnsReading { overdue, ..DnsReading::default() });
         assert_eq!(timeouts(&totals), 1);
-        totals.read(&DnsReading::default());
+        totals.read(0.0, &DnsReading::default());
         assert_eq!(timeouts(&totals), 1, "it is being counted just now");
         let counts = BTreeMap::from([(answered, DnsCount { times: 1, nanoseconds: 0 })]);
-        totals.read(&DnsReading { counts: counts.clone(), ..DnsReading::default() });
+        totals.read(0.0, &DnsReading { counts: counts.clone(), ..DnsReading::default() });
         assert_eq!(timeouts(&totals), 1);
         totals.carry();
-        totals.read(&DnsReading { counts, ..DnsReading::default() });
+        totals.read(0.0, &DnsReading { counts, ..DnsReading::default() });
         assert_eq!(timeouts(&totals), 2, "another session's");
+    }
+
+    #[derive(Default)]
+    struct Book(RefCell<Counts>);
+
+    impl Ledger for Book {
+        fn now(&self) -> u64 {
+            0
+        }
+
+        fn timeout(&self) -> u64 {
+            1
+        }
+
+        fn count(&self, key: &DnsKey, nanoseconds: u64) {
+            add(&mut self.0.borrow_mut(), *key, DnsCount { times: 1, nanoseconds });
+        }
+    }
+
+    impl Book {
+        /// So many queries to a server, each answered.
+        fn ask(&self, server: u32, queries: u64) {
+            let server = server.to_be();
+            for _ in 0..queries {
+                let mut slot = DnsSlot::default();
+                let query = Message::new(1_u32, server, [4000, 53], 0).unwrap();
+                slot.query(&query, POD_OUT, true, self);
+                let answer = Message::new(server, 1_u32, [53, 4000], 0x8003).unwrap();
+                slot.answer(&answer, POD_IN, self);
+            }
+        }
+
+        /// An answer to no query.
+        fn answer(&self, server: u32) {
+            let answer = Message::new(server.to_be(), 1_u32, [53, 4000], 0x8000).unwrap();
+            DnsSlot::default().answer(&answer, POD_IN, self);
+        }
+
+        fn read(&self, totals: &mut DnsTotals, now: f64) {
+            let counts = self.0.borrow().clone();
+            totals.read(now, &DnsReading { counts, ..DnsReading::default() });
+        }
+    }
+
+    fn sum(counts: &Counts, kind: DnsKind) -> u64 {
+        counts.iter().filter(|it| it.0.kind() == Some(kind)).map(|it| it.1.times).sum()
+    }
+
+    /// Servers with series, and the queries of all others.
+    fn told(totals: &DnsTotals) -> (usize, u64) {
+        let sums = totals.sums();
+        let mut servers: Vec<IpAddr> = sums.keys().filter_map(server_of).collect();
+        servers.dedup();
+        let others = sums.into_iter().filter(|it| it.0.is_of_others()).collect();
+        (servers.len(), sum(&others, DnsKind::Query))
+    }
+
+    #[test]
+    fn the_servers_that_are_asked_most_get_series_and_keep_them() {
+        let (mut totals, book) = (DnsTotals::default(), Book::default());
+        (0..SERVERS as u32 + 8).for_each(|server| book.ask(server, u64::from(server) + 1));
+        book.read(&mut totals, 0.0);
+        let least: u64 = (1..=8).sum();
+        assert_eq!(told(&totals), (SERVERS, least));
+        book.ask(0, 1000);
+        book.read(&mut totals, 10.0);
+        assert_eq!(told(&totals), (SERVERS, least + 1000), "a later one has none, however many");
+        let sums = totals.sums();
+        let codes = sums.iter().filter(|it| it.0.kind() == Some(DnsKind::Answer));
+        assert!(codes.clone().count() > SERVERS);
+        assert!(codes.clone().all(|it| it.0.rcode() == 3 && it.0.has_details()));
+    }
+
+    #[test]
+    fn a_server_that_nobody_asks_any_more_gives_its_series_to_another() {
+        let (mut totals, book) = (DnsTotals::default(), Book::default());
+        (0..SERVERS as u32).for_each(|server| book.ask(server, 1));
+        book.read(&mut totals, 0.0);
+        (1..SERVERS as u32).for_each(|server| book.ask(server, 1));
+        book.read(&mut totals, IDLE - 1.0);
+        book.ask(77, 5);
+        book.read(&mut totals, IDLE);
+        assert_eq!(told(&totals), (SERVERS, 1));
+        book.read(&mut totals, 2.0 * IDLE);
+        assert_eq!(told(&totals), (0, 2 * SERVERS as u64 + 4));
+        book.ask(0, 1);
+        book.read(&mut totals, 2.0 * IDLE + 1.0);
+        let sums = totals.sums();
+        let of_server = sums.iter().filter(|it| !it.0.is_of_others());
+        assert!(of_server.clone().all(|it| it.1.times == 1), "it begins anew");
+        assert_eq!(sum(&sums, DnsKind::Query), 2 * SERVERS as u64 + 5);
+    }
+
+    #[test]
+    fn who_only_answers_what_nobody_asked_takes_no_series() {
+        let (mut totals, book) = (DnsTotals::default(), Book::default());
+        (0..1000).for_each(|server| book.answer(server));
+        book.read(&mut totals, 0.0);
+        assert_eq!(told(&totals), (0, 0));
+        assert_eq!(sum(&totals.sums(), DnsKind::Unmatched), 1000);
+        book.ask(7, 1);
+        book.read(&mut totals, 1.0);
+        assert_eq!(told(&totals), (1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_no_other_falls(
+            turns in vec((0.0..4000.0_f64, vec((0..80_u32, 0..4_u64), 0..60), any::<bool>()), 0..12),
+        ) {
+            let (mut totals, mut book) = (DnsTotals::default(), Book::default());
+            let (mut now, mut asked, mut before) = (0.0, 0, Counts::new());
+            for (passed, servers, is_loaded_anew) in turns {
+                now += passed;
+                for (server, queries) in servers {
+                    book.ask(server, queries);
+                    asked += queries;
+                }
+                book.read(&mut totals, now);
+                let sums = totals.sums();
+                prop_assert_eq!(sum(&sums, DnsKind::Query), asked);
+                prop_assert_eq!(sum(&sums, DnsKind::Answer), asked);
+                prop_assert!(told(&totals).0 <= SERVERS);
+                for (key, count) in before.iter().filter(|it| it.0.is_of_others()) {
+                    prop_assert!(sums[key].times >= count.times);
+                }
+                before = sums;
+                if is_loaded_anew {
+                    totals.carry();
+                    book = Book::default();
+                }
+            }
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! The programs that pair DNS, and what they have counted.
 
+mod slots;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuHashMap},
+    maps::{MapData, PerCpuHashMap},
 };
 use tracer_common::{
-    dns::{COUNTS, DnsCount, DnsKey, DnsKind, DnsSlot, SLOTS},
+    dns::{COUNTS, DnsCount, DnsKey, DnsKind, DnsSlot},
     names,
 };
 
+use self::slots::Slots;
 use super::{clock::monotonic_nanoseconds, tail_calls};
 
 /// What became of DNS queries since the programs were loaded.
@@ -56,19 +59,25 @@ pub(super) fn read(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<DnsReadi
     let map = ebpf.map(names::DNS_COUNTS).context("the object has no counts of DNS")?;
     let map: PerCpuHashMap<&MapData, DnsKey, DnsCount> = map.try_into()?;
     let mut counts = BTreeMap::new();
-    for key in map.keys().take(COUNTS as usize) {
-        let key = key.context("walking the counts of DNS")?;
-        let values = map.get(&key, 0).context("reading the counts of DNS")?;
-        let mut sum = DnsCount::default();
-        for value in values.iter() {
-            sum.times += value.times;
-            sum.nanoseconds += value.nanoseconds;
-        }
-        if sum.times > 0 {
-            counts.insert(key, sum);
+    // Queries last: so no query is gone in what is read that has not come.
+    for reads_queries in [false, true] {
+        for key in map.keys().take(COUNTS as usize) {
+            let key = key.context("walking the counts of DNS")?;
+            if (key.kind() == Some(DnsKind::Query)) != reads_queries {
+                continue;
+            }
+            let values = map.get(&key, 0).context("reading the counts of DNS")?;
+            let mut sum = DnsCount::default();
+            for value in values.iter() {
+                sum.times += value.times;
+                sum.nanoseconds += value.nanoseconds;
+            }
+            if sum.times > 0 {
+                counts.insert(key, sum);
+            }
         }
     }
-    // Most of the time nobody waits, and then 16,384 slots need not be read.
+    // Most of the time nobody waits, and then a megabyte of slots need not be read.
     let overdue =
         if open(&counts) > 0 { read_overdue(ebpf, timeout, hooked_at)? } else { Vec::new() };
     Ok(DnsReading { counts, overdue })
@@ -84,18 +93,15 @@ fn open(counts: &BTreeMap<DnsKey, DnsCount>) -> u64 {
 }
 
 fn read_overdue(ebpf: &Ebpf, timeout: u64, hooked_at: u64) -> Result<Vec<Overdue>> {
-    let map = ebpf.map(names::DNS_SLOTS).context("the object has no slots of DNS")?;
-    let slots: Array<&MapData, DnsSlot> = map.try_into()?;
+    let slots = Slots::of(ebpf)?;
     let now = monotonic_nanoseconds()?;
-    let mut overdue = Vec::new();
-    for index in 0..SLOTS {
-        let slot = slots.get(&index, 0).context("reading a slot of DNS")?;
-        if slot.is_open() && slot.age(now) > timeout {
-            // Where its answer went by there may have been no program yet.
-            let is_all_seen = slot.age(now) < now.saturating_sub(hooked_at);
-            let key = if is_all_seen { slot.timed_out() } else { slot.lost_sight() };
-            overdue.push(Overdue { client: slot.client(), key });
-        }
-    }
-    Ok(overdue)
+    let hooked = now.saturating_sub(hooked_at);
+    let is_overdue = |slot: &DnsSlot| slot.is_open() && slot.age(now) > timeout;
+    let overdue = slots.iter().filter(is_overdue).map(|slot| {
+        // Where its answer went by while it was waited for there may have been no program yet.
+        let may_be_unseen = (hooked..hooked.saturating_add(timeout)).contains(&slot.age(now));
+        let key = if may_be_unseen { slot.lost_sight() } else { slot.timed_out() };
+        Overdue { client: slot.client(), key }
+    });
+    Ok(overdue.collect())
 }

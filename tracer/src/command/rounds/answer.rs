@@ -19,7 +19,7 @@ impl Rounds<'_> {
                 self.totals.read(self.session.peers(), &reading);
                 self.note_seen();
                 if let Some(paired) = self.session.read_dns()? {
-                    self.dns.read(&paired);
+                    self.dns.read(self.began.elapsed().as_secs_f64(), &paired);
                 }
                 let _ = answer.send(render(&self.metrics(), form)?);
             }

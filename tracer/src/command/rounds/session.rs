@@ -91,7 +91,7 @@ impl Rounds<'_> {
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
         if let Some(paired) = last.read_dns()? {
-            self.dns.read(&paired);
+            self.dns.read(self.began.elapsed().as_secs_f64(), &paired);
         }
         self.dns.carry();
         let (reading, samples) = last.finish()?;

@@ -23,7 +23,7 @@ pub(super) fn families(sums: &Sums) -> [Family; 8] {
             by(sums, DnsKind::Answer, |key| {
                 let mut labels = of_server(key);
                 labels.push(("endpoint", word(key.endpoint())));
-                let code = if key.is_of_others() { UNKNOWN } else { rcode(key.rcode()) };
+                let code = if key.has_details() { rcode(key.rcode()) } else { UNKNOWN };
                 labels.push(("rcode", code.to_owned()));
                 labels
             }),
@@ -33,7 +33,7 @@ pub(super) fn families(sums: &Sums) -> [Family; 8] {
             "Queries without an answer in time, by the last stage that saw them.",
             by(sums, DnsKind::Timeout, |key| {
                 let stage = Stage::ALL.get(key.last_stages().0).copied();
-                let stage = stage.filter(|_| !key.is_of_others());
+                let stage = stage.filter(|_| key.has_details());
                 let mut labels = of_server(key);
                 labels.push(("lost_after", stage.map_or(UNKNOWN, Stage::name).to_owned()));
                 labels
@@ -83,7 +83,7 @@ fn latencies(sums: &Sums) -> Vec<Sample> {
     let mut servers: BTreeMap<String, Histogram> = BTreeMap::new();
     for (key, count) in sums {
         // How long those took for which there was no room is not known.
-        if key.is_of_others() || !matches!(key.kind(), Some(DnsKind::Answer | DnsKind::Late)) {
+        if !key.has_details() || !matches!(key.kind(), Some(DnsKind::Answer | DnsKind::Late)) {
             continue;
         }
         let histogram = servers.entry(server(key)).or_default();

@@ -58,7 +58,8 @@ pub(in super::super) fn snapshot() -> Snapshot {
     }
 }
 
-/// A server that has answered two queries, and one for others.
+/// A server that has answered two queries, the same of servers that are told together, and four
+/// queries to servers of which nothing else is known.
 fn dns() -> BTreeMap<DnsKey, DnsCount> {
     let book = Book::default();
     for id in 0..2 {
@@ -70,6 +71,8 @@ fn dns() -> BTreeMap<DnsKey, DnsCount> {
         slot.answer(&answer, POD_IN, &book);
     }
     let mut counts = book.0.into_inner();
+    let together: Vec<_> = counts.iter().map(|(key, count)| (key.of_many(), *count)).collect();
+    counts.extend(together);
     counts.insert(DnsKey::all_others()[0], DnsCount { times: 4, nanoseconds: 0 });
     counts
 }
@@ -99,11 +102,12 @@ fn dns_is_told_by_server_with_the_buckets_of_the_contract() {
     let text = text();
     let of = |sample: &str| value(&text, &format!("flannel_tracer_dns_{sample}"));
     assert_eq!(of("queries_total{server=\"10.96.0.10\"}"), 2);
-    assert_eq!(of("queries_total{server=\"other\"}"), 4);
+    assert_eq!(of("queries_total{server=\"other\"}"), 2 + 4);
     let answers = "answers_total{server=\"10.96.0.10\",endpoint=\"\",rcode=\"NXDOMAIN\"}";
-    assert_eq!(of(answers), 2);
+    assert_eq!([of(answers), of(&answers.replace("10.96.0.10", "other"))], [2, 2]);
     let bucket = |le| of(&format!("latency_seconds_bucket{{le=\"{le}\",server=\"10.96.0.10\"}}"));
     assert_eq!((bucket("0.0005"), bucket("5.0"), bucket("+Inf")), (2, 2, 2));
+    assert_eq!(of("latency_seconds_count{server=\"other\"}"), 2);
     assert!(text.contains("# TYPE flannel_tracer_dns_latency_seconds histogram\n"));
 }
 

@@ -3,13 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod agree;
+mod flood;
+mod responder;
+
 use std::{
-    net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -17,8 +16,7 @@ use serde_json::Value;
 use tracer_tests::{
     fault::filter::Chain,
     lab::{LOCK_WAIT, Lab},
-    netns,
-    plan::{DNS_NAME, Family, Plan, Pod, Stack},
+    plan::{DNS_NAME, Family, Plan, Stack},
     poll::poll_true,
     seed::Shape,
     size,
@@ -26,6 +24,8 @@ use tracer_tests::{
     traffic::{Counts, Flow, Limits, Sender, Traffic},
     watch::Watched,
 };
+
+use self::responder::Responder;
 
 const PORT: u16 = 53;
 /// What the tracer is told; longer than a healthy answer takes on a busy machine.
@@ -35,60 +35,6 @@ const QUERIES: [u64; 2] = [500, 50];
 const SILENT: u64 = 7;
 /// How long a responder waits for the next query before it looks whether it is over.
 const TURN: Duration = Duration::from_millis(20);
-/// Bounds of the buckets in seconds, by the contract.
-const BOUNDS: [f64; 13] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-
-/// A DNS server of the test's own: it answers when it is told to.
-struct Responder {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
-}
-
-// === impl Responder ===
-
-impl Responder {
-    /// Answers every query but one in `silent`, after `delay`.
-    fn start(pod: &Pod, family: Family, silent: Option<u64>, delay: Duration) -> Self {
-        let at = SocketAddr::new(pod.ip.of(family), PORT);
-        let socket = netns::run_in(&pod.namespace, || Ok(UdpSocket::bind(at)?)).unwrap();
-        socket.set_read_timeout(Some(TURN)).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || answer(&socket, silent, delay, &stopped));
-        Self { stop, thread: Some(thread) }
-    }
-
-    /// Ends it; how many queries came.
-    fn end(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn answer(socket: &UdpSocket, silent: Option<u64>, delay: Duration, stop: &AtomicBool) -> u64 {
-    let mut queries = 0;
-    let mut message = [0; 512];
-    while !stop.load(Ordering::Relaxed) {
-        let Ok((length, client)) = socket.recv_from(&mut message) else { continue };
-        queries += 1;
-        if silent.is_some_and(|one_in| queries % one_in == 0) {
-            continue;
-        }
-        let asked = Instant::now();
-        poll_true("the time of the answer", 2 * delay, || asked.elapsed() >= delay).unwrap();
-        message[2] |= 0x80;
-        socket.send_to(&message[..length], client).unwrap();
-    }
-    queries
-}
-
 fn lab(seed: u64) -> Lab {
     lab_with(seed, false)
 }
@@ -256,49 +202,4 @@ fn a_query_that_the_node_drops_is_lost_after_the_stage_before() {
     let row = row(&seen[0], server.ip());
     assert_eq!(sums(row), [5, 0, 5, 0, 0], "{row:#}");
     assert_eq!(row["lost_after_stage"], "pod_out");
-}
-
-#[test]
-fn latencies_fall_into_the_buckets_that_the_client_measures() {
-    let lab = lab(605);
-    let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
-    let at = SocketAddr::new(pod.ip.of(Family::V4), PORT);
-    let client = lab.plan().nodes[client_node(&lab)].first_pod().unwrap().clone();
-    let responder = Responder::start(&pod, Family::V4, None, Duration::from_millis(35));
-    let (seen, latencies) = watched(&lab, || measure(&client, at));
-    drop(responder);
-    let evidence = &seen[0].evidence["dns"]["servers"][0];
-    let told: u64 = evidence["answers"].as_array().unwrap().iter().map(bucket_answers).sum();
-    assert_eq!(told, latencies.len() as u64);
-    for (index, bound) in BOUNDS.into_iter().enumerate() {
-        let of_bucket = |it: &&Value| it["bucket"].as_u64().unwrap() as usize <= index;
-        let answers = evidence["answers"].as_array().unwrap();
-        let told: u64 = answers.iter().filter(of_bucket).map(bucket_answers).sum();
-        // The client sees an answer a little later than the bridge.
-        let least = latencies.iter().filter(|it| **it <= bound).count() as u64;
-        let most = latencies.iter().filter(|it| **it <= bound + 0.01).count() as u64;
-        assert!((least..=most).contains(&told), "{told} up to {bound} s of {latencies:?}");
-    }
-}
-
-fn bucket_answers(row: &Value) -> u64 {
-    row["answers"].as_u64().unwrap()
-}
-
-/// The latencies of some queries as a client measures them, in seconds.
-fn measure(client: &Pod, server: SocketAddr) -> Vec<f64> {
-    netns::run_in(&client.namespace, || {
-        let socket = UdpSocket::bind((client.ip.of(Family::V4), 0))?;
-        socket.set_read_timeout(Some(4 * TIMEOUT))?;
-        let mut latencies = Vec::new();
-        for id in 0..20 {
-            let query = [0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
-            let start = Instant::now();
-            socket.send_to(&query, server)?;
-            socket.recv(&mut [0; 512])?;
-            latencies.push(start.elapsed().as_secs_f64());
-        }
-        Ok(latencies)
-    })
-    .unwrap()
 }
