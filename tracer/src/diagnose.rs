@@ -15,7 +15,11 @@ mod dead_pods;
 mod default_route_missing;
 mod dns_answer_late;
 mod dns_error_rcode;
+mod dns_server_port_closed;
 mod dns_servers;
+mod dns_service_no_endpoints;
+mod dns_service_rules_missing;
+mod dns_upstreams;
 mod dropped;
 mod drops;
 mod duplicate_pod_address;
@@ -88,6 +92,8 @@ mod remedy;
 mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
 mod rule;
+mod service_addresses;
+mod service_no_endpoints;
 mod sighted;
 mod silence;
 mod steady;
@@ -135,7 +141,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 74] = [
+const RULES: [Rule; 78] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -193,6 +199,11 @@ const RULES: [Rule; 74] = [
     // DNS.
     dns_error_rcode::RULE,
     dns_answer_late::RULE,
+    // Services by what netfilter does.
+    dns_server_port_closed::RULE,
+    dns_service_no_endpoints::RULE,
+    service_no_endpoints::RULE,
+    dns_service_rules_missing::RULE,
     // Firewalls.
     fw_drops_vxlan_input::RULE,
     fw_drops_vxlan_output::RULE,
