@@ -27,6 +27,7 @@ mod routable_pods;
 mod second_address;
 mod second_card;
 mod second_vxlan;
+mod services;
 mod single_node;
 mod stacks;
 mod stale_fdb;
@@ -106,6 +107,8 @@ pub fn all() -> Vec<LookAlike> {
         layer3_uplinks::LOOK_ALIKES.as_slice(),
         stacks::LOOK_ALIKES.as_slice(),
         firewall::LOOK_ALIKES.as_slice(),
+        // Services.
+        services::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }
