@@ -48,6 +48,7 @@ mod pod_route_wrong_device;
 mod pod_veth_detached;
 mod policy_rule_hijacks_pod_route;
 mod rp_filter_drops_inner;
+pub mod services;
 mod tunnel_fragments_outer;
 mod uplink_down;
 mod vni_mismatch;
@@ -147,6 +148,8 @@ pub enum Subject {
     Veth,
     /// The address of the victim's second pod.
     PodAddress,
+    /// A service, or the pod behind it.
+    Service,
 }
 
 /// Which nodes lose packets with the victim.
@@ -273,7 +276,7 @@ pub fn all() -> Vec<Fault> {
 /// # Errors
 /// When there is none: the message lists those that there are.
 pub fn named(name: &str) -> Result<Fault> {
-    let every = || all().into_iter().chain(of_layer3());
+    let every = || all().into_iter().chain(of_layer3()).chain(services::of_services());
     let names = || every().map(|fault| fault.name).collect::<Vec<_>>().join(", ");
     every()
         .find(|fault| fault.name == name)
@@ -309,6 +312,7 @@ impl Fault {
             Subject::OverlayGone => DEFAULT_OVERLAYS[site.family as usize].to_owned(),
             Subject::BridgeGone => DEFAULT_BRIDGE.to_owned(),
             Subject::Veth => second_pod(plan, site).map_or_else(String::new, |it| it.veth.clone()),
+            Subject::Service => services::subject(plan, site, self.code),
             Subject::PodAddress => second_pod(plan, site)
                 .map_or_else(String::new, |it| it.ip.of(site.family).to_string()),
         };

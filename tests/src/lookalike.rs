@@ -28,6 +28,7 @@ mod routable_pods;
 mod second_address;
 mod second_card;
 mod second_vxlan;
+mod services;
 mod single_node;
 mod stacks;
 mod stale_fdb;
@@ -109,6 +110,8 @@ pub fn all() -> Vec<LookAlike> {
         firewall::LOOK_ALIKES.as_slice(),
         // DNS servers' pods.
         dns_pods::LOOK_ALIKES.as_slice(),
+        // Services.
+        services::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

@@ -3,6 +3,8 @@
 mod flannel;
 mod kube_proxy;
 
+use std::net::SocketAddr;
+
 use crate::{
     plan::{Family, FlannelRules, Node, Plan, ProxyRules},
     script::{Script, Tool},
@@ -19,6 +21,80 @@ pub fn scripts(plan: &Plan, node: &Node) -> Vec<Script> {
         scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
     }
     scripts
+}
+
+/// Takes kube-proxy's rules for the DNS service away from a node.
+#[must_use]
+pub fn without_dns(plan: &Plan, node: &Node, family: Family) -> Script {
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            let rule = kube_proxy::dns_portal(plan, family).replacen("-A", "-D", 1);
+            table(node, family, "nat", rule)
+        }
+        ProxyRules::Nftables => {
+            let line = format!("flush chain {} kube-proxy services", family.word());
+            Script::new(Tool::Nft, Some(&node.namespace), [line])
+        }
+    }
+}
+
+/// Gives them back.
+#[must_use]
+pub fn with_dns(plan: &Plan, node: &Node, family: Family) -> Script {
+    match plan.proxy_rules {
+        ProxyRules::Iptables => table(node, family, "nat", kube_proxy::dns_portal(plan, family)),
+        ProxyRules::Nftables => {
+            let head = format!("add rule {} kube-proxy services ", family.word());
+            let lines = kube_proxy::nftables(plan, family).into_iter();
+            let lines = lines.filter(|line| line.starts_with(&head));
+            Script::new(Tool::Nft, Some(&node.namespace), lines)
+        }
+    }
+}
+
+/// Has a node refuse a service to its pods, as kube-proxy does for one without endpoints.
+#[must_use]
+pub fn refusing(plan: &Plan, node: &Node, service: SocketAddr, protocol: &str) -> Script {
+    let family = Family::from(service.ip());
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            let rule = kube_proxy::refusal(service, protocol);
+            table(node, family, "filter", format!("-I FORWARD 1 {rule}"))
+        }
+        ProxyRules::Nftables => {
+            let lines = kube_proxy::nftables_refusal(service, protocol);
+            Script::new(Tool::Nft, Some(&node.namespace), lines)
+        }
+    }
+}
+
+/// Has it refuse that no longer.
+#[must_use]
+pub fn not_refusing(plan: &Plan, node: &Node, service: SocketAddr, protocol: &str) -> Script {
+    let family = Family::from(service.ip());
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            let rule = kube_proxy::refusal(service, protocol);
+            table(node, family, "filter", format!("-D FORWARD {rule}"))
+        }
+        ProxyRules::Nftables => {
+            let lines = kube_proxy::nftables_without_refusals(family);
+            Script::new(Tool::Nft, Some(&node.namespace), lines)
+        }
+    }
+}
+
+/// One line for a table of iptables.
+fn table(node: &Node, family: Family, table: &str, line: String) -> Script {
+    let lines = [format!("*{table}"), line, "COMMIT".to_owned()];
+    Script::new(iptables(family), Some(&node.namespace), lines)
+}
+
+const fn iptables(family: Family) -> Tool {
+    match family {
+        Family::V4 => Tool::Iptables,
+        Family::V6 => Tool::Ip6tables,
+    }
 }
 
 fn of_family(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {
@@ -38,12 +114,8 @@ fn of_family(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {
         filter.add(flannel::filter(plan, family));
         nat.add(flannel::nat(plan, node, family));
     }
-    let tool = match family {
-        Family::V4 => Tool::Iptables,
-        Family::V6 => Tool::Ip6tables,
-    };
     let lines = filter.lines("filter").chain(nat.lines("nat"));
-    scripts.push(Script::new(tool, Some(&node.namespace), lines));
+    scripts.push(Script::new(iptables(family), Some(&node.namespace), lines));
     scripts
 }
 

@@ -19,7 +19,11 @@ mod dns_error_rcode;
 mod dns_pods;
 mod dns_query_dropped;
 mod dns_server_overloaded;
+mod dns_server_port_closed;
 mod dns_servers;
+mod dns_service_no_endpoints;
+mod dns_service_rules_missing;
+mod dns_upstreams;
 mod dropped;
 mod drops;
 mod duplicate_pod_address;
@@ -92,6 +96,8 @@ mod remedy;
 mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
 mod rule;
+mod service_addresses;
+mod service_no_endpoints;
 mod sighted;
 mod silence;
 mod steady;
@@ -139,7 +145,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 77] = [
+const RULES: [Rule; 81] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -201,6 +207,11 @@ const RULES: [Rule; 77] = [
     dns_query_dropped::RULE,
     dns_server_overloaded::RULE,
     conntrack_insert_race::RULE,
+    // Services by what netfilter does.
+    dns_server_port_closed::RULE,
+    dns_service_no_endpoints::RULE,
+    service_no_endpoints::RULE,
+    dns_service_rules_missing::RULE,
     // Firewalls.
     fw_drops_vxlan_input::RULE,
     fw_drops_vxlan_output::RULE,

@@ -40,7 +40,7 @@ pub use self::{
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
-        Traffic, Undelivered,
+        Traffic, Undelivered, Untranslated,
     },
     vips::{Vip, VipAnnouncer, VipClient, VipOwner, Vips},
 };

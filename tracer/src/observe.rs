@@ -119,6 +119,7 @@ pub fn traffic(observation: &Observation) -> Traffic {
         other,
         sightings,
         sightings_left_out,
+        untranslated: services.untranslated(&observation.flows_start, &observation.flows_end),
         parse_errors: parse_errors(observation),
         own: own(observation),
     }

@@ -127,7 +127,9 @@ fn heal() -> Result<()> {
 
 fn list() -> Result<()> {
     println!("faults, for `cargo xtask lab fault` and `cargo xtask demo`:");
-    for fault in fault::all().into_iter().chain(fault::of_layer3()) {
+    for fault in
+        fault::all().into_iter().chain(fault::of_layer3()).chain(fault::services::of_services())
+    {
         println!("  {:34}{}", fault.name, fault.summary);
     }
     println!("healthy look-alikes, for `cargo xtask demo`:");

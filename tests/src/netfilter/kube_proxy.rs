@@ -9,6 +9,8 @@ use crate::plan::{ECHO_PORT, Family, Plan};
 
 const DNS_CHAIN: &str = "KUBE-SVC-TCOU7JCQXEZGVUNU";
 const DNS_ENDPOINT: &str = "KUBE-SEP-3IL52ANAN3BQ2L74";
+/// The chain of nftables in which services without endpoints are refused.
+const REFUSALS: &str = "filter-forward";
 const WEB_CHAIN: &str = "KUBE-EXT-2LABWEBVIPLABWEB";
 const WEB_ENDPOINT: &str = "KUBE-SEP-4LABWEBPODLABWEB";
 
@@ -97,6 +99,46 @@ pub(super) fn nftables(plan: &Plan, family: Family) -> Vec<String> {
     let rules = rules.into_iter().chain(local).chain([dnat]);
     let rules = rules.map(|rule| format!("add rule {ip} kube-proxy {rule}"));
     std::iter::once(table).chain(chains).chain(rules).collect()
+}
+
+/// The rule that leads to the DNS service.
+pub(super) fn dns_portal(plan: &Plan, family: Family) -> String {
+    dns(plan, family).into_iter().next().unwrap_or_default()
+}
+
+/// What the rule matches and does that refuses a service without endpoints.
+pub(super) fn refusal(service: SocketAddr, protocol: &str) -> String {
+    let (bits, error) = match service {
+        SocketAddr::V4(_) => (32, "icmp-port-unreachable"),
+        SocketAddr::V6(_) => (128, "icmp6-port-unreachable"),
+    };
+    let (address, port) = (service.ip(), service.port());
+    format!(
+        "-d {address}/{bits} -p {protocol} -m conntrack --ctstate NEW -m {protocol} --dport {port} \
+         -m comment --comment \"default/empty:port has no endpoints\" -j REJECT --reject-with {error}"
+    )
+}
+
+/// The same by nftables.
+pub(super) fn nftables_refusal(service: SocketAddr, protocol: &str) -> Vec<String> {
+    let ip = Family::from(service.ip()).word();
+    let (address, port) = (service.ip(), service.port());
+    vec![
+        format!(
+            "add chain {ip} kube-proxy {REFUSALS} {{ type filter hook forward priority -110; }}"
+        ),
+        format!(
+            "add rule {ip} kube-proxy {REFUSALS} ct state new {ip} daddr {address} {protocol} dport \
+             {port} reject"
+        ),
+    ]
+}
+
+/// Takes all of these away.
+pub(super) fn nftables_without_refusals(family: Family) -> Vec<String> {
+    ["flush", "delete"]
+        .map(|verb| format!("{verb} chain {} kube-proxy {REFUSALS}", family.word()))
+        .into()
 }
 
 fn dns(plan: &Plan, family: Family) -> Vec<String> {

@@ -1,17 +1,25 @@
 //! DNS servers as rules speak of them, and whose queries a fault of the overlay has cost.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{
     case::Case,
     finding::{Subject, SubjectKind},
     merge::Cause,
+    pod_port_closed::is_pod,
     rule::Effect,
+    sighted::{ENOUGH, ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
 };
 use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Stage, StagePair};
 
 pub(super) const UDP: u8 = 17;
+/// The port of DNS.
 pub(super) const PORT: u16 = 53;
+/// How many queries no scan asks of one server in a window.
+const MANY: u64 = 5;
 
 /// The servers of a case's IP version, with their addresses.
 pub(super) fn of<'a>(case: &Case<'a>) -> impl Iterator<Item = (IpAddr, &'a DnsServer)> {
@@ -42,6 +50,46 @@ pub(super) fn behind(address: IpAddr, server: &DnsServer) -> String {
     let others: Vec<String> =
         endpoints.iter().filter(|it| **it != address).map(ToString::to_string).collect();
     if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) }
+}
+
+/// Whether pods ask a server again and again, and get no answer.
+pub(super) fn is_asked_in_vain(case: &Case<'_>, address: IpAddr) -> bool {
+    of(case).any(|(server, of_server)| {
+        server == address
+            && of_server.queries >= ENOUGH
+            && of_server.answered() + of_server.answered_late() == 0
+    })
+}
+
+/// Pods that are asked for names and answer by their own address that nobody listens there.
+pub(super) fn closed(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
+    let refused = |sighting| {
+        let error = error_of(sighting).filter(|it| refusal(it) == Some(Refusal::Port))?;
+        let quoted = error.quoted;
+        let is_its = error.sender == quoted.destination
+            && (quoted.protocol, quoted.destination_port) == (UDP, PORT);
+        (is_its && is_pod(case, error.sender)).then_some(error.sender)
+    };
+    let mut closed = lasting(case, ENOUGH_ERRORS, refused);
+    closed.retain(|pod, _| is_server(case, *pod) && !answers(case, *pod));
+    closed
+}
+
+/// Whether a pod is meant to answer queries: it stands behind a service's address, or is asked all the
+/// time. A scan asks once or twice.
+fn is_server(case: &Case<'_>, pod: IpAddr) -> bool {
+    of(case).any(|(address, server)| {
+        let is_behind = address != pod && server.endpoints().contains(&pod);
+        is_behind || address == pod && server.queries >= MANY
+    })
+}
+
+/// Whether a pod answered any query.
+fn answers(case: &Case<'_>, pod: IpAddr) -> bool {
+    of(case).any(|(address, server)| {
+        let mut answers = server.answers.iter().chain(&server.late);
+        answers.any(|it| it.endpoint.unwrap_or(address) == pod)
+    })
 }
 
 /// Adds to what a fault breaks the servers whose queries died where its packets do.
@@ -86,6 +134,19 @@ fn is_explained(
             | (Effect::Loss(_, StagePair::OverlayToPod), Stage::WireOut, Some(Stage::OverlayIn)) => {
                 goes_there
             }
+            // On the server's node the peer is the one of those who ask.
+            (Effect::Loss(_, StagePair::WireToOverlay), Stage::WireIn, None)
+            | (Effect::Loss(_, StagePair::OverlayToPod), Stage::OverlayIn, None) => {
+                flows.iter().any(|flow| is_question(flow, to) && cidr.contains(&flow.source))
+            }
+            (
+                Effect::Loss(_, StagePair::PodToOverlay) | Effect::Leak(_),
+                Stage::PodIn,
+                Some(Stage::PodOut),
+            )
+            | (Effect::Loss(_, StagePair::OverlayToWire), Stage::PodIn, Some(Stage::OverlayOut)) => {
+                flows.iter().any(|flow| is_answer(flow, to) && cidr.contains(&flow.destination))
+            }
             _ => false,
         }
     })
@@ -93,4 +154,21 @@ fn is_explained(
 
 const fn leaks(flow: &Flow) -> bool {
     flow.leaked > 0 && flow.protocol == UDP && flow.destination_port == PORT
+}
+
+/// Whether a flow came out of the tunnel to ask a server on this node, and no pod got it.
+fn is_question(flow: &Flow, server: Option<IpAddr>) -> bool {
+    let packets = &flow.packets;
+    Some(flow.destination) == server
+        && (flow.protocol, flow.destination_port) == (UDP, PORT)
+        && packets.wire_in + packets.overlay_in > 0
+        && packets.pod_in == 0
+}
+
+/// Whether a flow is what a server on this node answers, and did not leave in the tunnel.
+fn is_answer(flow: &Flow, server: Option<IpAddr>) -> bool {
+    Some(flow.source) == server
+        && (flow.protocol, flow.source_port) == (UDP, PORT)
+        && flow.packets.pod_out > 0
+        && flow.packets.wire_out == 0
 }

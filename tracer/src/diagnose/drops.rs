@@ -1,8 +1,9 @@
 //! Which finding explains a drop: the tables of the same moment decide, not the kernel's word for it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
+    blocked::is_refused_as_closed,
     case::Case,
     dropped::{self, Dropper, Way, told},
     finding::Impact,
@@ -38,6 +39,7 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
                 | Effect::Outside(_)
                 | Effect::Queued(_)
                 | Effect::TooBig(_)
+                | Effect::ToService(_)
         )
     };
     let is_hit = |drop: &&Drop| {
@@ -52,7 +54,8 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
 
 /// What the drop may be part of: packets between this node and a peer, lost where they were dropped.
 pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
-    let Some(DropFlow { source, destination, .. }) = drop.flow else { return Vec::new() };
+    let Some(flow) = drop.flow else { return Vec::new() };
+    let DropFlow { source, destination, .. } = flow;
     let topology = &case.topology;
     if drop.place == DropPlace::Pod {
         let ends = [source, destination].into_iter();
@@ -60,18 +63,26 @@ pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     }
     let uncounted = match dropped::way(case, drop) {
         Some(Way::ToNode) => return vec![Effect::ToNode(source)],
-        Some(Way::Outside) => return vec![Effect::Outside(source)],
+        Some(Way::Outside) => return vec![to_outside(case, &flow)],
         Some(Way::TunnelOut(cidr)) if is_of_queue(drop) => Some(Effect::Queued(cidr)),
         Some(Way::Out(cidr)) => told(drop, Dropper::TooBig).map(|_| Effect::TooBig(cidr)),
         _ => None,
     };
-    let outward = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
+    let to_peer = topology.peer_of(destination).map(|peer| (peer.cidr, pairs_outward(case, drop)));
     let inward = || topology.peer_of(source).map(|peer| (peer.cidr, pairs_inward(case, drop)));
-    let found = outward.or_else(inward);
+    let found = to_peer.or_else(inward);
     let losses = |(cidr, pairs): (_, Vec<StagePair>)| {
         pairs.into_iter().map(move |pair| Effect::Loss(cidr, pair))
     };
     uncounted.into_iter().chain(found.into_iter().flat_map(losses)).collect()
+}
+
+/// What a drop is part of whose packet was for none of the pod network.
+fn to_outside(case: &Case<'_>, flow: &DropFlow) -> Effect {
+    if is_refused_as_closed(case, flow) {
+        return Effect::ToService(SocketAddr::new(flow.destination, flow.destination_port));
+    }
+    Effect::Outside(flow.source)
 }
 
 /// Whether a device that had the packet to send had no room for it.

@@ -12,8 +12,9 @@ use super::{
     finding::{Confidence, Severity},
     firewall::{flows, perhaps_forbidden, service, show_rules},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    service_addresses::is_service,
 };
-use crate::evidence::{Drop, DropFlow, Family, Flow, RouteKind};
+use crate::evidence::{Drop, DropFlow};
 
 pub(super) const RULE: Rule = Rule {
     code: "egress-dropped",
@@ -29,9 +30,8 @@ type Called = (IpAddr, u8, u16);
 fn judge(case: &Case<'_>) -> Ruling {
     let passed = Passed::of(case);
     let found = blocked(case, &passed, |drop| called(case, &passed, drop));
-    let (outside, open): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|((address, ..), _)| may_be_service(case, *address) == Some(false));
+    let (outside, open): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|((address, ..), _)| is_service(case, *address) == Some(false));
     let mut ruling = Ruling::default();
     ruling.unseen.extend(open.iter().filter_map(|(_, dropped)| undecided(dropped)));
     let drops: Vec<&Drop> = outside.iter().flat_map(|(_, it)| it.drops.iter().copied()).collect();
@@ -61,59 +61,10 @@ fn called(case: &Case<'_>, passed: &Passed, drop: &Drop) -> Option<Called> {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
     };
-    let is_service = may_be_service(case, flow.destination) == Some(true);
+    let is_service = is_service(case, flow.destination) == Some(true);
     // Of an echo the port is the identifier of who asks.
     let port = if matches!(flow.protocol, 1 | 58) { 0 } else { flow.destination_port };
     (!is_of_link && !is_service).then_some((flow.destination, flow.protocol, port))
-}
-
-/// Whether an address is a service's; `None` where nothing tells. Clusters take private addresses
-/// for services, and no route leads to these but the default route.
-fn may_be_service(case: &Case<'_>, address: IpAddr) -> Option<bool> {
-    let intent = &case.evidence.intent;
-    let mut of_family = intent.service_cidrs.iter().filter(|it| is_of(it, case.topology.family));
-    if let Some(first) = of_family.next() {
-        return Some(first.contains(&address) || of_family.any(|it| it.contains(&address)));
-    }
-    let mut flows = case.evidence.traffic.iter().flat_map(|traffic| &traffic.flows);
-    let is_to = |flow: &Flow| {
-        flow.asked_as.is_some_and(|it| it.ip() == address)
-            || (flow.destination == address && flow.translated_destination.is_some())
-    };
-    if flows.any(is_to) {
-        return Some(true);
-    }
-    // Where flannel's rules were read, kube-proxy's were read too.
-    let is_without = intent.service_netfilter.is_empty() && !intent.flannel_netfilter.is_empty();
-    let is_outside = is_without || !is_private(address) || has_own_route(case, address);
-    is_outside.then_some(false)
-}
-
-const fn is_of(network: &ipnet::IpNet, family: Family) -> bool {
-    matches!(
-        (network, family),
-        (ipnet::IpNet::V4(_), Family::V4) | (ipnet::IpNet::V6(_), Family::V6)
-    )
-}
-
-/// Private addresses, and those that carriers share (RFC 1918, RFC 6598, RFC 4193).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            address.is_private() || first == 100 && (64..128).contains(&second)
-        }
-        IpAddr::V6(address) => address.is_unique_local(),
-    }
-}
-
-/// Whether another route than the default route leads to an address.
-fn has_own_route(case: &Case<'_>, address: IpAddr) -> bool {
-    let mut routes = case.topology.tables.iter().flat_map(|tables| &tables.routes);
-    routes.any(|route| {
-        let network = route.destination;
-        route.kind == RouteKind::Unicast && network.prefix_len() > 0 && network.contains(&address)
-    })
 }
 
 fn undecided(dropped: &Dropped<'_>) -> Option<String> {

@@ -1,11 +1,11 @@
 //! What effects did in the window, in packets and flows.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use ipnet::IpNet;
 
 use super::{case::Case, drops, finding::Impact, flow::followed, rule::Effect};
-use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic};
+use crate::evidence::{Family, Flow, PeerTraffic, StagePair, Traffic, Untranslated};
 
 /// The packets and flows of all IP versions that these effects hit; a lower bound.
 pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
@@ -19,6 +19,7 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let stray = cases.iter().map(|it| it.topology.family).filter(|it| has_stray(effects, *it));
     let stray: u64 = stray.map(|family| stray_leaks_of(cases, traffic, family)).sum();
     let undelivered: u64 = effects.iter().map(|effect| undelivered(traffic, effect)).sum();
+    let untranslated = untranslated(traffic, effects);
     let is_hit = |flow: &Flow| effects.iter().any(|effect| hits(cases, effect, flow));
     // A flow to a service that goes on under another name is one.
     let is_hit_as_followed = |flow: &Flow| {
@@ -28,8 +29,8 @@ pub(super) fn of(cases: &[Case<'_>], effects: &BTreeSet<Effect>) -> Impact {
     let flows = traffic.flows.iter().filter(|flow| is_hit(flow) || is_hit_as_followed(flow));
     let flows = flows.count();
     Impact {
-        packets: of_peers + stray + undelivered + dropped.packets,
-        flows: flows as u64 + dropped.flows,
+        packets: of_peers + stray + undelivered + dropped.packets + untranslated.packets,
+        flows: flows as u64 + dropped.flows + untranslated.flows,
     }
 }
 
@@ -51,6 +52,15 @@ fn undelivered(traffic: &Traffic, effect: &Effect) -> u64 {
     let Effect::Undelivered(address) = effect else { return 0 };
     let of_peers = traffic.peers.iter().flat_map(|peer| &peer.undelivered);
     of_peers.filter(|it| it.address == *address).map(|it| it.packets).sum()
+}
+
+/// What went to addresses of services and was not translated.
+fn untranslated(traffic: &Traffic, effects: &BTreeSet<Effect>) -> Impact {
+    let is_hit = |it: &&Untranslated| {
+        effects.contains(&Effect::ToService(SocketAddr::new(it.destination, it.port)))
+    };
+    let hit = || traffic.untranslated.iter().filter(is_hit);
+    Impact { packets: hit().map(|it| it.packets).sum(), flows: hit().map(|it| it.flows).sum() }
 }
 
 fn has_stray(effects: &BTreeSet<Effect>, family: Family) -> bool {
@@ -137,6 +147,9 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoFdb(_)
         | Effect::FlannelMemory
         | Effect::LargePods
+        | Effect::DnsErrors(_)
+        // What the table of connections knows of is counted with it.
+        | Effect::ToService(_)
         // What no stage misses is in the list of drops.
         | Effect::InPod(_)
         | Effect::ToNode(_)

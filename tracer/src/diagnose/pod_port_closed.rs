@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     case::Case,
+    dns_servers,
     finding::{Confidence, Severity, Subject, SubjectKind},
     rule::{Judged, Rank, Rule, Ruling},
     sighted::{ENOUGH, Refusal, Seen, UDP, lasting, refusal},
@@ -38,6 +39,9 @@ type Port = (IpAddr, u8, u16);
 fn judge(case: &Case<'_>) -> Ruling {
     let mut closed = lasting(case, ENOUGH, |sighting| refused(case, sighting));
     closed.retain(|port, seen| is_all(case, *port, seen.packets));
+    // A server of DNS has a code of its own.
+    let servers = dns_servers::closed(case);
+    closed.retain(|(pod, _, port), _| *port != dns_servers::PORT || !servers.contains_key(pod));
     let mut by_pod = BTreeMap::<IpAddr, Vec<(Port, Seen)>>::new();
     for (port, seen) in closed {
         by_pod.entry(port.0).or_default().push((port, seen));
@@ -63,7 +67,7 @@ fn refused(case: &Case<'_>, sighting: &Sighting) -> Option<Port> {
 
 /// An address of the pod network that is no node's own: neither the first two of a peer's CIDR nor
 /// one of this node's.
-fn is_pod(case: &Case<'_>, address: IpAddr) -> bool {
+pub(super) fn is_pod(case: &Case<'_>, address: IpAddr) -> bool {
     let topology = &case.topology;
     if topology.tables.is_none_or(|tables| tables.is_local(address)) {
         return false;

@@ -1,6 +1,9 @@
 //! What a rule is, and what it returns.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 
@@ -89,6 +92,10 @@ pub(super) enum Effect {
     TooBig(IpNet),
     /// Pods send larger packets than the overlay device takes.
     LargePods,
+    /// Packets of pods to a port of a service were refused, or left for the service's own address.
+    ToService(SocketAddr),
+    /// A DNS server answers with errors.
+    DnsErrors(IpAddr),
 }
 
 /// What a rule says about a case.
@@ -163,7 +170,9 @@ impl Effect {
             | Self::InPod(_)
             | Self::ToNode(_)
             | Self::Outside(_)
-            | Self::LargePods => None,
+            | Self::LargePods
+            | Self::ToService(_)
+            | Self::DnsErrors(_) => None,
         }
     }
 

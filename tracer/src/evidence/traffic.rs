@@ -29,6 +29,10 @@ pub struct Traffic {
     /// Sightings that are not listed.
     #[serde(default)]
     pub sightings_left_out: u64,
+    /// What pods sent to addresses outside the pod network that nothing translates, as far as the
+    /// kernel was asked.
+    #[serde(default)]
+    pub untranslated: Vec<Untranslated>,
     /// Parse errors in the window.
     pub parse_errors: Vec<ParseErrors>,
     /// The tracer's own losses and detours in the window.
@@ -128,6 +132,22 @@ pub struct Losses {
     /// See [`StagePair::WireToPeer`]: packets of flows that asked for an answer and got none.
     #[serde(default)]
     pub wire_to_peer: u64,
+}
+
+/// Flows of pods to one port that the kernel's table of connections has under the address that they
+/// were sent to: they have passed all of netfilter, and it is the address by which they went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untranslated {
+    /// Where to.
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port.
+    pub port: u16,
+    /// Flows, a lower bound.
+    pub flows: u64,
+    /// Their packets in the window, a lower bound.
+    pub packets: u64,
 }
 
 /// A VXLAN sender whose pod CIDR nothing knew.

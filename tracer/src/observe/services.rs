@@ -9,7 +9,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -21,6 +21,7 @@ use super::{
     flows::{asks_for_an_answer, difference, holds},
 };
 use crate::{
+    evidence::Untranslated,
     kernel::{FlowName, FlowReading},
     netlink::Connection,
 };
@@ -139,6 +140,7 @@ const fn is_for_one(address: IpAddr) -> bool {
 pub(super) struct Services {
     by_flow: HashMap<FlowName, Translated>,
     opened: HashMap<FlowName, FlowName>,
+    untranslated: HashSet<FlowName>,
 }
 
 /// What became of a flow's name.
@@ -157,6 +159,10 @@ impl Services {
     pub(super) fn of(observation: &Observation) -> Self {
         let middle = observation.asked_middle.by_flow();
         let end = observation.asked_end.by_flow();
+        let stays = |(flow, it): &(&FlowName, &Connection)| {
+            !moves(flow, it) && WITH_PORTS.contains(&flow.protocol)
+        };
+        let untranslated = end.iter().filter(stays).map(|(flow, _)| *flow).collect();
         let translated = end.into_iter().filter(|(flow, it)| moves(flow, it)).map(|(flow, it)| {
             let keeps_source =
                 (it.sent_as.source, it.sent_as.source_port) == (flow.source, flow.source_port);
@@ -165,7 +171,7 @@ impl Services {
         });
         let opened = observation.asked_end.opened.iter().copied();
         let opened = opened.filter(|(flow, as_it)| flow.destination != as_it.destination);
-        Self { by_flow: translated.collect(), opened: opened.collect() }
+        Self { by_flow: translated.collect(), opened: opened.collect(), untranslated }
     }
 
     /// What became of this flow's name.
@@ -177,6 +183,34 @@ impl Services {
     pub(super) fn asked_as(&self, flow: &FlowName) -> Option<SocketAddr> {
         let opened = self.opened.get(flow)?;
         Some(SocketAddr::new(opened.destination, opened.destination_port))
+    }
+
+    /// What pods sent in the window to addresses that nothing translates.
+    pub(super) fn untranslated(
+        &self,
+        start: &[FlowReading],
+        end: &[FlowReading],
+    ) -> Vec<Untranslated> {
+        let before: HashMap<FlowName, &FlowReading> =
+            start.iter().map(|flow| (flow.name(), flow)).collect();
+        let mut found = BTreeMap::<(IpAddr, u8, u16), (u64, u64)>::new();
+        for flow in end.iter().filter(|flow| self.untranslated.contains(&flow.name())) {
+            let start = before.get(&flow.name()).filter(|start| start.birth == flow.birth);
+            let sent = difference(start.copied(), flow)[POD_OUT];
+            if sent > 0 {
+                let to = (flow.destination, flow.protocol, flow.destination_port);
+                let (flows, packets) = found.entry(to).or_default();
+                (*flows, *packets) = (*flows + 1, *packets + sent);
+            }
+        }
+        let told = |((destination, protocol, port), (flows, packets))| Untranslated {
+            destination,
+            protocol,
+            port,
+            flows,
+            packets,
+        };
+        found.into_iter().map(told).collect()
     }
 
     /// Packets at pod_out of flows that are followed, for each peer of the observation: until the

@@ -3,7 +3,7 @@
 //! Each address a.b.c.d becomes fd00:a:b:c::d, so that networks stay networks; flannel.1 becomes
 //! flannel-v6.1, whose tunnel takes 20 bytes more.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value, json};
@@ -162,6 +162,9 @@ fn turned(text: &str) -> String {
     if let Ok(network) = text.parse::<Ipv4Net>() {
         let network = Ipv6Net::new(of(network.addr()), length_of(network.prefix_len()));
         return network.unwrap().to_string();
+    }
+    if let Ok(socket) = text.parse::<SocketAddrV4>() {
+        return SocketAddr::new(of(*socket.ip()).into(), socket.port()).to_string();
     }
     text.replace("flannel.", "flannel-v6.").replace("chain FLANNEL", "ip6 chain FLANNEL")
 }

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::{
-    Severity, SubjectKind, diagnose,
+    Finding, Severity, SubjectKind, diagnose,
     testing::{Pass, Plan, judge, mac, peer_traffic, tables},
 };
 use crate::{
-    evidence::{Dns, DnsAnswers, DnsServer, DnsTimeouts, Evidence, Stage, StageCounts},
+    evidence::{
+        Dns, DnsAnswers, DnsServer, DnsTimeouts, Evidence, Flow, Losses, Stage, StageCounts,
+        StagePair,
+    },
     topology::nth_address,
 };
 
@@ -53,6 +56,69 @@ fn few_errors_among_many_answers_and_names_that_do_not_exist_are_healthy() {
     ] {
         let evidence = asked(|it| it.answers.clone_from(&of_server));
         assert_eq!(codes(&evidence), [""; 0], "{of_server:?}");
+    }
+}
+
+// === Servers that ask others ===
+
+/// A server on this node that errs.
+fn erring(server: IpAddr) -> DnsServer {
+    let answers = vec![answers(2, 50)];
+    DnsServer { server: Some(server), queries: 50, answers, ..DnsServer::default() }
+}
+
+/// A flow of queries.
+fn asks(evidence: &mut Evidence, source: IpAddr, destination: IpAddr) {
+    let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+    let (protocol, destination_port) = (17, 53);
+    let flow = Flow { source, destination, protocol, destination_port, ..flows[0].clone() };
+    flows.push(flow);
+}
+
+/// CoreDNS asks `10.1.1.53`, which asks nobody that this node knows of.
+fn with_upstream(change: impl Fn(&mut Evidence, IpAddr, IpAddr)) -> Vec<String> {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let (server, upstream) = (nth_address(plan.own_cidr(), 9), "10.1.1.53".parse().unwrap());
+    let servers = vec![erring(server), erring(upstream)];
+    evidence.dns = Some(Dns { timeout_seconds: 2.0, servers });
+    change(&mut evidence, server, upstream);
+    let diagnosis = diagnose(&evidence);
+    let line = |it: &Finding| format!("{} breaks {:?}", it.subject.key, it.breaks);
+    diagnosis.findings.iter().map(line).collect()
+}
+
+#[test]
+fn of_servers_that_hand_on_errors_the_one_nearest_to_the_cause_is_told() {
+    let told = with_upstream(asks);
+    assert_eq!(told, [r#"10.1.1.53 breaks ["dns 10.244.1.9"]"#]);
+    // A chain of three, and a service that the server's pod stands behind.
+    let told = with_upstream(|evidence, server, upstream| {
+        let middle = "10.1.1.52".parse().unwrap();
+        let mut service = erring(SERVICE.parse().unwrap());
+        service.answers[0].endpoint = Some(server);
+        evidence.dns.as_mut().unwrap().servers.extend([erring(middle), service]);
+        asks(evidence, server, middle);
+        let of_middle = nth_address("10.244.1.0/24".parse().unwrap(), 11);
+        evidence.dns.as_mut().unwrap().servers[2].answers[0].endpoint = Some(of_middle);
+        asks(evidence, of_middle, upstream);
+    });
+    let breaks = r#"["dns 10.1.1.52", "dns 10.244.1.9", "dns 10.96.0.10"]"#;
+    assert_eq!(told, [format!("10.1.1.53 breaks {breaks}")]);
+}
+
+#[test]
+fn servers_that_err_each_for_itself_are_told_each() {
+    for change in [
+        |_: &mut Evidence, _, _| {},
+        // It asks others, and is asked.
+        |evidence: &mut Evidence, server, upstream| {
+            asks(evidence, server, "10.1.1.54".parse().unwrap());
+            asks(evidence, upstream, "10.1.1.54".parse().unwrap());
+        },
+    ] {
+        let told = with_upstream(change);
+        assert_eq!(told, ["10.1.1.53 breaks []", "10.244.1.9 breaks []"]);
     }
 }
 
@@ -105,4 +171,94 @@ fn a_fault_of_the_overlay_breaks_the_servers_whose_queries_die_there() {
     let own = |plan: &Plan| Some(nth_address(plan.own_cidr(), 9));
     assert!(!breaks_dns(&broken(Stage::OverlayOut, own)), "not that peer's");
     assert!(!breaks_dns(&broken(Stage::OverlayOut, |_| None)), "nobody knows whose");
+}
+
+// === On the server's node ===
+
+/// So many packets were lost there.
+fn losses(pair: StagePair, packets: u64) -> Losses {
+    let mut lost = Losses::default();
+    match pair {
+        StagePair::PodToOverlay => lost.pod_to_overlay = packets,
+        StagePair::OverlayToWire => lost.overlay_to_wire = packets,
+        StagePair::WireToOverlay => lost.wire_to_overlay = packets,
+        StagePair::OverlayToPod => lost.overlay_to_pod = packets,
+        StagePair::WireToPeer => lost.wire_to_peer = packets,
+    }
+    lost
+}
+
+/// What the node of the server saw last of a query, or of its answer, by the flow of it: whether it
+/// is that of a fault between it and its client's node.
+fn breaks_at_server(
+    pair: StagePair,
+    last: (Stage, Option<Stage>),
+    packets: StageCounts,
+    from: impl Fn(&Plan) -> IpAddr,
+) -> bool {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    traffic.packets = StageCounts::default();
+    (traffic.lost, traffic.lost_early) = (losses(pair, 40), losses(pair, 20));
+    let server = nth_address(plan.own_cidr(), 9);
+    let client = from(&plan);
+    let flows = &mut evidence.traffic.as_mut().unwrap().flows;
+    let is_answer = last.1.is_some();
+    let flow = Flow {
+        source: if is_answer { server } else { client },
+        destination: if is_answer { client } else { server },
+        protocol: 17,
+        source_port: if is_answer { 53 } else { 40_000 },
+        destination_port: if is_answer { 40_000 } else { 53 },
+        packets,
+        ..flows[0].clone()
+    };
+    flows.push(flow);
+    let lost = DnsTimeouts { endpoint: None, query: last.0, answer: last.1, queries: 10 };
+    let server = DnsServer {
+        server: Some(server),
+        queries: 10,
+        timeouts: vec![lost],
+        ..DnsServer::default()
+    };
+    evidence.dns = Some(Dns { timeout_seconds: 2.0, servers: vec![server] });
+    let diagnosis = diagnose(&evidence);
+    let [finding] = &diagnosis.findings[..] else { panic!("{:?}", diagnosis.findings) };
+    finding.breaks.contains(&"dns 10.244.1.9".to_owned())
+}
+
+#[test]
+fn a_fault_on_the_server_s_node_breaks_the_server_for_the_clients_beyond() {
+    let came = |wire_in, overlay_in, pod_in| StageCounts {
+        wire_in,
+        overlay_in,
+        pod_in,
+        ..StageCounts::default()
+    };
+    let hit = |plan: &Plan| nth_address(plan.hit_cidr(), 5);
+    let other = |plan: &Plan| nth_address(plan.cidr(plan.peers().next().unwrap()), 5);
+    let (outer, inner) = (StagePair::WireToOverlay, StagePair::OverlayToPod);
+    assert!(breaks_at_server(outer, (Stage::WireIn, None), came(9, 0, 0), hit));
+    assert!(breaks_at_server(inner, (Stage::OverlayIn, None), came(9, 9, 0), hit));
+    assert!(!breaks_at_server(outer, (Stage::WireIn, None), came(9, 0, 0), other), "whose");
+    assert!(!breaks_at_server(outer, (Stage::OverlayIn, None), came(9, 9, 0), hit), "where");
+    assert!(!breaks_at_server(inner, (Stage::OverlayIn, None), came(9, 9, 9), hit), "it arrived");
+}
+
+#[test]
+fn answers_that_the_server_s_node_loses_are_its_fault_s_too() {
+    let left = |pod_out, overlay_out, wire_out| StageCounts {
+        pod_out,
+        overlay_out,
+        wire_out,
+        ..StageCounts::default()
+    };
+    let hit = |plan: &Plan| nth_address(plan.hit_cidr(), 5);
+    let (first, second) = (StagePair::PodToOverlay, StagePair::OverlayToWire);
+    let last = |answer| (Stage::PodIn, Some(answer));
+    assert!(breaks_at_server(first, last(Stage::PodOut), left(9, 0, 0), hit));
+    assert!(breaks_at_server(second, last(Stage::OverlayOut), left(9, 9, 0), hit));
+    assert!(!breaks_at_server(second, last(Stage::PodOut), left(9, 0, 0), hit), "where");
+    assert!(!breaks_at_server(first, last(Stage::PodOut), left(9, 9, 9), hit), "it left");
 }

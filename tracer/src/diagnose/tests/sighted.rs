@@ -4,6 +4,7 @@ mod addresses;
 mod errors;
 mod macs;
 mod pods;
+mod services;
 mod tunnels;
 
 use std::net::IpAddr;

@@ -257,3 +257,37 @@ fn a_flow_that_was_sent_to_a_service_is_named_after_it() {
         assert_eq!(traffic.flows[0].destination, flow.destination);
     }
 }
+
+#[test]
+fn flows_that_the_kernel_knows_under_their_own_address_are_not_translated() {
+    let (own, peers) = networks();
+    let to = |port| name(SERVICE, (port, 53));
+    let icmp = FlowName { protocol: 1, ..name(SERVICE, (8 << 8, 7)) };
+    let (translated, unknown) = (name(SERVICE, (3, 53)), name(SERVICE, (4, 53)));
+    let flows = [to(1), to(2), translated, unknown, icmp];
+    let answers = vec![
+        answer(to(1), to(1), 1),
+        // Masquerading changes the source alone.
+        answer(to(2), FlowName { source: [192, 0, 2, 9].into(), ..to(2) }, 2),
+        answer(translated, name(PEER_POD, (3, 53)), 3),
+        (unknown, None),
+        answer(icmp, icmp, 5),
+        // Nothing was sent in the window.
+        answer(to(9), to(9), 9),
+    ];
+    let old = reading(to(9), POD_OUT, 4);
+    let mut flows_end: Vec<FlowReading> =
+        flows.into_iter().map(|flow| reading(flow, POD_OUT, 3)).collect();
+    flows_end.push(old);
+    let traffic = traffic(&Observation {
+        own,
+        peers,
+        flows_start: vec![old, reading(to(1), POD_OUT, 1)],
+        flows_end,
+        asked_end: Asked { answers, opened: Vec::new() },
+        ..Observation::default()
+    });
+    let destination = SERVICE.parse().unwrap();
+    let expected = Untranslated { destination, protocol: 17, port: 53, flows: 2, packets: 5 };
+    assert_eq!(traffic.untranslated, [expected]);
+}
