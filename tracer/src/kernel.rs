@@ -40,8 +40,8 @@ pub use self::{
     session::{Session, StartError},
     sights::SightCount,
     vips::{
-        AnnouncedReading, AnnouncerReading, ClientReading, VipPlan, VipReading, VipSession,
-        VipTable,
+        AnnouncedReading, AnnouncerReading, ClientReading, PlannedVip, VipPlan, VipReading,
+        VipSession, VipTable,
     },
 };
 
