@@ -1,12 +1,17 @@
 //! Who answers for VIPs, beside what the stages count: whatever goes wrong here is told, and
 //! everything else goes on.
 
+mod rules;
+
 use tracer::{
-    evidence::{Intent, Roles, Tables, Vips},
+    evidence::{Intent, Link, Roles, Tables, VipDevice, Vips},
     kernel::{AnnouncedReading, AttachMode, VipSession, VipTable, plan_vips},
     observe::{LearnedVips, VipObservation, vips},
+    process::{ArpSockets, arp_ignore},
     topology::{Topologies, announces_vip, vip_device, vip_devices},
 };
+
+use self::rules::ProxyRules;
 
 /// The programs, or why there are none.
 pub(super) struct Answering {
@@ -15,6 +20,7 @@ pub(super) struct Answering {
     announced: Vec<AnnouncedReading>,
     /// VIPs among what was announced so far.
     learned: LearnedVips,
+    rules: ProxyRules,
 }
 
 /// What is known of the node.
@@ -33,7 +39,7 @@ impl Answering {
         let plan = plan_vips(&around.topologies(), around.tables, around.intent, &[]);
         let (announced, learned) = (Vec::new(), LearnedVips::default());
         let session = VipSession::start(&plan, mode);
-        Self { session, announced, learned }
+        Self { session, announced, learned, rules: ProxyRules::default() }
     }
 
     /// What was counted since the start.
@@ -64,19 +70,22 @@ impl Answering {
     }
 
     /// What was seen between the first of these readings and the last.
-    pub(super) fn between(&self, readings: [&VipTable; 3], around: Around<'_>) -> Option<Vips> {
+    pub(super) fn between(&mut self, readings: [&VipTable; 3], around: Around<'_>) -> Option<Vips> {
         let session = self.session.as_ref().ok()?;
         let Around { tables, intent, .. } = around;
         let topologies = around.topologies();
         let devices =
             vip_devices(&topologies, tables, &session.vips(), &intent.vip_interface_options);
         let interface_of = |vip| vip_device(&devices, tables, vip).map(|link| link.name.clone());
-        Some(vips(VipObservation {
+        let mut vips = vips(VipObservation {
             readings,
             hooks: session.hooks(),
             given: &intent.vips,
             interface_of: &interface_of,
-        }))
+        });
+        vips.devices = answering_on(&devices);
+        self.rules.fill(&mut vips.entries);
+        Some(vips)
     }
 
     /// What cannot be seen of VIPs.
@@ -97,7 +106,7 @@ impl Answering {
                  port of one that is looked at"
             )
         });
-        refused.chain(missing).collect()
+        refused.chain(missing).chain(self.rules.unseen()).collect()
     }
 
     /// VIPs that were learned and gave their place up, so far.
@@ -126,4 +135,16 @@ impl<'a> Around<'a> {
     fn topologies(self) -> Topologies<'a> {
         Topologies::from_parts(Some(self.tables), self.intent, self.roles, None)
     }
+}
+
+/// How this node answers ARP on devices.
+fn answering_on(devices: &[&Link]) -> Vec<VipDevice> {
+    let sockets = ArpSockets::read();
+    let device = |link: &&Link| VipDevice {
+        interface: link.name.clone(),
+        ifindex: link.index,
+        arp_ignore: arp_ignore(&link.name),
+        responders: sockets.as_ref().map(|it| it.at(link.index)),
+    };
+    devices.iter().map(device).collect()
 }

@@ -19,6 +19,33 @@ pub struct Vips {
     pub unannounced: u64,
     /// Where programs were to be attached for VIPs, and whether they are.
     pub hooks: Vec<Hook>,
+    /// How the node answers ARP on these devices; older evidence has none.
+    #[serde(default)]
+    pub devices: Vec<VipDevice>,
+}
+
+/// How a node answers ARP on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipDevice {
+    /// Its name.
+    pub interface: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// Which of its addresses the kernel keeps back there: the greater of `arp_ignore` of the device
+    /// and of all devices.
+    pub arp_ignore: Option<u32>,
+    /// Sockets of programs that read ARP there, as MetalLB's speaker has one.
+    pub responders: Option<u64>,
+}
+
+/// What kube-proxy has for a VIP on this node.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipRules {
+    /// A rule names the VIP.
+    pub named: bool,
+    /// A rule drops what comes for it: its service has endpoints on other nodes alone, and
+    /// `externalTrafficPolicy: Local`.
+    pub dropped: bool,
 }
 
 /// A VIP. Ages are in seconds before the end of the window.
@@ -49,6 +76,9 @@ pub struct Vip {
     pub owner_changes: u64,
     /// Age of the last unasked announcement.
     pub gratuitous_age: Option<f64>,
+    /// kube-proxy's rules for it; `None` where they were not read.
+    #[serde(default)]
+    pub rules: Option<VipRules>,
 }
 
 /// Who asked for a VIP.

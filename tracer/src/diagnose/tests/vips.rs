@@ -39,6 +39,7 @@ fn vip(plan: &Plan, clients: Vec<VipClient>) -> Vip {
         owner: None,
         owner_changes: 0,
         gratuitous_age: None,
+        rules: None,
     }
 }
 
