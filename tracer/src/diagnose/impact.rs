@@ -137,6 +137,8 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoFdb(_)
         | Effect::FlannelMemory
         | Effect::LargePods
+        | Effect::Unanswered(_)
+        | Effect::ToVip(_)
         // What no stage misses is in the list of drops.
         | Effect::InPod(_)
         | Effect::ToNode(_)

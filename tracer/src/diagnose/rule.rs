@@ -87,6 +87,10 @@ pub(super) enum Effect {
     /// Pods' packets for a peer were dropped because they are too big for the way there, which no
     /// stage misses.
     TooBig(IpNet),
+    /// Packets of clients to a VIP that this node claims were dropped.
+    ToVip(IpAddr),
+    /// Nobody answers for a VIP.
+    Unanswered(IpAddr),
     /// Pods send larger packets than the overlay device takes.
     LargePods,
 }
@@ -163,6 +167,8 @@ impl Effect {
             | Self::InPod(_)
             | Self::ToNode(_)
             | Self::Outside(_)
+            | Self::ToVip(_)
+            | Self::Unanswered(_)
             | Self::LargePods => None,
         }
     }

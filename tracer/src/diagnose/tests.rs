@@ -27,3 +27,4 @@ mod sighted;
 mod statistics;
 mod underlay;
 mod vips;
+mod vips_here;
