@@ -116,6 +116,9 @@ mod uplink_down;
 mod uplink_queue_overlimit;
 mod verdict;
 mod vip;
+mod vip_answered_but_no_service_rules;
+mod vip_answered_but_policy_drops;
+mod vip_arp_suppressed_by_sysctl;
 mod vip_arp_two_macs;
 mod vip_arp_unanswered;
 mod vip_conflicts_with_foreign_host;
@@ -145,7 +148,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 81] = [
+const RULES: [Rule; 84] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -232,6 +235,9 @@ const RULES: [Rule; 81] = [
     vip_arp_two_macs::RULE,
     vip_conflicts_with_foreign_host::RULE,
     vip_arp_unanswered::RULE,
+    vip_arp_suppressed_by_sysctl::RULE,
+    vip_answered_but_no_service_rules::RULE,
+    vip_answered_but_policy_drops::RULE,
 ];
 
 /// What the evidence of one node says.

@@ -42,7 +42,7 @@ pub use self::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
         Traffic, Undelivered, Untranslated,
     },
-    vips::{Vip, VipAnnouncer, VipClient, VipOwner, Vips},
+    vips::{Vip, VipAnnouncer, VipClient, VipDevice, VipOwner, VipRules, Vips},
 };
 
 /// Name and version of the format that `check --save` writes.

@@ -40,11 +40,11 @@ pub use self::{
     reading::{FlowName, FlowReading, Reading, SlotReading},
     refusal::Refusal,
     samples::{Sample, SampleReading},
-    session::{Session, StartError},
+    session::{Last, Session, StartError},
     sights::SightCount,
     vips::{
-        AnnouncedReading, AnnouncerReading, ClientReading, VipPlan, VipReading, VipSession,
-        VipTable,
+        AnnouncedReading, AnnouncerReading, ClientReading, PlannedVip, VipPlan, VipReading,
+        VipSession, VipTable,
     },
 };
 

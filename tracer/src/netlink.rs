@@ -27,7 +27,7 @@ pub use self::{
     conntrack::{Connection, Connections},
     follow::{Follower, Heard},
     followed::{Action, Change, Followed, Table},
-    netfilter::{NetfilterSigns, netfilter_signs},
+    netfilter::{NetfilterSigns, netfilter_signs, service_rules},
     socket::NetlinkError,
     tables::{dump_routes, dump_tables, read_untold},
 };

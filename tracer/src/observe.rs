@@ -8,6 +8,7 @@
 mod dns;
 mod drops;
 mod flows;
+mod learned_vips;
 mod losses;
 mod noise;
 mod services;
@@ -33,6 +34,7 @@ use crate::{
 pub use self::{
     dns::{dns, server_of, so_far},
     drops::{DropObservation, drops},
+    learned_vips::LearnedVips,
     services::{Asked, Questions, questions},
     vips::{VipObservation, vips},
 };

@@ -2,6 +2,7 @@
 //!
 //! Reading /proc is thin; what it means is decided by pure functions over [`scan::View`].
 
+mod arp;
 mod cgroup;
 mod flannel;
 mod kernel_log;
@@ -10,6 +11,8 @@ mod platform;
 mod scan;
 
 use nix::sys::utsname::uname;
+
+pub use self::arp::{ArpSockets, arp_ignore};
 
 use jiff::SignedDuration;
 

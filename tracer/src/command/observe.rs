@@ -74,14 +74,14 @@ fn watch(
     };
     let seen = runtime.block_on(window(programs, stop, plan, duration));
     let seconds = started.elapsed().as_secs_f64();
-    let mut unseen = answering.unseen(&evidence.intent);
-    services.tell_unseen(&mut unseen);
     let answered = seen.map(|seen| {
         let vips = seen.vips.as_ref();
         let vips =
             vips.and_then(|[start, middle, end]| answering.between([start, middle, end], around));
         (seen, vips)
     });
+    let mut unseen = answering.unseen(&evidence.intent);
+    services.tell_unseen(&mut unseen);
     evidence.unseen.extend(unseen);
     let (seen, vips) = answered.context("reading the programs' counters")?;
     let Seen { observation, dropped, paired, .. } = seen;

@@ -1,14 +1,17 @@
 //! Who answers for VIPs, beside what the stages count: whatever goes wrong here is told, and
 //! everything else goes on.
 
-use std::net::IpAddr;
+mod rules;
 
 use tracer::{
-    evidence::{Intent, Roles, Tables, Vips},
+    evidence::{Intent, Link, Roles, Tables, VipDevice, Vips},
     kernel::{AnnouncedReading, AttachMode, VipSession, VipTable, plan_vips},
-    observe::{VipObservation, vips},
+    observe::{LearnedVips, VipObservation, vips},
+    process::{ArpSockets, arp_ignore},
     topology::{Topologies, announces_vip, vip_device, vip_devices},
 };
+
+use self::rules::ProxyRules;
 
 /// The programs, or why there are none.
 pub(super) struct Answering {
@@ -16,7 +19,8 @@ pub(super) struct Answering {
     /// What was announced since the last [`Answering::learn`].
     announced: Vec<AnnouncedReading>,
     /// VIPs among what was announced so far.
-    learned: Vec<IpAddr>,
+    learned: LearnedVips,
+    rules: ProxyRules,
 }
 
 /// What is known of the node.
@@ -33,7 +37,9 @@ impl Answering {
     /// Begins to count.
     pub(super) fn start(around: Around<'_>, mode: AttachMode) -> Self {
         let plan = plan_vips(&around.topologies(), around.tables, around.intent, &[]);
-        Self { session: VipSession::start(&plan, mode), announced: Vec::new(), learned: Vec::new() }
+        let (announced, learned) = (Vec::new(), LearnedVips::default());
+        let session = VipSession::start(&plan, mode);
+        Self { session, announced, learned, rules: ProxyRules::default() }
     }
 
     /// What was counted since the start.
@@ -41,6 +47,7 @@ impl Answering {
         match self.session.as_mut().ok()?.read() {
             Ok(mut table) => {
                 self.announced.append(&mut table.announced);
+                self.learned.hear(&table);
                 Some(table)
             }
             Err(error) => {
@@ -53,7 +60,8 @@ impl Answering {
 
     /// Follows the node's devices.
     pub(super) fn follow(&mut self, around: Around<'_>) {
-        let plan = plan_vips(&around.topologies(), around.tables, around.intent, &self.learned);
+        let learned = self.learned.addresses();
+        let plan = plan_vips(&around.topologies(), around.tables, around.intent, &learned);
         let Ok(session) = &mut self.session else { return };
         if let Err(error) = session.update(&plan) {
             tracing::warn!("VIPs are not read any more: {error:#}");
@@ -62,19 +70,22 @@ impl Answering {
     }
 
     /// What was seen between the first of these readings and the last.
-    pub(super) fn between(&self, readings: [&VipTable; 3], around: Around<'_>) -> Option<Vips> {
+    pub(super) fn between(&mut self, readings: [&VipTable; 3], around: Around<'_>) -> Option<Vips> {
         let session = self.session.as_ref().ok()?;
         let Around { tables, intent, .. } = around;
         let topologies = around.topologies();
         let devices =
-            vip_devices(&topologies, tables, session.vips(), &intent.vip_interface_options);
+            vip_devices(&topologies, tables, &session.vips(), &intent.vip_interface_options);
         let interface_of = |vip| vip_device(&devices, tables, vip).map(|link| link.name.clone());
-        Some(vips(VipObservation {
+        let mut vips = vips(VipObservation {
             readings,
             hooks: session.hooks(),
             given: &intent.vips,
             interface_of: &interface_of,
-        }))
+        });
+        vips.devices = answering_on(&devices);
+        self.rules.fill(&mut vips.entries);
+        Some(vips)
     }
 
     /// What cannot be seen of VIPs.
@@ -90,21 +101,28 @@ impl Answering {
         let is_there = |name: &&String| hooks.iter().any(|hook| hook.interface == **name);
         let missing = intent.vip_interface_options.iter().filter(|name| !is_there(name));
         let missing = missing.map(|name| {
-            format!("VIPs on {name} (--vip-interface): no such Ethernet device is there")
+            format!(
+                "VIPs on {name} (--vip-interface): no such Ethernet device is there, or it is a \
+                 port of one that is looked at"
+            )
         });
-        refused.chain(missing).collect()
+        refused.chain(missing).chain(self.rules.unseen()).collect()
     }
 
-    /// From now on what nodes of the cluster have announced is counted too.
+    /// VIPs that were learned and gave their place up, so far.
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.learned.forgotten()
+    }
+
+    /// From now on what nodes of the cluster have announced is counted too, and no longer what nobody
+    /// has asked for or claimed for long.
     pub(super) fn learn(&mut self, around: Around<'_>) {
-        if self.announced.is_empty() {
-            return;
-        }
+        self.learned.age();
         let topologies = around.topologies();
         for it in std::mem::take(&mut self.announced) {
             let is_vip = || announces_vip(&topologies, around.tables, it.address, it.mac);
-            if !self.learned.contains(&it.address) && is_vip() {
-                self.learned.push(it.address);
+            if is_vip() {
+                self.learned.add(it.address);
             }
         }
         self.follow(around);
@@ -117,4 +135,16 @@ impl<'a> Around<'a> {
     fn topologies(self) -> Topologies<'a> {
         Topologies::from_parts(Some(self.tables), self.intent, self.roles, None)
     }
+}
+
+/// How this node answers ARP on devices.
+fn answering_on(devices: &[&Link]) -> Vec<VipDevice> {
+    let sockets = ArpSockets::read();
+    let device = |link: &&Link| VipDevice {
+        interface: link.name.clone(),
+        ifindex: link.index,
+        arp_ignore: arp_ignore(&link.name),
+        responders: sockets.as_ref().map(|it| it.at(link.index)),
+    };
+    devices.iter().map(device).collect()
 }

@@ -13,10 +13,11 @@ use std::{
 
 use super::{
     case::Case,
-    dns_servers::{PORT, UDP, of, subject},
+    dns_servers::{PORT, of, subject},
     dropped::ENOUGH,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    sighted::UDP,
 };
 use crate::evidence::{Conntrack, DnsServer, Flow, Stage, StagePair};
 

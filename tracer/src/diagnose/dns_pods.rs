@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     blocked::{Passed, is_block},
     case::Case,
-    dns_servers::{PORT, UDP, of},
+    dns_servers::{PORT, of},
     dropped::{Dropped, Dropper, Told, drops, lasting, told},
+    sighted::UDP,
 };
 use crate::evidence::{DnsServer, Drop, DropPlace, Stage};
 

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Stage, StagePair};
 
-pub(super) const UDP: u8 = 17;
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
 /// How many queries no scan asks of one server in a window.

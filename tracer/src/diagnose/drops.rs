@@ -9,6 +9,7 @@ use super::{
     finding::Impact,
     merge::Cause,
     rule::Effect,
+    vip,
 };
 use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
 
@@ -37,6 +38,7 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
             Effect::InPod(_)
                 | Effect::ToNode(_)
                 | Effect::Outside(_)
+                | Effect::ToVip(_)
                 | Effect::Queued(_)
                 | Effect::TooBig(_)
                 | Effect::ToService(_)
@@ -74,7 +76,8 @@ pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     let losses = |(cidr, pairs): (_, Vec<StagePair>)| {
         pairs.into_iter().map(move |pair| Effect::Loss(cidr, pair))
     };
-    uncounted.into_iter().chain(found.into_iter().flat_map(losses)).collect()
+    let to_vip = vip::of_drop(case, drop).map(|vip| Effect::ToVip(vip.address));
+    uncounted.into_iter().chain(to_vip).chain(found.into_iter().flat_map(losses)).collect()
 }
 
 /// What a drop is part of whose packet was for none of the pod network.

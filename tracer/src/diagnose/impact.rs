@@ -150,6 +150,8 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::DnsErrors(_)
         // What the table of connections knows of is counted with it.
         | Effect::ToService(_)
+        | Effect::Unanswered(_)
+        | Effect::ToVip(_)
         // What no stage misses is in the list of drops.
         | Effect::InPod(_)
         | Effect::ToNode(_)

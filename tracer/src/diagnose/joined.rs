@@ -10,6 +10,7 @@ mod facts;
 mod member;
 mod return_route_missing;
 mod underlay_drops_vxlan;
+mod vips;
 mod way;
 
 use std::collections::BTreeSet;
@@ -78,6 +79,7 @@ pub fn diagnose_joined(evidence: &[Evidence], ignored: &[Ignored]) -> Result<Joi
     let mut judgements: Vec<Judgement<'_>> = informed.iter().map(Judgement::of).collect();
     let (mut told, of_pairs) = across::merge(&members, &mut judgements);
     unseen.extend(of_pairs);
+    unseen.extend(vips::take_out_answered(&mut told, evidence, &members));
     told.retain(|told| {
         let mut one = vec![told.cause.clone()];
         unseen.extend(ignore::take_out(&mut one, ignored));

@@ -90,6 +90,10 @@ pub(super) enum Effect {
     /// Pods' packets for a peer were dropped because they are too big for the way there, which no
     /// stage misses.
     TooBig(IpNet),
+    /// Packets of clients to a VIP that this node claims were dropped.
+    ToVip(IpAddr),
+    /// Nobody answers for a VIP.
+    Unanswered(IpAddr),
     /// Pods send larger packets than the overlay device takes.
     LargePods,
     /// Packets of pods to a port of a service were refused, or left for the service's own address.
@@ -172,7 +176,9 @@ impl Effect {
             | Self::Outside(_)
             | Self::LargePods
             | Self::ToService(_)
-            | Self::DnsErrors(_) => None,
+            | Self::DnsErrors(_)
+            | Self::ToVip(_)
+            | Self::Unanswered(_) => None,
         }
     }
 

@@ -29,3 +29,4 @@ mod sighted;
 mod statistics;
 mod underlay;
 mod vips;
+mod vips_here;

@@ -19,6 +19,33 @@ pub struct Vips {
     pub unannounced: u64,
     /// Where programs were to be attached for VIPs, and whether they are.
     pub hooks: Vec<Hook>,
+    /// How the node answers ARP on these devices; older evidence has none.
+    #[serde(default)]
+    pub devices: Vec<VipDevice>,
+}
+
+/// How a node answers ARP on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipDevice {
+    /// Its name.
+    pub interface: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// Which of its addresses the kernel keeps back there: the greater of `arp_ignore` of the device
+    /// and of all devices.
+    pub arp_ignore: Option<u32>,
+    /// Sockets of programs that read ARP there, as MetalLB's speaker has one.
+    pub responders: Option<u64>,
+}
+
+/// What kube-proxy has for a VIP on this node.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipRules {
+    /// A rule names the VIP.
+    pub named: bool,
+    /// A rule drops what comes for it: its service has endpoints on other nodes alone, and
+    /// `externalTrafficPolicy: Local`.
+    pub dropped: bool,
 }
 
 /// A VIP. Ages are in seconds before the end of the window.
@@ -49,6 +76,9 @@ pub struct Vip {
     pub owner_changes: u64,
     /// Age of the last unasked announcement.
     pub gratuitous_age: Option<f64>,
+    /// kube-proxy's rules for it; `None` where they were not read.
+    #[serde(default)]
+    pub rules: Option<VipRules>,
 }
 
 /// Who asked for a VIP.
@@ -104,6 +134,14 @@ pub struct VipOwner {
 const RETRY: std::ops::RangeInclusive<f64> = 0.5..=3.5;
 /// Three requests of one attempt, and one of the next.
 const RETRIES: usize = 4;
+/// Programs that ask whatever the answer is, as arping by broadcast, do so by a clock: so many seconds
+/// apart, or twice or three times that.
+const CLOCK: f64 = 0.5;
+/// How exact they are, in seconds. The kernel is not: its timers of a second last 13 to 40 ms longer
+/// (kernel/time/timer.c, calc_index(), Linux 6.18), and an attempt begins with a packet.
+const EXACT: f64 = 0.010;
+/// So many gaps of three that are not by the clock are no chance.
+const FREE: usize = 2;
 
 impl VipClient {
     /// Whether it asks again and again, a second or so apart, and nobody was seen to claim the VIP
@@ -111,10 +149,16 @@ impl VipClient {
     #[must_use]
     pub fn retries(&self, vip: &Vip) -> bool {
         let apart = |two: &[f64]| RETRY.contains(&(two[1] - two[0]));
+        let is_free = |two: &&[f64]| {
+            let ticks = (two[1] - two[0]) / CLOCK;
+            (ticks - ticks.round()).abs() * CLOCK >= EXACT
+        };
         let Some(first) = self.asked.get(RETRIES - 1) else { return false };
         let is_answered = vip.owner.as_ref().is_some_and(|owner| owner.age <= *first);
         // A client that has its answer asks no more.
         let still_asks = self.asked[0] <= *RETRY.end();
-        still_asks && self.asked[..RETRIES].windows(2).all(apart) && !is_answered
+        let mut gaps = self.asked[..RETRIES].windows(2);
+        let is_free = gaps.clone().filter(is_free).count() >= FREE;
+        still_asks && gaps.all(apart) && is_free && !is_answered
     }
 }

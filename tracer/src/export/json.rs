@@ -20,8 +20,8 @@ use super::words::{self, MOST_ENTRIES};
 use crate::{
     diagnose::{Coverage, Diagnosis, Finding, PeerState, PeerVerdict},
     evidence::{
-        Capability, Count, Evidence, FlannelProcess, Link, MacAddress, Platform, SelfCounters,
-        StageTotals, Window,
+        Capability, Count, Evidence, FlannelProcess, Hook, Link, MacAddress, Platform,
+        SelfCounters, StageTotals, Window,
     },
     filter::{Chosen, FlowFilter},
     topology::Topologies,
@@ -171,8 +171,11 @@ pub fn document<'a>(
     let mut peers: Vec<&PeerVerdict> = diagnosis.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(total(peer)));
     cut(&mut peers, "peers", &mut truncated);
-    let mut vips = vip::vips(evidence);
+    let (mut vips, more) = vip::vips(evidence);
     cut(&mut vips, "vips", &mut truncated);
+    if more > 0 {
+        truncated.insert("vip_clients", more);
+    }
     let findings = diagnosis.findings.iter();
     let mut findings: Vec<FindingJson<'_>> =
         findings.map(|finding| FindingJson { finding, node: None }).collect();
@@ -240,7 +243,7 @@ fn interfaces(evidence: &Evidence) -> Vec<InterfaceJson<'_>> {
             state: link_state(it.link),
             vni: it.link.vxlan.as_ref().map(|vxlan| vxlan.vni),
             port: it.link.vxlan.as_ref().map(|vxlan| vxlan.port),
-            attached: is_attached(evidence, it.link.index),
+            attached: is_attached(evidence, it.role, it.link.index),
         })
         .collect()
 }
@@ -253,10 +256,13 @@ const fn link_state(link: &Link) -> &'static str {
     }
 }
 
-fn is_attached(evidence: &Evidence, index: u32) -> bool {
+/// By the programs of a device's role: an uplink whose stages are counted is attached, whether VIPs are
+/// seen there too or not.
+fn is_attached(evidence: &Evidence, role: &str, index: u32) -> bool {
     let of_vips = evidence.vips.iter().flat_map(|vips| &vips.hooks);
-    let hooks = evidence.hooks.iter().chain(of_vips);
-    let mut hooks = hooks.filter(|hook| hook.ifindex == index).peekable();
+    let hooks: Vec<&Hook> =
+        if role == "vip" { of_vips.collect() } else { evidence.hooks.iter().collect() };
+    let mut hooks = hooks.into_iter().filter(|hook| hook.ifindex == index).peekable();
     hooks.peek().is_some() && hooks.all(|hook| hook.attached)
 }
 

@@ -1,5 +1,7 @@
 //! What the exporters print, on evidence built by hand.
 
+mod vips;
+
 use anstream::adapter::strip_str;
 use serde_json::{Value, json};
 

@@ -67,6 +67,17 @@ pub struct Session {
     unsampled: Option<String>,
 }
 
+/// What a session has seen to its end.
+#[derive(Debug)]
+pub struct Last {
+    /// The exact totals.
+    pub totals: Reading,
+    /// What has become of DNS queries; `None` where they are not paired.
+    pub dns: Option<DnsReading>,
+    /// Samples since they were taken last.
+    pub samples: Vec<Sample>,
+}
+
 /// Why the stages cannot be observed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -209,13 +220,13 @@ impl Session {
     /// # Errors
     /// When a program cannot be loaded or a map not be written.
     pub fn update(&mut self, plan: &Plan) -> Result<bool, StartError> {
-        let mut changed = self.slots.add(&mut self.ebpf, &plan.peers)?;
-        changed |= self.places.follow(&plan.hooks, &mut self.ebpf, load_program)?;
+        let has_new_peers = self.slots.add(&mut self.ebpf, &plan.peers)?;
+        let has_other_hooks = self.places.follow(&plan.hooks, &mut self.ebpf, load_program)?;
         self.hooks = self.places.hooks();
-        if changed {
+        if has_other_hooks {
             self.hooked_at = monotonic_nanoseconds()?;
         }
-        Ok(changed)
+        Ok(has_new_peers || has_other_hooks)
     }
 
     /// Pod CIDRs of the peers in the order of their slots, former peers among them.
@@ -236,14 +247,13 @@ impl Session {
         self.slots.room()
     }
 
-    /// Detaches everything and reads the totals once more, and the last samples: nothing is counted
-    /// or taken after them.
+    /// Detaches everything and reads all once more: nothing is counted or taken after that.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn finish(mut self) -> anyhow::Result<(Reading, Vec<Sample>)> {
+    pub fn finish(mut self) -> anyhow::Result<Last> {
         self.places.clear();
-        Ok((self.read()?, self.take_samples()))
+        Ok(Last { totals: self.read()?, dns: self.read_dns()?, samples: self.take_samples() })
     }
 
     /// Flows that fit into the tables.

@@ -2,6 +2,7 @@
 //!
 //! An object of its own, which attaches beside the stages: where it is refused, they go on.
 
+mod places;
 mod reading;
 
 use std::net::IpAddr;
@@ -9,12 +10,11 @@ use std::net::IpAddr;
 use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData},
     programs::{ProgramError, SchedClassifier},
 };
 use tracer_common::{
     names,
-    vip::{self, VipAddress, VipCounts},
+    vip::{self, VipCounts},
 };
 
 pub use self::reading::{AnnouncedReading, AnnouncerReading, ClientReading, VipReading, VipTable};
@@ -41,9 +41,18 @@ pub(super) static OBJECT: &[u8] =
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VipPlan {
     /// The VIPs.
-    pub vips: Vec<IpAddr>,
+    pub vips: Vec<PlannedVip>,
     /// Where programs go: [`names::VIP_IN`] and [`names::VIP_OUT`].
     pub hooks: Vec<PlannedHook>,
+}
+
+/// A VIP that is to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedVip {
+    /// The VIP.
+    pub address: IpAddr,
+    /// The device that it is on, where that is known: what is broadcast counts there alone.
+    pub ifindex: Option<u32>,
 }
 
 /// Loaded and attached programs. To be dropped before the session of the stages: that removes what it
@@ -52,8 +61,8 @@ pub struct VipSession {
     // Dropped in this order: first nothing calls the programs any more, then they go.
     places: Places,
     ebpf: Ebpf,
-    /// By number.
-    vips: Vec<IpAddr>,
+    /// By number; a place that was given up waits for another.
+    vips: Vec<Option<PlannedVip>>,
     room: usize,
     without_room: usize,
 }
@@ -85,24 +94,21 @@ impl VipSession {
         Ok(session)
     }
 
-    /// Follows the plan: counts new VIPs too, attaches and detaches; VIPs that are no longer planned
-    /// go on being counted.
+    /// Follows the plan: counts new VIPs too and no longer those that are not in it, attaches and
+    /// detaches.
     ///
     /// # Errors
     /// When a map cannot be written.
     pub fn update(&mut self, plan: &VipPlan) -> anyhow::Result<()> {
-        self.without_room = 0;
-        for address in &plan.vips {
-            self.add(*address)?;
-        }
+        self.follow(&plan.vips)?;
         self.places.follow(&plan.hooks, &mut self.ebpf, program)?;
         Ok(())
     }
 
     /// The VIPs that are counted.
     #[must_use]
-    pub fn vips(&self) -> &[IpAddr] {
-        &self.vips
+    pub fn vips(&self) -> Vec<IpAddr> {
+        self.vips.iter().flatten().map(|vip| vip.address).collect()
     }
 
     /// How many VIPs can be counted.
@@ -124,26 +130,6 @@ impl VipSession {
     pub fn read(&mut self) -> anyhow::Result<VipTable> {
         let without_room = self.without_room as u64;
         reading::read(&mut self.ebpf, &self.vips, without_room)
-    }
-
-    /// Tells the programs of a VIP, unless they know it or have no room for it.
-    fn add(&mut self, address: IpAddr) -> anyhow::Result<()> {
-        if self.vips.contains(&address) {
-            return Ok(());
-        }
-        if self.vips.len() >= self.room {
-            self.without_room += 1;
-            return Ok(());
-        }
-        let key = vip::key(address);
-        let map = self.ebpf.map_mut(names::VIPS).context("the object has no map of VIPs")?;
-        let mut vips: HashMap<&mut MapData, VipAddress, u32> = map.try_into()?;
-        vips.insert(key, self.vips.len() as u32, 0).context("telling the programs of a VIP")?;
-        let map = self.ebpf.map_mut(names::VIP_HINTS).context("the object has no map of hints")?;
-        let mut hints: Array<&mut MapData, u32> = map.try_into()?;
-        hints.set(vip::hint(&key), 1, 0).context("telling the programs of a VIP")?;
-        self.vips.push(address);
-        Ok(())
     }
 }
 

@@ -5,8 +5,11 @@
 
 mod legacy;
 mod nft;
+mod services;
 
 use std::collections::BTreeSet;
+
+pub use self::services::service_rules;
 
 /// What flannel's chains begin with, in iptables mode.
 const FLANNEL_PREFIX: &str = "FLANNEL-";

@@ -123,6 +123,28 @@ impl Socket {
         Err(NetlinkError::Interrupted)
     }
 
+    /// Hands over all entries of a table one by one, for tables of many: those of a dump during which
+    /// the table changed come again with the next.
+    pub(super) fn visit(
+        &mut self,
+        kind: u16,
+        body: &impl Emitable,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<()> {
+        for _ in 0..DUMP_ATTEMPTS {
+            self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, &bytes(body))?;
+            let (mut messages, mut interrupted, mut read) = (Vec::new(), false, Read::More);
+            while let Read::More = read {
+                read = self.read(&mut messages, &mut interrupted)?;
+                messages.drain(..).for_each(|message: Message| each(&message.body));
+            }
+            if !interrupted {
+                return Ok(());
+            }
+        }
+        Err(NetlinkError::Interrupted)
+    }
+
     /// The one answer to a request.
     pub(super) fn ask(&mut self, kind: u16, body: &impl Emitable) -> Result<Message> {
         self.send(kind, QUESTION, &bytes(body))?;

@@ -34,6 +34,7 @@ pub fn vips(observation: VipObservation<'_>) -> Vips {
         without_room: end.without_room,
         unannounced: end.unannounced.saturating_sub(start.unannounced),
         hooks: observation.hooks.clone(),
+        devices: Vec::new(),
     }
 }
 
@@ -64,6 +65,7 @@ fn vip(observation: &VipObservation<'_>, end: &VipReading) -> Vip {
         owner: owner(&end.owner, &age),
         owner_changes: end.owner.changes.saturating_sub(changes_before),
         gratuitous_age: (end.owner.gratuitous != 0).then(|| age(end.owner.gratuitous)),
+        rules: None,
     }
 }
 

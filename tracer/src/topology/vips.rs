@@ -1,11 +1,11 @@
 //! Where VIPs are, what announces itself as one, and whose MAC a MAC is.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{Topologies, Topology, cidrs};
-use crate::evidence::{Link, MacAddress, Tables};
+use crate::evidence::{Address, Link, MacAddress, Tables};
 
 /// Whose MAC it is, as far as this node's tables tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,8 @@ pub enum MacOwner<'a> {
 }
 
 /// The devices on which VIPs may be: those that are named, those whose subnet holds a VIP, and the
-/// uplinks, on which others announce themselves. Only devices with an Ethernet header have ARP.
+/// uplinks, on which others announce themselves. Only devices with an Ethernet header have ARP, and
+/// what passes a port of one of them (of a bond, of a bridge) is seen at that one.
 #[must_use]
 pub fn vip_devices<'a>(
     topologies: &Topologies<'a>,
@@ -39,18 +40,25 @@ pub fn vip_devices<'a>(
     let is_meant = |link: &&Link| {
         named.contains(&link.name) || !is_flannels(link) && (is_uplink(link) || holds_one(link))
     };
-    tables.links.iter().filter(|link| link.mac.is_some()).filter(is_meant).collect()
+    let meant: Vec<&Link> =
+        tables.links.iter().filter(|link| link.mac.is_some()).filter(is_meant).collect();
+    let is_port = |link: &Link| meant.iter().any(|it| link.master == Some(it.index));
+    meant.iter().filter(|link| !is_port(link)).copied().collect()
 }
 
-/// The device whose subnet holds an address; of several the one of the longest prefix.
+/// The device whose subnet holds an address; of several one that works, of the longest prefix, the
+/// first of them: what all of them hear counts at one.
 #[must_use]
 pub fn vip_device<'a>(devices: &[&'a Link], tables: &Tables, vip: IpAddr) -> Option<&'a Link> {
     let with_length = devices.iter().filter_map(|it| Some((subnet_of(tables, it, vip)?, *it)));
-    with_length.max_by_key(|(length, _)| *length).map(|(_, link)| link)
+    let best = with_length
+        .max_by_key(|(length, link)| (link.up && link.lower_up, *length, Reverse(link.index)));
+    best.map(|(_, link)| link)
 }
 
 /// Whether an address that `mac` announces is taken for a VIP: one that a node of the cluster says is
-/// its own although it is the address of none, and of no pod.
+/// its own although it is the address of none, and of no pod. This node may have it as kube-vip and
+/// keepalived give it one: besides its own.
 #[must_use]
 pub fn announces_vip(
     topologies: &Topologies<'_>,
@@ -58,8 +66,9 @@ pub fn announces_vip(
     address: IpAddr,
     mac: MacAddress,
 ) -> bool {
-    let is_nodes =
-        tables.is_local(address) || topologies.peers().any(|peer| peer.node_ip == Some(address));
+    let mut own = tables.addresses.iter().filter(|it| it.address == address);
+    let is_nodes = own.any(|it| !is_beside_another(tables, it))
+        || topologies.peers().any(|peer| peer.node_ip == Some(address));
     let networks = topologies.iter().flat_map(|it| it.cluster_cidrs.iter().chain(&it.own_cidrs));
     let is_pods = networks.into_iter().any(|network| network.contains(&address));
     cidrs::is_global_unicast(address)
@@ -96,6 +105,16 @@ pub fn mac_owner_in<'a>(
     })
 }
 
+/// Whether an address stands alone on a device whose network another address there has.
+fn is_beside_another(tables: &Tables, own: &Address) -> bool {
+    let alone = |it: &Address| it.prefix_length == IpNet::from(it.address).prefix_len();
+    let holds = |other: &Address| {
+        let network = IpNet::new(other.address, other.prefix_length);
+        !alone(other) && network.is_ok_and(|network| network.contains(&own.address))
+    };
+    alone(own) && tables.addresses_of(own.ifindex).any(holds)
+}
+
 /// Length of the prefix by which a device's subnet holds an address.
 fn subnet_of(tables: &Tables, link: &Link, address: IpAddr) -> Option<u8> {
     let holds = |length: u8, of: IpAddr| {
@@ -103,4 +122,78 @@ fn subnet_of(tables: &Tables, link: &Link, address: IpAddr) -> Option<u8> {
     };
     let mut addresses = tables.addresses_of(link.index);
     addresses.find(|it| holds(it.prefix_length, it.address)).map(|it| it.prefix_length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        diagnose::testing::{Pass, Plan, UPLINK, address, link, tables, topology},
+        evidence::Evidence,
+        topology::Topologies,
+    };
+
+    const OWN: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+    const SECOND: u32 = 3;
+
+    fn vip() -> IpAddr {
+        [192, 168, 77, 230].into()
+    }
+
+    /// A second card with an address of the LAN.
+    fn with_second_card() -> Evidence {
+        let mut evidence = Plan::of(3, Pass::Tables).evidence();
+        let tables = tables(&mut evidence);
+        tables.links.insert(0, link(SECOND, "eth1", None));
+        tables.addresses.push(address(SECOND, "192.168.77.99", 24));
+        evidence
+    }
+
+    fn chosen(evidence: &Evidence, named: &[&str]) -> (Vec<String>, Option<String>) {
+        let tables = evidence.tables.as_ref().unwrap();
+        let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+        let devices = vip_devices(&Topologies::of(evidence), tables, &[vip()], &named);
+        let chosen = vip_device(&devices, tables, vip()).map(|link| link.name.clone());
+        (devices.iter().map(|link| link.name.clone()).collect(), chosen)
+    }
+
+    #[test]
+    fn of_two_cards_of_one_lan_the_first_that_works_counts_what_both_hear() {
+        let mut evidence = with_second_card();
+        let both = vec!["eth1".to_owned(), "eth0".to_owned()];
+        assert_eq!(chosen(&evidence, &[]), (both.clone(), Some("eth0".to_owned())));
+        let links = &mut tables(&mut evidence).links;
+        links.iter_mut().find(|it| it.index == UPLINK).unwrap().lower_up = false;
+        assert_eq!(chosen(&evidence, &[]), (both, Some("eth1".to_owned())));
+    }
+
+    #[test]
+    fn a_port_of_a_bond_is_seen_at_the_bond() {
+        let mut evidence = Plan::of(3, Pass::Tables).evidence();
+        let mut port = link(SECOND, "eth1", None);
+        port.master = Some(UPLINK);
+        tables(&mut evidence).links.push(port);
+        assert_eq!(chosen(&evidence, &["eth1"]).0, ["eth0"]);
+    }
+
+    #[test]
+    fn an_address_beside_the_nodes_own_is_a_vip_and_the_nodes_own_is_none() {
+        let mut evidence = Plan::of(3, Pass::Tables).evidence();
+        tables(&mut evidence).addresses.push(address(UPLINK, &vip().to_string(), 32));
+        let own = topology(&evidence).overlay.and_then(|it| it.vxlan.as_ref()?.local).unwrap();
+        let is_vip = |evidence: &Evidence, address: IpAddr| {
+            let tables = evidence.tables.as_ref().unwrap();
+            announces_vip(&Topologies::of(evidence), tables, address, OWN)
+        };
+        assert!(is_vip(&evidence, vip()), "kube-vip's");
+        assert!(!is_vip(&evidence, own));
+        // As clouds give a node its own address: alone, and there is no other.
+        for entry in &mut tables(&mut evidence).addresses {
+            if entry.address == own {
+                entry.prefix_length = 32;
+            }
+        }
+        assert!(!is_vip(&evidence, own));
+        assert!(!is_vip(&evidence, vip()), "nothing tells them apart then");
+    }
 }

@@ -60,6 +60,7 @@ impl Rounds<'_> {
             dns: self.session.pairs_dns().then(|| self.dns.sums()),
             drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
             vips: self.vip_metrics(),
+            vips_forgotten: self.answering.forgotten(),
             netlink_overruns: self.live.overruns(),
             events_lost: self.teller.as_ref().map_or(0, Teller::lost),
             flows: self.flows as u64,

@@ -90,14 +90,14 @@ impl Rounds<'_> {
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
         let peers = last.peers().to_vec();
-        if let Some(paired) = last.read_dns()? {
-            self.dns.read(self.began.elapsed().as_secs_f64(), &paired);
+        let last = last.finish()?;
+        if let Some(paired) = &last.dns {
+            self.dns.read(self.began.elapsed().as_secs_f64(), paired);
         }
         self.dns.carry();
-        let (reading, samples) = last.finish()?;
-        self.totals.read(&peers, &reading);
+        self.totals.read(&peers, &last.totals);
         self.totals.carry();
-        self.tell_samples(samples);
+        self.tell_samples(last.samples);
         if !self.dropping.fits(&plan) {
             self.drop_anew(&plan);
         }

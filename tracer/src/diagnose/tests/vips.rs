@@ -8,24 +8,27 @@ use super::super::{
 };
 use crate::evidence::{Evidence, MacAddress, Vip, VipAnnouncer, VipClient, VipOwner, Vips};
 
-fn vip_of(plan: &Plan) -> IpAddr {
+pub(super) fn vip_of(plan: &Plan) -> IpAddr {
     IpAddr::from([192, 168, plan.lan, 230])
 }
 
-fn lan_client(plan: &Plan, last: u8) -> VipClient {
+pub(super) fn lan_client(plan: &Plan, last: u8) -> VipClient {
     client(IpAddr::from([192, 168, plan.lan, last]), MacAddress([2, 9, 9, 9, 9, last]), &[])
 }
 
-fn client(address: IpAddr, mac: MacAddress, asked: &[f64]) -> VipClient {
+pub(super) fn client(address: IpAddr, mac: MacAddress, asked: &[f64]) -> VipClient {
     VipClient { address, mac, requests: asked.len() as u64, asked: asked.to_vec() }
 }
 
+/// As a kernel was seen to ask, the latest first.
+const IN_VAIN: [f64; 4] = [0.2, 1.66, 2.684, 3.708];
+
 /// The kernel asks three times a second apart, gives up, and begins anew with the next packet.
-fn in_vain(plan: &Plan) -> VipClient {
-    VipClient { requests: 5, asked: vec![0.2, 1.3, 2.3, 3.3], ..lan_client(plan, 200) }
+pub(super) fn in_vain(plan: &Plan) -> VipClient {
+    VipClient { requests: 5, asked: IN_VAIN.to_vec(), ..lan_client(plan, 200) }
 }
 
-fn vip(plan: &Plan, clients: Vec<VipClient>) -> Vip {
+pub(super) fn vip(plan: &Plan, clients: Vec<VipClient>) -> Vip {
     Vip {
         address: vip_of(plan),
         interface: Some("eth0".to_owned()),
@@ -39,10 +42,11 @@ fn vip(plan: &Plan, clients: Vec<VipClient>) -> Vip {
         owner: None,
         owner_changes: 0,
         gratuitous_age: None,
+        rules: None,
     }
 }
 
-fn owned(vip: Vip, mac: MacAddress, age: f64) -> Vip {
+pub(super) fn owned(vip: Vip, mac: MacAddress, age: f64) -> Vip {
     let (replies, gratuitous, early, from_here, first_age) = (0, 1, 0, 0, age);
     let announcer = VipAnnouncer { mac, replies, gratuitous, early, from_here, age, first_age };
     let owner = VipOwner { mac, since_age: age, age, former: None, gap: None };
@@ -55,7 +59,7 @@ fn owned(vip: Vip, mac: MacAddress, age: f64) -> Vip {
     }
 }
 
-fn with(plan: &Plan, vip: Vip) -> Evidence {
+pub(super) fn with(plan: &Plan, vip: Vip) -> Evidence {
     let mut evidence = plan.evidence();
     let entry = neighbour(UPLINK, plan.node_ip(plan.hit()), mac(plan.hit()));
     tables(&mut evidence).neighbours.push(entry);
@@ -72,7 +76,7 @@ fn a_client_that_asks_again_and_again_shows_that_nobody_answers() {
         assert_eq!(told(&diagnosis), [format!("vip-arp-unanswered {}", vip_of(&plan))]);
         assert_eq!(exit_status(&diagnosis, &evidence, Severity::Critical), 1);
         let finding = &diagnosis.findings[0];
-        assert!(finding.evidence[0].contains("3.3, 2.3, 1.3, 0.2 s before"), "{finding:#?}");
+        assert!(finding.evidence[0].contains("3.7, 2.7, 1.7, 0.2 s before"), "{finding:#?}");
         let label = "node.kubernetes.io/exclude-from-external-load-balancers";
         assert!(finding.remedy.iter().any(|line| line.contains(label)));
         assert_eq!(finding.subject.interface.as_deref(), Some("eth0"));
@@ -108,6 +112,16 @@ fn clients_that_have_an_answer_are_no_fault() {
         let asked = vec![0.1, 1.1, 30.0, 60.0];
         vip(plan, vec![VipClient { requests: 4, asked, ..lan_client(plan, 200) }])
     });
+    for period in [0.5, 1.0, 1.5, 2.0, 3.0] {
+        assert_silent("a program asks by the clock, whatever the answer is", |plan| {
+            let asked = [0, 1, 2, 3, 4].map(|number| 0.1 + f64::from(number) * period).to_vec();
+            vip(plan, vec![VipClient { requests: 5, asked, ..lan_client(plan, 200) }])
+        });
+    }
+    assert_silent("it was late once", |plan| {
+        let asked = vec![0.1, 1.1, 2.1, 3.13];
+        vip(plan, vec![VipClient { requests: 5, asked, ..lan_client(plan, 200) }])
+    });
     assert_silent("a burst is not what a client without an answer sends", |plan| {
         let asked = vec![1.00, 1.01, 1.02, 1.03];
         vip(plan, vec![VipClient { requests: 4000, asked, ..lan_client(plan, 200) }])
@@ -124,7 +138,7 @@ fn a_vip_that_is_claimed_while_a_client_asks_is_no_fault() {
 #[test]
 fn a_node_of_the_cluster_that_asks_is_no_proof() {
     let plan = Plan::of(3, Pass::PeersFile);
-    let asked = [0.2, 1.3, 2.3, 3.3];
+    let asked = IN_VAIN;
     let (node, its_mac) = (plan.node_ip(plan.hit()), mac(plan.hit()));
     let stranger = IpAddr::from([192, 168, plan.lan, 99]);
     for client in [
@@ -217,7 +231,7 @@ fn a_vip_that_was_given_up_is_asked_for_in_vain_and_is_no_fault() {
 #[test]
 fn a_client_that_has_stopped_asking_has_its_answer() {
     let plan = Plan::of(3, Pass::Tables);
-    let asked = vec![4.2, 5.3, 6.3, 7.3];
+    let asked = IN_VAIN.map(|age| age + 4.0).to_vec();
     let client = VipClient { requests: 5, asked, ..lan_client(&plan, 200) };
     assert_eq!(told(&diagnose(&with(&plan, vip(&plan, vec![client])))), [""; 0]);
 }

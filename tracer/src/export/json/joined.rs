@@ -59,7 +59,9 @@ fn all<'a>(
     check.nodes = each().map(|(node, evidence)| part(node, evidence, filter)).collect();
     check.coverage = coverage(&joined.coverage, drop::coverage(evidence));
     check.unseen = &joined.unseen;
-    check.truncated.retain(|name, _| ["dns", "drops", "flows", "vips"].contains(name));
+    check
+        .truncated
+        .retain(|name, _| ["dns", "drops", "flows", "vips", "vip_clients"].contains(name));
     check.findings = joined.findings.iter().map(|it| finding(joined, it)).collect();
     cut(&mut check.findings, "findings", &mut check.truncated);
     check.peers = peers(joined);

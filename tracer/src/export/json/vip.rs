@@ -5,8 +5,9 @@ use std::{cmp::Reverse, net::IpAddr};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::MOST_ENTRIES;
 use crate::{
-    evidence::{Evidence, MacAddress, Vip},
+    evidence::{Evidence, MacAddress, Tables, Vip},
     topology::{MacOwner, Topologies, mac_owner},
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct VipJson {
     owner_changes: u64,
     macs: Vec<MacJson>,
     ours: bool,
+    on_device: bool,
+    service_rules: Option<bool>,
     last_gratuitous: Option<Timestamp>,
 }
 
@@ -38,24 +41,29 @@ struct MacJson {
     gratuitous: u64,
 }
 
-/// The VIPs of an evidence, those with most requests first.
-pub(crate) fn vips(evidence: &Evidence) -> Vec<VipJson> {
+/// The VIPs of an evidence, those with most requests first, and how many of their clients are left out.
+pub(crate) fn vips(evidence: &Evidence) -> (Vec<VipJson>, u64) {
     let topologies = Topologies::of(evidence);
     let node_of = |mac| node_of(evidence, &topologies, mac);
     let mut entries: Vec<&Vip> = evidence.vips.iter().flat_map(|vips| &vips.entries).collect();
     entries.sort_by_key(|vip| Reverse(vip.requests));
-    entries.into_iter().map(|vip| json(evidence, vip, &node_of)).collect()
+    let more = |vip: &&Vip| vip.clients.len().saturating_sub(MOST_ENTRIES) as u64;
+    let left_out = entries.iter().map(more).sum();
+    (entries.into_iter().map(|vip| json(evidence, vip, &node_of)).collect(), left_out)
 }
 
 fn json(evidence: &Evidence, vip: &Vip, node_of: &dyn Fn(MacAddress) -> Option<String>) -> VipJson {
     let owner = vip.owner.as_ref();
-    let is_local = |tables: &crate::evidence::Tables| tables.is_local(vip.address);
+    let is_local = |tables: &Tables| tables.is_local(vip.address);
+    let on_device = evidence.tables.as_ref().is_some_and(is_local);
+    let service_rules = vip.rules.map(|rules| rules.named);
+    let clients = vip.clients.iter().take(MOST_ENTRIES);
     VipJson {
         address: vip.address,
         interface: vip.interface.clone(),
         requests: vip.requests,
         retrying_clients: vip.clients.iter().filter(|client| client.retries(vip)).count(),
-        clients: vip.clients.iter().map(|client| client.address).collect(),
+        clients: clients.map(|client| client.address).collect(),
         replies: vip.replies,
         gratuitous: vip.gratuitous,
         owner_mac: owner.map(|it| it.mac),
@@ -74,7 +82,9 @@ fn json(evidence: &Evidence, vip: &Vip, node_of: &dyn Fn(MacAddress) -> Option<S
                 gratuitous: it.gratuitous,
             })
             .collect(),
-        ours: evidence.tables.as_ref().is_some_and(is_local),
+        ours: on_device || service_rules == Some(true),
+        on_device,
+        service_rules,
         last_gratuitous: vip.gratuitous_age.and_then(|age| ago(evidence, age)),
     }
 }

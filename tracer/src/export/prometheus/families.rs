@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub drops: Option<DropTotals>,
     /// The VIPs that are counted.
     pub vips: Vec<VipMetrics>,
+    /// VIPs that were learned and are forgotten.
+    pub vips_forgotten: u64,
     /// What became of DNS queries; `None` when they are not paired.
     pub dns: Option<BTreeMap<DnsKey, DnsCount>>,
     /// Changes of the kernel's tables.
@@ -101,6 +103,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     all.extend(peers(snapshot));
     all.extend(snapshot.drops.iter().flat_map(drops::families));
     all.extend(vips::families(&snapshot.vips));
+    all.push(vips::forgotten(snapshot.vips_forgotten));
     all.extend(snapshot.dns.iter().flat_map(dns::families));
     all.extend(node(snapshot));
     all.extend(findings(&snapshot.findings));

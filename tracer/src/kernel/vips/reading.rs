@@ -16,7 +16,7 @@ use tracer_common::{
     vip::{self, ANNOUNCED, Announced, MACS, OUT, Owner, VipAddress, VipCounts},
 };
 
-use super::super::clock::monotonic_nanoseconds;
+use super::{super::clock::monotonic_nanoseconds, PlannedVip};
 use crate::evidence::MacAddress;
 
 /// Everything at one moment. Times are the kernel's monotonic clock, in nanoseconds.
@@ -100,19 +100,20 @@ pub struct AnnouncedReading {
 /// Reads everything, and takes out what was announced.
 pub(super) fn read(
     ebpf: &mut Ebpf,
-    vips: &[IpAddr],
+    vips: &[Option<PlannedVip>],
     without_room: u64,
 ) -> anyhow::Result<VipTable> {
     let announced = take_announced(ebpf)?;
     let counts: PerCpuArray<&MapData, VipCounts> = map(ebpf, names::VIP_COUNTS)?.try_into()?;
     let owners: Array<&MapData, Owner> = map(ebpf, names::VIP_OWNERS)?.try_into()?;
     let lost: PerCpuArray<&MapData, u64> = map(ebpf, names::VIP_UNANNOUNCED)?.try_into()?;
-    let read_one = |(number, address): (u32, &IpAddr)| -> anyhow::Result<VipReading> {
+    let read_one = |(number, address): (u32, IpAddr)| -> anyhow::Result<VipReading> {
         let owner = owners.get(&number, 0).context("reading the owner of a VIP")?;
         let counts = counts.get(&number, 0).context("reading the counts of a VIP")?;
-        Ok(VipReading::sum(*address, &counts, owner))
+        Ok(VipReading::sum(address, &counts, owner))
     };
-    let vips = (0..).zip(vips).map(read_one).collect::<Result<_, _>>()?;
+    let taken = (0..).zip(vips).filter_map(|(number, vip)| Some((number, (*vip)?.address)));
+    let vips = taken.map(read_one).collect::<Result<_, _>>()?;
     let unannounced = lost.get(&0, 0).context("reading what was not told")?.iter().sum();
     // Last: no time in the maps is later.
     let now = monotonic_nanoseconds()?;
@@ -122,6 +123,13 @@ pub(super) fn read(
 // === impl VipReading ===
 
 impl VipReading {
+    /// When anybody asked for it or claimed it last; 0 for never.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        let asked = self.clients.iter().flat_map(|client| &client.times).copied();
+        asked.chain([self.owner.last]).max().unwrap_or_default()
+    }
+
     /// One VIP's counts of all CPUs.
     fn sum(address: IpAddr, counts: &[VipCounts], owner: Owner) -> Self {
         let sum = |of: &dyn Fn(&VipCounts) -> [u64; 2]| {

@@ -1,9 +1,9 @@
-//! Names of the chains of legacy iptables, which has no netlink: getsockopt(2) gives a table's
+//! Names of the chains of legacy iptables and the rules of some, which has no netlink: getsockopt(2) gives a table's
 //! entries, among which each chain begins with an entry that holds its name.
 
 use std::{
     fs, io,
-    net::UdpSocket,
+    net::{IpAddr, UdpSocket},
     os::fd::{AsRawFd, RawFd},
 };
 
@@ -40,15 +40,30 @@ struct Family {
     /// Where `struct ipt_entry` or `ip6t_entry` has the offset of its target, followed by that of
     /// the next entry.
     target_offset: usize,
+    /// Where the destination stands, and its mask: `struct ipt_ip` and `struct ip6t_ip6`.
+    destination: usize,
+    mask: usize,
+    /// Bytes of an address.
+    width: usize,
 }
 
-const FAMILIES: [Family; 2] = [
+/// A rule as the kernel lays it out.
+#[derive(Clone, Copy)]
+pub(super) struct Rule<'a> {
+    family: &'static Family,
+    pub(super) bytes: &'a [u8],
+}
+
+static FAMILIES: [Family; 2] = [
     Family {
         name: "ip",
         names: "/proc/thread-self/net/ip_tables_names",
         any: "0.0.0.0:0",
         level: libc::IPPROTO_IP,
         target_offset: 88,
+        destination: 4,
+        mask: 12,
+        width: 4,
     },
     Family {
         name: "ip6",
@@ -56,23 +71,73 @@ const FAMILIES: [Family; 2] = [
         any: "[::]:0",
         level: libc::IPPROTO_IPV6,
         target_offset: 140,
+        destination: 16,
+        mask: 48,
+        width: 16,
     },
 ];
 
 /// The chains of all tables that exist, built-in ones left out, each with its family.
 pub(super) fn chains() -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut chains = Vec::new();
+    each_table(|family, entries| {
+        let names = chain_names(entries, family.target_offset);
+        chains.extend(names.into_iter().map(|name| (family.name, name)));
+    })?;
+    Ok(chains)
+}
+
+/// Hands over the rules of the chains of these names, each with its chain's.
+pub(super) fn each_rule(
+    chains: &[&str],
+    mut each: impl FnMut(&str, Rule<'_>),
+) -> anyhow::Result<()> {
+    each_table(|family, entries| rules(family, entries, chains, &mut each))
+}
+
+fn rules(
+    family: &'static Family,
+    entries: &[u8],
+    chains: &[&str],
+    each: &mut impl FnMut(&str, Rule<'_>),
+) {
+    let mut chain = None;
+    each_entry(entries, family.target_offset, |bytes, target| match head(target) {
+        Some(name) => chain = chains.iter().find(|it| **it == name),
+        None => {
+            if let Some(chain) = chain {
+                each(chain, Rule { family, bytes });
+            }
+        }
+    });
+}
+
+/// Hands over the entries of all tables that exist.
+fn each_table(mut each: impl FnMut(&'static Family, &[u8])) -> anyhow::Result<()> {
     for family in &FAMILIES {
         // Without legacy iptables in the kernel there is no such file.
         let tables = fs::read_to_string(family.names).unwrap_or_default();
         for table in tables.lines() {
             let entries = entries(family, table)
                 .with_context(|| format!("cannot read the legacy iptables table {table}"))?;
-            let names = chain_names(&entries, family.target_offset);
-            chains.extend(names.into_iter().map(|name| (family.name, name)));
+            each(family, &entries);
         }
     }
-    Ok(chains)
+    Ok(())
+}
+
+impl Rule<'_> {
+    /// Whether it is for packets to this one address.
+    pub(super) fn is_to(&self, address: IpAddr) -> bool {
+        let Family { destination, mask, width, .. } = *self.family;
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let field = |at: usize| self.bytes.get(at..at + width);
+        field(destination) == Some(&octets[..])
+            && field(mask).is_some_and(|mask| mask.iter().all(|byte| *byte == 0xff))
+    }
 }
 
 /// The entries of a table as the kernel lays them out.
@@ -119,24 +184,30 @@ fn get(
 /// The names of the chains among a table's entries.
 fn chain_names(entries: &[u8], target_offset: usize) -> Vec<String> {
     let mut names = Vec::new();
+    each_entry(entries, target_offset, |_, target| names.extend(head(target)));
+    names
+}
+
+/// The name of the chain that begins with the entry of this target.
+fn head(target: &[u8]) -> Option<String> {
+    // The last entry is an error target too, named ERROR, and ends the table.
+    let name = string(target, TARGET_NAME).filter(|name| name == ERROR_TARGET)?;
+    string(target, TARGET_DATA).filter(|chain| *chain != name)
+}
+
+/// Hands over every entry, and its target.
+fn each_entry(entries: &[u8], target_offset: usize, mut each: impl FnMut(&[u8], &[u8])) {
     let mut rest = entries;
     while let Some((target, next)) =
         u16_at(rest, target_offset).zip(u16_at(rest, target_offset + 2))
     {
-        let target = rest.get(usize::from(target)..).unwrap_or_default();
-        // The last entry is an error target too, named ERROR, and ends the table.
-        match (string(target, TARGET_NAME), string(target, TARGET_DATA)) {
-            (Some(name), Some(chain)) if name == ERROR_TARGET && chain != ERROR_TARGET => {
-                names.push(chain);
-            }
-            _ => {}
-        }
+        let entry = rest.get(..usize::from(next)).unwrap_or_default();
+        each(entry, rest.get(usize::from(target)..).unwrap_or_default());
         if next == 0 {
             break;
         }
         rest = rest.get(usize::from(next)..).unwrap_or_default();
     }
-    names
 }
 
 /// The string that ends with a zero from `at`, of 30 bytes at most.
@@ -180,6 +251,34 @@ mod tests {
         let table = [entry("", ""), entry("ERROR", "FLANNEL-FWD"), entry("MARK", "FLANNEL-X")];
         let table = [table.concat(), entry("ERROR", "ERROR")].concat();
         assert_eq!(chain_names(&table, TARGET_OFFSET), ["FLANNEL-FWD"]);
+    }
+
+    #[test]
+    fn a_rule_belongs_to_the_chain_before_it_and_to_its_destination() {
+        let rule = |destination: [u8; 4], mask: [u8; 4]| {
+            let mut rule = entry("", "");
+            put(&mut rule, 4, &destination);
+            put(&mut rule, 12, &mask);
+            rule
+        };
+        let (vip, host) = ([192, 0, 2, 7], [0xff; 4]);
+        let table = [
+            rule(vip, host),
+            entry("ERROR", "KUBE-SERVICES"),
+            rule([192, 0, 2, 8], host),
+            rule(vip, host),
+            rule(vip, [0xff, 0xff, 0xff, 0]),
+            entry("ERROR", "OTHER"),
+            rule(vip, host),
+            entry("ERROR", "ERROR"),
+        ];
+        let (mut all, mut its) = (0, 0);
+        rules(&FAMILIES[0], &table.concat(), &["KUBE-SERVICES"], &mut |chain, rule| {
+            assert_eq!(chain, "KUBE-SERVICES");
+            all += 1;
+            its += u32::from(rule.is_to(vip.into()));
+        });
+        assert_eq!((all, its), (3, 1));
     }
 
     proptest! {

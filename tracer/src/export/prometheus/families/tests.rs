@@ -42,6 +42,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
         capabilities: evidence.capabilities,
         hooks: evidence.hooks,
         vips: Vec::new(),
+        vips_forgotten: 0,
         table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
         drops: Some(drops()),
         dns: Some(dns()),

@@ -72,6 +72,16 @@ pub(super) fn families(vips: &[VipMetrics]) -> [Family; 4] {
     ]
 }
 
+/// VIPs that nobody was heard of any more.
+pub(super) fn forgotten(count: u64) -> Family {
+    let sample = Sample { labels: Vec::new(), value: Value::Count(count) };
+    counter(
+        "vips_forgotten",
+        "VIPs that nodes had announced, and that nobody has asked for or claimed for an hour.",
+        vec![sample],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use tracer_common::vip::{Owner, mac_number};

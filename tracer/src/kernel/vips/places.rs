@@ -1,0 +1,116 @@
+//! The places of VIPs in the programs' tables: who has one, and who gets it next.
+
+use anyhow::Context as _;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
+use tracer_common::{
+    names,
+    vip::{self, Owner, Place, VipAddress, VipCounts},
+};
+
+use super::{PlannedVip, VipSession};
+use crate::kernel::session::possible_cpus;
+
+// === impl VipSession ===
+
+impl VipSession {
+    /// Gives a place to each of these as far as there is room, and takes it from all others.
+    pub(super) fn follow(&mut self, planned: &[PlannedVip]) -> anyhow::Result<()> {
+        let is_planned = |vip: &PlannedVip| planned.iter().any(|it| it.address == vip.address);
+        for number in 0..self.vips.len() {
+            if let Some(vip) = self.vips[number].filter(|vip| !is_planned(vip)) {
+                self.vips[number] = None;
+                self.forget(vip)?;
+            }
+        }
+        self.without_room = 0;
+        for vip in planned {
+            self.follow_one(*vip)?;
+        }
+        Ok(())
+    }
+
+    fn follow_one(&mut self, vip: PlannedVip) -> anyhow::Result<()> {
+        let is_same = |it: &Option<PlannedVip>| it.is_some_and(|it| it.address == vip.address);
+        let known = self.vips.iter().position(is_same);
+        if known.is_some_and(|number| self.vips[number] == Some(vip)) {
+            return Ok(());
+        }
+        let Some(number) = known.or_else(|| free_place(&self.vips, self.room)) else {
+            self.without_room += 1;
+            return Ok(());
+        };
+        if known.is_none() {
+            self.clear(number)?;
+        }
+        self.tell(number, vip)?;
+        if number == self.vips.len() {
+            self.vips.push(None);
+        }
+        self.vips[number] = Some(vip);
+        Ok(())
+    }
+
+    /// Tells the programs where a VIP is counted.
+    fn tell(&mut self, number: usize, vip: PlannedVip) -> anyhow::Result<()> {
+        let key = vip::key(vip.address);
+        let place = Place { number: number as u32, ifindex: vip.ifindex.unwrap_or_default() };
+        self.places()?.insert(key, place, 0).context("telling the programs of a VIP")?;
+        self.hints()?.set(vip::hint(&key), 1, 0).context("telling the programs of a VIP")
+    }
+
+    /// Has the programs count a VIP no more. Its hint stays where another has the same.
+    fn forget(&mut self, vip: PlannedVip) -> anyhow::Result<()> {
+        let key = vip::key(vip.address);
+        self.places()?.remove(&key).context("taking a VIP from the programs")?;
+        let mut others = self.vips.iter().flatten().map(|it| vip::hint(&vip::key(it.address)));
+        if others.any(|hint| hint == vip::hint(&key)) {
+            return Ok(());
+        }
+        self.hints()?.set(vip::hint(&key), 0, 0).context("taking a VIP from the programs")
+    }
+
+    /// Begins to count from nothing. What the programs still counted of the VIP that was there before
+    /// goes with it.
+    fn clear(&mut self, number: usize) -> anyhow::Result<()> {
+        let number = number as u32;
+        let nothing = vec![VipCounts::NONE; possible_cpus() as usize];
+        let nothing = PerCpuValues::try_from(nothing).context("clearing the counts of a VIP")?;
+        let mut counts: PerCpuArray<&mut MapData, VipCounts> =
+            self.map_mut(names::VIP_COUNTS)?.try_into()?;
+        counts.set(number, nothing, 0).context("clearing the counts of a VIP")?;
+        let mut owners: Array<&mut MapData, Owner> = self.map_mut(names::VIP_OWNERS)?.try_into()?;
+        owners.set(number, Owner::default(), 0).context("clearing the owner of a VIP")
+    }
+
+    fn places(&mut self) -> anyhow::Result<HashMap<&mut MapData, VipAddress, Place>> {
+        Ok(self.map_mut(names::VIPS)?.try_into()?)
+    }
+
+    fn hints(&mut self) -> anyhow::Result<Array<&mut MapData, u32>> {
+        Ok(self.map_mut(names::VIP_HINTS)?.try_into()?)
+    }
+
+    fn map_mut(&mut self, name: &str) -> anyhow::Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
+    }
+}
+
+/// The first place that nobody has, if there is one.
+fn free_place(places: &[Option<PlannedVip>], room: usize) -> Option<usize> {
+    let free = places.iter().position(Option::is_none);
+    free.or_else(|| (places.len() < room).then_some(places.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_given_up_goes_to_the_next() {
+        let vip = Some(PlannedVip { address: [192, 0, 2, 1].into(), ifindex: None });
+        assert_eq!(free_place(&[], 2), Some(0));
+        assert_eq!(free_place(&[vip], 2), Some(1));
+        assert_eq!(free_place(&[vip, vip], 2), None);
+        assert_eq!(free_place(&[None, vip], 2), Some(0));
+    }
+}
