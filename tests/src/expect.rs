@@ -160,9 +160,10 @@ impl Injected<'_> {
     }
 
     /// The node that has a fault which drops prove, and cannot read whose packets they are: where
-    /// stages miss them it tells the likely cause, else nothing.
+    /// stages miss them it tells the likely cause, else nothing. Of a pod it may be either.
     fn judge_without_drops(&self, answer: &CheckOutput) -> Result<Said> {
-        if matches!(self.fault.reach, Reach::Nobody | Reach::OnePod) {
+        let is_silent = self.fault.reach == Reach::OnePod && answer.findings().is_empty();
+        if self.fault.reach == Reach::Nobody || is_silent {
             no_finding(answer)?;
             return Ok(Said::Nothing);
         }
@@ -224,7 +225,7 @@ impl Injected<'_> {
                 ensure!(packets > 0 || !loses, "says that no packet was lost");
             }
             Subject::PodAddress => ensure!(
-                finding["subject"]["kind"] == "flow"
+                ["flow", "dns-server"].iter().any(|kind| finding["subject"]["kind"] == *kind)
                     && finding["subject"]["address"] == *expected.key,
                 "subject is {}",
                 finding["subject"]

@@ -8,6 +8,7 @@ mod bridge_nf_call_off;
 mod cni0_down;
 mod cni0_wrong_address;
 mod default_route_missing;
+mod dns_pods;
 mod duplicate_pod_address;
 mod egress_dropped;
 mod fdb_entry_dead_node_ip;
@@ -261,6 +262,8 @@ pub fn all() -> Vec<Fault> {
         rp_filter_drops_inner::FAULTS.as_slice(),
         pod_policy_drops::FAULTS.as_slice(),
         bpf_or_tc_drops::FAULTS.as_slice(),
+        // DNS servers' pods.
+        dns_pods::FAULTS.as_slice(),
     ]
     .concat()
 }

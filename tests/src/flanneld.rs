@@ -88,13 +88,7 @@ fn spawn_in(node: &str, cgroup: &Path, bytes: u64) -> Result<()> {
 
 /// The agent under the name that the tracer looks for.
 fn program(node: &str) -> Result<PathBuf> {
-    let link = state::file(&format!("{node}/{NAME}"));
-    match std::os::unix::fs::symlink(process::agent()?, &link) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| link.display().to_string())
-        }
-        _ => Ok(link),
-    }
+    state::link(&process::agent()?, &format!("{node}/{NAME}"))
 }
 
 fn namespace(node: &str) -> String {

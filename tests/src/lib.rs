@@ -22,6 +22,7 @@ pub mod capabilities;
 pub mod cell;
 pub mod counters;
 pub mod daemon;
+pub mod deaf;
 pub mod drawing;
 pub mod effort;
 pub mod expect;

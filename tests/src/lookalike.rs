@@ -7,6 +7,7 @@ mod cluster_blackhole;
 mod dead_lan_host;
 mod default_route_elsewhere;
 mod direct_routing;
+mod dns_pods;
 mod firewall;
 mod flannel_nftables;
 mod flannel_v6_twin;
@@ -106,6 +107,8 @@ pub fn all() -> Vec<LookAlike> {
         layer3_uplinks::LOOK_ALIKES.as_slice(),
         stacks::LOOK_ALIKES.as_slice(),
         firewall::LOOK_ALIKES.as_slice(),
+        // DNS servers' pods.
+        dns_pods::LOOK_ALIKES.as_slice(),
     ]
     .concat()
 }

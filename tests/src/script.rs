@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{family::Family, flanneld, netns, relay, teardown};
+use crate::{deaf, family::Family, flanneld, netns, relay, teardown};
 
 /// Who reads the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Tool {
     Sysctl,
     /// What becomes of the stand-in for flanneld, see [`crate::flanneld`].
     Flanneld,
+    /// What becomes of a server that never reads, see [`crate::deaf`].
+    Deaf,
     /// Orders for the relay, see [`crate::relay::order`].
     Relay,
 }
@@ -90,7 +92,7 @@ impl Script {
             return Ok(());
         }
         // What starts a process takes the gate itself.
-        let _gate = (self.tool != Tool::Flanneld).then(teardown::gate);
+        let _gate = (!matches!(self.tool, Tool::Flanneld | Tool::Deaf)).then(teardown::gate);
         self.run_ungated()
     }
 
@@ -99,6 +101,7 @@ impl Script {
         match (&self.namespace, self.tool) {
             (None, Tool::Sysctl) => bail!("a lab does not change settings of the machine"),
             (_, Tool::Flanneld) => self.lines.iter().try_for_each(|line| flanneld::run(line)),
+            (_, Tool::Deaf) => self.lines.iter().try_for_each(|line| deaf::run(line)),
             (_, Tool::Relay) => self.lines.iter().try_for_each(|line| relay::order(line)),
             (None, _) => self.execute(),
             (Some(namespace), Tool::Sysctl) => netns::run_in(namespace, || self.write_sysctls()),
@@ -165,6 +168,7 @@ impl Tool {
             Self::Tc => &["tc", "-batch", "-"],
             Self::Sysctl => &["sysctl"],
             Self::Flanneld => &["flanneld"],
+            Self::Deaf => &["deaf"],
             Self::Relay => &["relay"],
         }
     }

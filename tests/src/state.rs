@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write as _,
-    path::PathBuf,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -111,6 +111,17 @@ pub fn peers_path(node: &Node) -> PathBuf {
 #[must_use]
 pub fn file(name: &str) -> PathBuf {
     PathBuf::from(DIRECTORY).join(name)
+}
+
+/// A program under another name below the state directory; it may be there already.
+pub(crate) fn link(program: &Path, name: &str) -> Result<PathBuf> {
+    let link = file(name);
+    match std::os::unix::fs::symlink(program, &link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| link.display().to_string())
+        }
+        _ => Ok(link),
+    }
 }
 
 /// Removes the state directory.

@@ -9,12 +9,16 @@ mod bridge_nf_call_off;
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;
+mod conntrack_insert_race;
 mod conntrack_table_full;
 mod counted;
 mod dead_pods;
 mod default_route_missing;
 mod dns_answer_late;
 mod dns_error_rcode;
+mod dns_pods;
+mod dns_query_dropped;
+mod dns_server_overloaded;
 mod dns_servers;
 mod dropped;
 mod drops;
@@ -135,7 +139,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 74] = [
+const RULES: [Rule; 77] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -193,6 +197,10 @@ const RULES: [Rule; 74] = [
     // DNS.
     dns_error_rcode::RULE,
     dns_answer_late::RULE,
+    // DNS servers in pods of this node, and what loses queries on the way.
+    dns_query_dropped::RULE,
+    dns_server_overloaded::RULE,
+    conntrack_insert_race::RULE,
     // Firewalls.
     fw_drops_vxlan_input::RULE,
     fw_drops_vxlan_output::RULE,

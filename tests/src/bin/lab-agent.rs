@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use tracer_tests::{
+    deaf,
     lab::{LOCK_WAIT, Lab},
     plan::{DNS_NAME, ECHO_PORT, Plan, SINK_PORT, SYSLOG_PORT},
     relay::{self, End},
@@ -39,6 +40,11 @@ enum Command {
         /// Use so many bytes of memory.
         #[arg(long, default_value_t = 0)]
         hold: usize,
+    },
+    /// Have a UDP port, and never read from it.
+    Deaf {
+        #[arg(long)]
+        port: u16,
     },
     /// Carry packets between TUN devices, each NAMESPACE,DEVICE,ADDRESS..
     Relay {
@@ -142,6 +148,10 @@ fn run(command: Command) -> Result<()> {
     let (flow, limits) = match command {
         Command::Serve => return service::serve(),
         Command::Idle { cgroup, hold } => return hold_memory(cgroup.as_deref(), hold),
+        Command::Deaf { port } => {
+            let _socket = deaf::socket(port)?;
+            idle()
+        }
         Command::Relay { ends } => return relay::run(&ends),
         Command::Hold { seed } => return hold(seed),
         Command::Ping { to, ttl, limits } => (Flow::Ping { to, ttl }, limits),

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Stage, StagePair};
 
-const UDP: u8 = 17;
-const PORT: u16 = 53;
+pub(super) const UDP: u8 = 17;
+pub(super) const PORT: u16 = 53;
 
 /// The servers of a case's IP version, with their addresses.
 pub(super) fn of<'a>(case: &Case<'a>) -> impl Iterator<Item = (IpAddr, &'a DnsServer)> {

@@ -34,6 +34,8 @@ pub(super) enum Dropper {
     UdpChecksum,
     /// The next device's MTU.
     TooBig,
+    /// The socket that a datagram is for, which has no room.
+    Socket,
 }
 
 /// How the kernel tells what dropped a packet.
@@ -90,6 +92,7 @@ impl Dropper {
             Self::IpChecksum => reason == "IP_CSUM",
             Self::UdpChecksum => reason == "UDP_CSUM",
             Self::TooBig => reason == "PKT_TOO_BIG",
+            Self::Socket => reason == "SOCKET_RCVBUFF",
         }
     }
 
@@ -110,7 +113,10 @@ impl Dropper {
                 | "udp_queue_rcv_one_skb"
                 | "udpv6_queue_rcv_one_skb",
             )
-            | (Self::TooBig, "ip_forward" | "ip6_forward") => Some(Told::Perhaps),
+            | (Self::TooBig, "ip_forward" | "ip6_forward")
+            | (Self::Socket, "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb") => {
+                Some(Told::Perhaps)
+            }
             _ => None,
         }
     }

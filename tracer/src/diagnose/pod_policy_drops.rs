@@ -3,7 +3,7 @@
 //!
 //! Such filters also drop what conntrack has no use for, as the late end of a connection: what the
 //! pod has answered proves nothing. Packets that never left the node pass no stage and prove nothing
-//! either.
+//! either. A filter that drops DNS queries alone is told as such.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -11,6 +11,7 @@ use super::{
     blocked::{Passed, is_block},
     case::Case,
     counted::told_of,
+    dns_pods,
     dropped::{Dropped, Dropper, lasting, told},
     finding::{Confidence, Severity, Subject, SubjectKind},
     firewall::flow_words,
@@ -34,7 +35,8 @@ const NAMED: usize = 3;
 fn judge(case: &Case<'_>) -> Ruling {
     let passed = Passed::of_pods(case);
     let mut found = lasting(case, |drop| dropped_in(case, drop));
-    found.retain(|_, dropped| is_block(&passed, &dropped.drops));
+    let of_dns = dns_pods::filtered(case);
+    found.retain(|pod, dropped| !of_dns.contains_key(pod) && is_block(&passed, &dropped.drops));
     let judged = found.iter().map(|(pod, dropped)| judged(case, *pod, dropped));
     Ruling::from(judged.collect::<Vec<_>>())
 }

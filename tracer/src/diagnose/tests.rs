@@ -5,6 +5,8 @@ mod counted;
 mod details;
 mod device;
 mod dns;
+mod dns_pods;
+mod dns_race;
 mod entries;
 mod faults;
 mod firewalls;

@@ -16,10 +16,11 @@ const NOTHING: &str = "-";
 /// Most bytes of all files together.
 const BYTES: u64 = 4 << 20;
 /// What no lab can inject: it is the whole kernel's, or both nodes have a finding of their own then.
-const NOT_IN_A_LAB: [&str; 4] = [
+const NOT_IN_A_LAB: [&str; 5] = [
     "vxlan-module-missing",
     "conntrack-table-full",
     "neigh-table-overflow",
+    "conntrack-insert-race",
     "node-ip-changed-peers-stale",
 ];
 /// What a lab could, and has not yet been recorded.
@@ -62,6 +63,9 @@ const NOT_YET: &[&str] = &[
     "pmtud-icmp-blocked",
     "dns-error-rcode",
     "dns-answer-late",
+    // In DNS servers' pods.
+    "dns-query-dropped-at-server",
+    "dns-server-overloaded",
 ];
 /// What names no cause, or not the whole of it: with less intent a finding may become one of these.
 const LESSER: [&str; 4] =
