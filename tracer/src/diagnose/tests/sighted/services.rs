@@ -281,7 +281,7 @@ fn what_kube_proxy_drops_then_is_its_impact_and_no_finding_of_its_own() {
         Some(Drops { entries: vec![of_service], headers_read: true, ..Drops::default() });
     let diagnosis = judge(&mut evidence);
     let name = format!("service-no-endpoints {SERVICE}:80");
-    assert_eq!(told(&diagnosis), [name.clone()]);
+    assert_eq!(told(&diagnosis), std::slice::from_ref(&name));
     assert_eq!(diagnosis.findings[0].impact.packets, packets);
     assert_eq!(diagnosis.drop_causes, ["service-no-endpoints"]);
     // A firewall beside it is told beside it.
