@@ -67,7 +67,9 @@ fn is_told(lab: &Lab, fault: &Fault, site: Site) -> Result<()> {
         if is_here {
             found.insert(place, own);
         }
-        expect::only(&found, answer).with_context(|| format!("on {}", plan.nodes[node].name))?;
+        let servers = &answer.json["dns"];
+        let name = &plan.nodes[node].name;
+        expect::only(&found, answer).with_context(|| format!("on {name}, dns {servers}"))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `dns-server-port-closed`: the pod of a DNS server says itself that nobody listens there.
 //!
 //! Who scans finds closed ports 53 too: so it must be asked for names, again and again or as what
-//! stands behind a service, and must answer none.
+//! stands behind a service, and must answer next to none.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -34,7 +34,8 @@ fn judged(case: &Case<'_>, pod: IpAddr, seen: Seen) -> Judged {
             subject(case, pod),
             case.in_window(),
             vec![format!(
-                "{} ICMP errors \"port unreachable\" in {seconds:.1} s from {pod} itself, and no answer",
+                "{} ICMP errors \"port unreachable\" in {seconds:.1} s from {pod} itself, which is asked for \
+                 names",
                 seen.packets
             )],
             vec![

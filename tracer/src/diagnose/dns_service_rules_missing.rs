@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     case::Case,
-    dns_servers::{self, of},
+    dns_servers::{self, next_to_none, of},
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     service_addresses::{is_in_service_network, is_translated_for, may_be_service},
@@ -66,14 +66,14 @@ fn untranslated<'a>(
             && it.endpoint.is_none_or(|it| it == address)
     });
     let lost: u64 = at_first_stage.map(|it| it.queries).sum();
-    let is_answered = server.answered() + server.answered_late() > 0;
-    let is_translated = traffic.flows.iter().any(|flow| is_translated_for(flow, address));
+    let answered = server.answered() + server.answered_late();
+    let translated = traffic.flows.iter().filter(|flow| is_translated_for(flow, address)).count();
+    let is_served = !next_to_none(answered, lost) || !next_to_none(translated as u64, found.flows);
     let tables = case.topology.tables?;
     let is_elsewhere = !tables.is_local(address)
         && !case.topology.is_own(address)
         && case.topology.peer_of(address).is_none();
-    (lost >= ENOUGH && found.flows >= ENOUGH && !is_answered && !is_translated && is_elsewhere)
-        .then_some(found)
+    (lost >= ENOUGH && found.flows >= ENOUGH && !is_served && is_elsewhere).then_some(found)
 }
 
 fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, lost: &Untranslated) -> Judged {
@@ -92,9 +92,10 @@ fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, lost: &Untransla
             case.in_window(),
             vec![
                 format!(
-                    "{} of {} queries to {address} timed out in {seconds:.1} s, and none was answered",
+                    "{} of {} queries to {address} timed out in {seconds:.1} s, and {} were answered",
                     server.timed_out(),
-                    server.queries
+                    server.queries,
+                    server.answered()
                 ),
                 format!(
                     "{} packets of {} connections went on to {address} itself, by the kernel's table of \

@@ -46,7 +46,7 @@ fn ask(evidence: &mut Evidence, server: IpAddr, queries: u64, endpoint: Option<I
 /// The same server answers too.
 fn let_answer(evidence: &mut Evidence, endpoint: Option<IpAddr>) {
     let answers =
-        DnsAnswers { endpoint, rcode: 0, truncated: false, bucket: 3, answers: 1, seconds: 0.001 };
+        DnsAnswers { endpoint, rcode: 0, truncated: false, bucket: 3, answers: 3, seconds: 0.001 };
     evidence.dns.as_mut().unwrap().servers[0].answers.push(answers);
 }
 
@@ -281,7 +281,7 @@ fn what_kube_proxy_drops_then_is_its_impact_and_no_finding_of_its_own() {
         Some(Drops { entries: vec![of_service], headers_read: true, ..Drops::default() });
     let diagnosis = judge(&mut evidence);
     let name = format!("service-no-endpoints {SERVICE}:80");
-    assert_eq!(told(&diagnosis), [name.clone()]);
+    assert_eq!(told(&diagnosis), std::slice::from_ref(&name));
     assert_eq!(diagnosis.findings[0].impact.packets, packets);
     assert_eq!(diagnosis.drop_causes, ["service-no-endpoints"]);
     // A firewall beside it is told beside it.
@@ -319,6 +319,30 @@ fn a_dns_service_that_nothing_translates() {
             assert_eq!((impact.packets, impact.flows), (18, 9));
         }
     }
+}
+
+/// A port that was used a moment ago still leads to the server.
+#[test]
+fn a_single_answer_does_not_hide_that_nothing_translates_or_listens() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let one_answers = |evidence: &mut Evidence, endpoint| {
+        know(evidence);
+        ask(evidence, service(), 9, endpoint);
+        let_answer(evidence, endpoint);
+        evidence.dns.as_mut().unwrap().servers[0].answers[0].answers = 1;
+    };
+    let mut evidence = plan.evidence();
+    one_answers(&mut evidence, None);
+    pass_on(&mut evidence, service(), 9);
+    assert_eq!(told(&judge(&mut evidence)), [format!("dns-service-rules-missing {SERVICE}")]);
+    let mut evidence = plan.evidence();
+    one_answers(&mut evidence, None);
+    refuse(&mut evidence, &plan, service(), 17, 53);
+    assert_eq!(told(&judge(&mut evidence)), [format!("dns-service-no-endpoints {SERVICE}")]);
+    let mut evidence = plan.evidence();
+    one_answers(&mut evidence, Some(pod(&plan)));
+    close_port(&mut evidence, &plan);
+    assert_eq!(told(&judge(&mut evidence)), [format!("dns-server-port-closed {}", pod(&plan))]);
 }
 
 #[test]
