@@ -140,7 +140,7 @@ fn nodes_that_see_ten_clients_ask_and_not_the_owners_answers_find_nothing() {
                 (&true.into(), &output.json["node"]["name"])
             );
         } else {
-            assert_eq!((&vip["replies"], &vip["ours"]), (&0.into(), &false.into()), "{vip}");
+            assert_eq!((&vip["replies"], &vip["on_device"]), (&0.into(), &false.into()), "{vip}");
             assert_eq!(vip["owner_mac"], Value::Null, "a reply is seen by its ends alone: {vip}");
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     peer::PeerValue,
     sample::{SampleCounts, SampleRecord},
     sight::SightKey,
-    vip::{Announced, Owner, Place, VipCounts},
+    vip::{Announced, Owner, VipCounts},
 };
 
 // SAFETY: by the ABI rule each of these is repr(C), made of integers and byte arrays, without
@@ -44,8 +44,6 @@ unsafe impl Pod for VipCounts {}
 unsafe impl Pod for Owner {}
 // SAFETY: as above.
 unsafe impl Pod for Announced {}
-// SAFETY: as above.
-unsafe impl Pod for Place {}
 // SAFETY: as above.
 unsafe impl Pod for DnsCount {}
 // SAFETY: as above.

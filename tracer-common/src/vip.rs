@@ -92,28 +92,6 @@ pub const fn mac(number: u64) -> [u8; 6] {
     [a, b, c, d, e, f]
 }
 
-/// Where a VIP is counted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Its number in the arrays.
-    pub number: u32,
-    /// Index of the device that it is on; 0 when that is not known.
-    pub ifindex: u32,
-}
-
-const _: () = assert!(size_of::<Place>() == 8);
-
-impl Place {
-    /// Whether a frame at a device counts. One to a group (broadcast, multicast) comes in by every
-    /// device of its network: it counts at the VIP's own. One to a single MAC has one way.
-    #[inline(always)]
-    #[must_use]
-    pub const fn counts(self, ifindex: u32, is_to_group: bool) -> bool {
-        !is_to_group || self.ifindex == 0 || self.ifindex == ifindex
-    }
-}
-
 /// What one CPU has counted of a VIP. Arrays of two are by direction, [`IN`] and [`OUT`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,14 +46,6 @@ fn a_client_is_remembered_with_its_last_times() {
 }
 
 #[test]
-fn a_broadcast_counts_at_one_device_and_what_is_for_one_mac_at_any() {
-    let place = Place { number: 7, ifindex: 2 };
-    assert!(place.counts(2, true) && !place.counts(3, true));
-    assert!(place.counts(2, false) && place.counts(3, false));
-    assert!(Place { ifindex: 0, ..place }.counts(3, true), "whose device is not known");
-}
-
-#[test]
 fn who_asks_whether_the_address_is_free_is_no_client() {
     let mut counts = VipCounts::NONE;
     counts.request(IN, mapped(0), 7, SECOND);

@@ -6,10 +6,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
-use tracer_common::vip::{self, ANNOUNCED, Announced, HINTS, Owner, Place, VipAddress, VipCounts};
+use tracer_common::vip::{self, ANNOUNCED, Announced, HINTS, Owner, VipAddress, VipCounts};
 
 #[map]
-static VIPS: HashMap<VipAddress, Place> = HashMap::with_max_entries(vip::VIPS, 0);
+static VIPS: HashMap<VipAddress, u32> = HashMap::with_max_entries(vip::VIPS, 0);
 
 #[map]
 static VIP_HINTS: Array<u32> = Array::with_max_entries(HINTS, 0);
@@ -26,73 +26,61 @@ static VIP_ANNOUNCED: HashMap<VipAddress, Announced> = HashMap::with_max_entries
 #[map]
 static VIP_UNANNOUNCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Where a frame was seen, and for whom.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen {
-    /// [`vip::IN`] or [`vip::OUT`].
-    pub(crate) direction: usize,
-    /// Index of the device.
-    pub(crate) ifindex: u32,
-    /// Whether it is for more than one MAC.
-    pub(crate) is_to_group: bool,
-}
-
 /// Somebody asks for an address.
 #[inline(always)]
-pub(crate) fn request(seen: Seen, target: VipAddress, sender: VipAddress, mac: u64) {
-    let Some(place) = place(&target) else { return };
-    if !place.counts(seen.ifindex, seen.is_to_group) {
-        return;
-    }
-    let Some(counts) = VIP_COUNTS.get_ptr_mut(place.number) else { return };
+pub(crate) fn request(direction: usize, target: VipAddress, sender: VipAddress, mac: u64) {
+    let Some(number) = number(&target) else { return };
+    let Some(counts) = VIP_COUNTS.get_ptr_mut(number) else { return };
     // SAFETY: the pointer is this CPU's value; tc programs run with bottom halves off, so nothing
     // else on this CPU touches it meanwhile.
-    unsafe { &mut *counts }.request(seen.direction, sender, mac, now());
+    unsafe { &mut *counts }.request(direction, sender, mac, now());
 }
 
 /// Somebody says that an address is theirs.
 #[inline(always)]
-pub(crate) fn claim(seen: Seen, address: VipAddress, mac: u64, is_gratuitous: bool) {
-    let Some(place) = place(&address) else {
+pub(crate) fn claim(
+    direction: usize,
+    ifindex: u32,
+    address: VipAddress,
+    mac: u64,
+    is_gratuitous: bool,
+) {
+    let Some(number) = number(&address) else {
         if is_gratuitous {
-            announced(seen, address, mac);
+            announced(direction, ifindex, address, mac);
         }
         return;
     };
-    if !place.counts(seen.ifindex, seen.is_to_group) {
-        return;
-    }
     let now = now();
-    if let Some(counts) = VIP_COUNTS.get_ptr_mut(place.number) {
+    if let Some(counts) = VIP_COUNTS.get_ptr_mut(number) {
         // SAFETY: as above.
-        unsafe { &mut *counts }.claim(seen.direction, mac, is_gratuitous, now);
+        unsafe { &mut *counts }.claim(direction, mac, is_gratuitous, now);
     }
-    if let Some(owner) = VIP_OWNERS.get_ptr_mut(place.number) {
+    if let Some(owner) = VIP_OWNERS.get_ptr_mut(number) {
         // SAFETY: the value lives as long as the map, and is made of numbers, each of which is
         // written as a whole: another CPU may see some of them old and some new, see `Owner`.
         unsafe { &mut *owner }.claim(mac, is_gratuitous, now);
     }
 }
 
-/// Where a VIP is counted; `None` for other addresses, for most of which an array tells.
+/// The number of a VIP; `None` for other addresses, for most of which an array tells.
 #[inline(always)]
-fn place(address: &VipAddress) -> Option<Place> {
+fn number(address: &VipAddress) -> Option<u32> {
     if *VIP_HINTS.get(vip::hint(address))? == 0 {
         return None;
     }
     // SAFETY: userspace may take the entry out, and the kernel give its memory to another VIP, while
-    // this reads it: then one frame counts for that one. The value is two numbers, each read whole.
+    // this reads it: then one frame counts for that one. The value is one number, read whole.
     unsafe { VIPS.get(address) }.copied()
 }
 
 /// Remembers an address that may be a VIP, where it is new.
 #[inline(always)]
-fn announced(seen: Seen, address: VipAddress, mac: u64) {
+fn announced(direction: usize, ifindex: u32, address: VipAddress, mac: u64) {
     // SAFETY: the value is not used.
     if unsafe { VIP_ANNOUNCED.get(&address) }.is_some() {
         return;
     }
-    let Seen { direction, ifindex, .. } = seen;
     let entry = Announced { mac, time: now(), ifindex, direction: direction as u32 };
     if VIP_ANNOUNCED.insert(&address, &entry, BPF_NOEXIST.into()).is_err()
         && let Some(counter) = VIP_UNANNOUNCED.get_ptr_mut(0)

@@ -4,7 +4,7 @@ use aya_ebpf::{EbpfContext as _, macros::classifier, programs::TcContext};
 use tracer_common::vip::{IN, OUT, VipAddress, mac_number, mapped};
 
 use crate::{
-    counts::{Seen, claim, request},
+    counts::{claim, request},
     frame::Frame,
 };
 
@@ -14,9 +14,6 @@ const NEXT: i32 = -1;
 /// EtherTypes as they lie in memory.
 const ARP: u32 = 0x0806_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
-
-/// The bit of a destination's first octet that tells a group (broadcast, multicast) from one MAC.
-const GROUP: u8 = 1;
 
 /// Where the source of an Ethernet header stands, and what follows it.
 const ETHERNET_SOURCE: usize = 6;
@@ -82,9 +79,9 @@ fn arp<const DIRECTION: usize>(frame: Frame) -> Option<()> {
     let mac = mac_number([m0, m1, m2]);
     let is_gratuitous = sender == target;
     if is_gratuitous || operation == ARP_REPLY {
-        claim(seen::<DIRECTION>(frame)?, mapped(sender), mac, is_gratuitous);
+        claim(DIRECTION, frame.ifindex(), mapped(sender), mac, is_gratuitous);
     } else if operation == ARP_REQUEST {
-        request(seen::<DIRECTION>(frame)?, mapped(target), mapped(sender), mac);
+        request(DIRECTION, mapped(target), mapped(sender), mac);
     }
     Some(())
 }
@@ -101,19 +98,13 @@ fn discovery<const DIRECTION: usize>(frame: Frame) -> Option<()> {
     let target: VipAddress = frame.read(TARGET)?;
     if kind == SOLICITATION {
         let sender: VipAddress = frame.read(SOURCE)?;
-        request(seen::<DIRECTION>(frame)?, target, sender, mac_in_option(frame, SENDER_MAC)?);
+        request(DIRECTION, target, sender, mac_in_option(frame, SENDER_MAC)?);
     } else {
         let is_gratuitous = frame.read::<u8>(FLAGS)? & SOLICITED == 0;
         let mac = mac_in_option(frame, TARGET_MAC)?;
-        claim(seen::<DIRECTION>(frame)?, target, mac, is_gratuitous);
+        claim(DIRECTION, frame.ifindex(), target, mac, is_gratuitous);
     }
     Some(())
-}
-
-#[inline(always)]
-fn seen<const DIRECTION: usize>(frame: Frame) -> Option<Seen> {
-    let is_to_group = frame.read::<u8>(0)? & GROUP != 0;
-    Some(Seen { direction: DIRECTION, ifindex: frame.ifindex(), is_to_group })
 }
 
 /// The MAC in the first option; without one the sender's. Both are read on their own: where to read must

@@ -103,7 +103,7 @@ impl Answering {
         let missing = missing.map(|name| {
             format!(
                 "VIPs on {name} (--vip-interface): no such Ethernet device is there, or it is a \
-                 port of one that is looked at"
+                 port of one that is looked at, or a second one in its network"
             )
         });
         refused.chain(missing).chain(self.rules.unseen()).collect()

@@ -51,8 +51,6 @@ pub struct VipPlan {
 pub struct PlannedVip {
     /// The VIP.
     pub address: IpAddr,
-    /// The device that it is on, where that is known: what is broadcast counts there alone.
-    pub ifindex: Option<u32>,
 }
 
 /// Loaded and attached programs. To be dropped before the session of the stages: that removes what it

@@ -23,7 +23,8 @@ pub enum MacOwner<'a> {
 
 /// The devices on which VIPs may be: those that are named, those whose subnet holds a VIP, and the
 /// uplinks, on which others announce themselves. Only devices with an Ethernet header have ARP, and
-/// what passes a port of one of them (of a bond, of a bridge) is seen at that one.
+/// what passes a port of one of them (of a bond, of a bridge) is seen at that one. Of several in one
+/// network one is enough, the first that works: all of them hear the same, which must count once.
 #[must_use]
 pub fn vip_devices<'a>(
     topologies: &Topologies<'a>,
@@ -43,7 +44,29 @@ pub fn vip_devices<'a>(
     let meant: Vec<&Link> =
         tables.links.iter().filter(|link| link.mac.is_some()).filter(is_meant).collect();
     let is_port = |link: &Link| meant.iter().any(|it| link.master == Some(it.index));
-    meant.iter().filter(|link| !is_port(link)).copied().collect()
+    let best = |link: &Link| (link.up && link.lower_up, Reverse(link.index));
+    let is_second = |link: &Link| {
+        let mut others = meant.iter().filter(|it| best(it) > best(link));
+        others.any(|other| share_network(tables, link, other))
+    };
+    meant.iter().filter(|link| !is_port(link) && !is_second(link)).copied().collect()
+}
+
+/// Whether two devices have an address in one network. A network of a single address is none, nor is
+/// that of link-local ones.
+fn share_network(tables: &Tables, one: &Link, other: &Link) -> bool {
+    let networks = |link: &Link| -> Vec<IpNet> {
+        let all = tables.addresses_of(link.index).filter_map(|it| {
+            IpNet::new(it.address, it.prefix_length).ok().map(|network| network.trunc())
+        });
+        let is_shared = |network: &IpNet| {
+            network.prefix_len() < network.max_prefix_len()
+                && cidrs::is_global_unicast(network.addr())
+        };
+        all.filter(is_shared).collect()
+    };
+    let others = networks(other);
+    networks(one).iter().any(|network| others.contains(network))
 }
 
 /// The device whose subnet holds an address; of several one that works, of the longest prefix, the
@@ -158,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn of_two_cards_of_one_lan_the_first_that_works_counts_what_both_hear() {
+    fn of_two_cards_of_one_lan_the_first_that_works_is_looked_at() {
         let mut evidence = with_second_card();
-        let both = vec!["eth1".to_owned(), "eth0".to_owned()];
-        assert_eq!(chosen(&evidence, &[]), (both.clone(), Some("eth0".to_owned())));
+        let alone = |name: &str| (vec![name.to_owned()], Some(name.to_owned()));
+        assert_eq!(chosen(&evidence, &["eth1"]), alone("eth0"));
         let links = &mut tables(&mut evidence).links;
         links.iter_mut().find(|it| it.index == UPLINK).unwrap().lower_up = false;
-        assert_eq!(chosen(&evidence, &[]), (both, Some("eth1".to_owned())));
+        assert_eq!(chosen(&evidence, &[]), alone("eth1"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tracer_common::names;
 use crate::{
     evidence::{HookDirection, Intent, Tables},
     kernel::{PlannedVip, VipPlan, plan::both},
-    topology::{Topologies, vip_device, vip_devices},
+    topology::{Topologies, vip_devices},
 };
 
 /// What to count of VIPs: those that are named, and those that were `learned`.
@@ -21,10 +21,7 @@ pub fn plan_vips(
     let mut vips = intent.vips.clone();
     vips.extend(learned.iter().filter(|it| !intent.vips.contains(it)));
     let devices = vip_devices(topologies, tables, &vips, &intent.vip_interface_options);
-    let planned = |address: &IpAddr| PlannedVip {
-        address: *address,
-        ifindex: vip_device(&devices, tables, *address).map(|link| link.index),
-    };
+    let planned = |address: &IpAddr| PlannedVip { address: *address };
     let vips = vips.iter().map(planned).collect();
     let hooks = devices
         .into_iter()

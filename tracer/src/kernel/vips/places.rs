@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use tracer_common::{
     names,
-    vip::{self, Owner, Place, VipAddress, VipCounts},
+    vip::{self, Owner, VipAddress, VipCounts},
 };
 
 use super::{PlannedVip, VipSession};
@@ -53,8 +53,7 @@ impl VipSession {
     /// Tells the programs where a VIP is counted.
     fn tell(&mut self, number: usize, vip: PlannedVip) -> anyhow::Result<()> {
         let key = vip::key(vip.address);
-        let place = Place { number: number as u32, ifindex: vip.ifindex.unwrap_or_default() };
-        self.places()?.insert(key, place, 0).context("telling the programs of a VIP")?;
+        self.places()?.insert(key, number as u32, 0).context("telling the programs of a VIP")?;
         self.hints()?.set(vip::hint(&key), 1, 0).context("telling the programs of a VIP")
     }
 
@@ -82,7 +81,7 @@ impl VipSession {
         owners.set(number, Owner::default(), 0).context("clearing the owner of a VIP")
     }
 
-    fn places(&mut self) -> anyhow::Result<HashMap<&mut MapData, VipAddress, Place>> {
+    fn places(&mut self) -> anyhow::Result<HashMap<&mut MapData, VipAddress, u32>> {
         Ok(self.map_mut(names::VIPS)?.try_into()?)
     }
 
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_place_that_was_given_up_goes_to_the_next() {
-        let vip = Some(PlannedVip { address: [192, 0, 2, 1].into(), ifindex: None });
+        let vip = Some(PlannedVip { address: [192, 0, 2, 1].into() });
         assert_eq!(free_place(&[], 2), Some(0));
         assert_eq!(free_place(&[vip], 2), Some(1));
         assert_eq!(free_place(&[vip, vip], 2), None);
