@@ -7,10 +7,10 @@ use super::{
     case::Case,
     counted::told_of,
     dns_pods::{filtered, here, unanswered},
-    dns_servers::{PORT, UDP, subject},
+    dns_servers::{PORT, subject},
     finding::{Confidence, Finding, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    sighted::{error_of, sightings},
+    sighted::{UDP, error_of, sightings},
 };
 use crate::evidence::{DnsServer, Stage};
 

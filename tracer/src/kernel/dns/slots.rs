@@ -36,10 +36,11 @@ impl Slots {
     /// query, as a look-up's copy may be.
     pub(super) fn iter(&self) -> impl Iterator<Item = DnsSlot> {
         (0..SLOTS as usize).map(|index| {
-            // SAFETY: the mapping holds `SLOTS` elements from the start of a page on, and lives as
-            // long as `self`. The kernel writes to them at any time, hence volatile; every bit
-            // pattern is a slot.
-            unsafe { self.0.add(index).read_volatile() }
+            // SAFETY: the mapping holds `SLOTS` elements.
+            let slot = unsafe { self.0.add(index) };
+            // SAFETY: they begin with a page and live as long as `self`. The kernel writes to them at
+            // any time, hence volatile; every bit pattern is a slot.
+            unsafe { slot.read_volatile() }
         })
     }
 }
