@@ -75,7 +75,8 @@ impl Drop for Responder {
 fn answer(socket: &UdpSocket, manner: Manner, stop: &AtomicBool) -> u64 {
     let mut queries = 0;
     let mut message = [0; 512];
-    let is_one_in = |number: u64, one_in: Option<u64>| one_in.is_some_and(|it| number % it == 0);
+    let is_one_in =
+        |number: u64, one_in: Option<u64>| one_in.is_some_and(|it| number.is_multiple_of(it));
     while !stop.load(Ordering::Relaxed) {
         let Ok((length, client)) = socket.recv_from(&mut message) else { continue };
         queries += 1;
