@@ -37,6 +37,7 @@ mod neigh_entry_missing;
 mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod outer_df_set;
+mod parts;
 mod peer_node_silent;
 mod peer_node_unreachable;
 mod pod_address_gone;
@@ -61,11 +62,13 @@ mod tests;
 use anyhow::{Context as _, Result, bail};
 
 pub use self::injection::Injection;
+use self::parts::{
+    first_pod_sends, flanneld, given_up, pair, remembered, second_pod, third, up_again,
+};
 use crate::{
-    flannel, lan,
-    plan::{Family, Node, Plan, Pod, Site, Stack, UplinkKind},
-    script::{Script, Tool},
-    traffic::{Flow, Limits, Sender},
+    plan::{Family, Plan, Site, Stack, UplinkKind},
+    script::Script,
+    traffic::Sender,
 };
 
 /// What flannel calls its overlay devices for VNI 1.
@@ -425,78 +428,4 @@ impl Fault {
         }
         Ok((self.heals)(plan, site))
     }
-}
-
-/// Victim and peer of a site.
-fn pair(plan: &Plan, site: Site) -> (&Node, &Node) {
-    (&plan.nodes[site.victim], &plan.nodes[site.peer])
-}
-
-/// The pod that a fault of one pod strikes: all nodes send to it, and other traffic does without.
-fn second_pod(plan: &Plan, site: Site) -> Option<&Pod> {
-    plan.nodes[site.victim].pods.get(1)
-}
-
-/// From the victim's first pod, all the time.
-fn first_pod_sends(plan: &Plan, site: Site, flow: Flow) -> Vec<Sender> {
-    let pod = plan.nodes[site.victim].first_pod();
-    let sender = |pod: &Pod| {
-        let (namespace, limits) = (pod.namespace.clone(), Limits::steady(5.0));
-        Sender { namespace, flow, limits }
-    };
-    pod.map(sender).into_iter().collect()
-}
-
-/// What becomes of the victim's flanneld; NODE stands for its name.
-fn flanneld(plan: &Plan, site: Site, lines: &[&str]) -> Vec<Script> {
-    let victim = &plan.nodes[site.victim];
-    let lines = lines.iter().map(|line| line.replace("NODE", &victim.name));
-    vec![Script::new(Tool::Flanneld, Some(&victim.namespace), lines)]
-}
-
-/// The others have asked for the victim's MAC on the LAN in vain, in these families, and ask again.
-/// Without Ethernet nobody asks.
-fn given_up(plan: &Plan, site: Site, families: &[Family]) -> Vec<Script> {
-    match plan.lan.uplink {
-        UplinkKind::Ethernet => on_others(plan, site, families, lan::give_up),
-        UplinkKind::Tun => Vec::new(),
-    }
-}
-
-/// The others have just heard of the victim, and ask for its MAC on the LAN only after a while.
-fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
-    on_others(plan, site, plan.families(), lan::remember)
-}
-
-fn on_others(
-    plan: &Plan,
-    site: Site,
-    families: &[Family],
-    line: fn(&Node, &Node, Family) -> String,
-) -> Vec<Script> {
-    let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
-    let victim = &plan.nodes[site.victim];
-    let lines = |node: &Node| {
-        let line = |family: &Family| line(node, victim, *family);
-        families.iter().map(line).collect::<Vec<_>>()
-    };
-    others.map(|node| Script::ip(&node.namespace, lines(node))).collect()
-}
-
-/// Brings the overlay device up again, with all that it has lost by being down: in IPv6 its address
-/// too.
-fn up_again(plan: &Plan, site: Site) -> Vec<Script> {
-    let victim = &plan.nodes[site.victim];
-    let mut lines = vec![lan::up(&plan.overlay(site.family))];
-    if site.family == Family::V6 {
-        lines.push(flannel::address(plan, victim, site.family));
-    }
-    let mut scripts = vec![Script::ip(&victim.namespace, lines)];
-    scripts.extend(flannel::peers(plan, victim, site.family));
-    scripts
-}
-
-/// A node that is neither victim nor peer.
-fn third(plan: &Plan, site: Site) -> Option<&Node> {
-    plan.others(site.victim).into_iter().find(|it| *it != site.peer).map(|it| &plan.nodes[it])
 }
