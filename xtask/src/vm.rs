@@ -61,8 +61,8 @@ const PROGRAMS: [packages::Provider; 4] = [
 const JOBS: usize = 2;
 /// Seconds of silence before a guest counts as hung.
 const PATIENCE: u64 = 240;
-/// The longest that a guest may take for the short suites.
-const SHORT: Duration = Duration::from_secs(8 * 60);
+/// The longest that a guest may take for the short suites: most take half of it.
+const SHORT: Duration = Duration::from_secs(10 * 60);
 /// The longest that a guest may take for every suite or a long one, interpreted on a small machine.
 const ALL: Duration = Duration::from_secs(4 * 60 * 60);
 
@@ -90,7 +90,7 @@ pub(crate) struct VmArgs {
     /// How many seconds a guest may say nothing before it has hung
     #[arg(long, default_value_t = PATIENCE)]
     patience: u64,
-    /// How many minutes a guest may take: 8, with --all or --suite 240
+    /// How many minutes a guest may take: 10, with --all or --suite 240
     #[arg(long)]
     minutes: Option<u64>,
     /// Write the tables to a file too, as Markdown with the date
