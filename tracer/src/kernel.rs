@@ -43,8 +43,8 @@ pub use self::{
     session::{Last, Session, StartError},
     sights::SightCount,
     vips::{
-        AnnouncedReading, AnnouncerReading, ClientReading, PlannedVip, VipPlan, VipReading,
-        VipSession, VipTable,
+        AnnouncedReading, AnnouncerReading, ClientReading, VipPlan, VipReading, VipSession,
+        VipTable,
     },
 };
 

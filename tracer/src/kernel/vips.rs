@@ -41,16 +41,9 @@ pub(super) static OBJECT: &[u8] =
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VipPlan {
     /// The VIPs.
-    pub vips: Vec<PlannedVip>,
+    pub vips: Vec<IpAddr>,
     /// Where programs go: [`names::VIP_IN`] and [`names::VIP_OUT`].
     pub hooks: Vec<PlannedHook>,
-}
-
-/// A VIP that is to be counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlannedVip {
-    /// The VIP.
-    pub address: IpAddr,
 }
 
 /// Loaded and attached programs. To be dropped before the session of the stages: that removes what it
@@ -60,7 +53,7 @@ pub struct VipSession {
     places: Places,
     ebpf: Ebpf,
     /// By number; a place that was given up waits for another.
-    vips: Vec<Option<PlannedVip>>,
+    vips: Vec<Option<IpAddr>>,
     room: usize,
     without_room: usize,
 }
@@ -106,13 +99,7 @@ impl VipSession {
     /// The VIPs that are counted.
     #[must_use]
     pub fn vips(&self) -> Vec<IpAddr> {
-        self.vips.iter().flatten().map(|vip| vip.address).collect()
-    }
-
-    /// How many VIPs can be counted.
-    #[must_use]
-    pub const fn room(&self) -> usize {
-        self.room
+        self.vips.iter().flatten().copied().collect()
     }
 
     /// Where programs were to be attached, and whether they are.

@@ -6,7 +6,7 @@ use tracer_common::names;
 
 use crate::{
     evidence::{HookDirection, Intent, Tables},
-    kernel::{PlannedVip, VipPlan, plan::both},
+    kernel::{VipPlan, plan::both},
     topology::{Topologies, vip_devices},
 };
 
@@ -21,8 +21,6 @@ pub fn plan_vips(
     let mut vips = intent.vips.clone();
     vips.extend(learned.iter().filter(|it| !intent.vips.contains(it)));
     let devices = vip_devices(topologies, tables, &vips, &intent.vip_interface_options);
-    let planned = |address: &IpAddr| PlannedVip { address: *address };
-    let vips = vips.iter().map(planned).collect();
     let hooks = devices
         .into_iter()
         .flat_map(|link| both(link, names::VIP_OUT, names::VIP_IN, HookDirection::Egress))

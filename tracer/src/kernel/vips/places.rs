@@ -1,5 +1,7 @@
 //! The places of VIPs in the programs' tables: who has one, and who gets it next.
 
+use std::net::IpAddr;
+
 use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use tracer_common::{
@@ -7,41 +9,35 @@ use tracer_common::{
     vip::{self, Owner, VipAddress, VipCounts},
 };
 
-use super::{PlannedVip, VipSession};
+use super::VipSession;
 use crate::kernel::session::possible_cpus;
 
 // === impl VipSession ===
 
 impl VipSession {
     /// Gives a place to each of these as far as there is room, and takes it from all others.
-    pub(super) fn follow(&mut self, planned: &[PlannedVip]) -> anyhow::Result<()> {
-        let is_planned = |vip: &PlannedVip| planned.iter().any(|it| it.address == vip.address);
+    pub(super) fn follow(&mut self, planned: &[IpAddr]) -> anyhow::Result<()> {
         for number in 0..self.vips.len() {
-            if let Some(vip) = self.vips[number].filter(|vip| !is_planned(vip)) {
+            if let Some(vip) = self.vips[number].filter(|vip| !planned.contains(vip)) {
                 self.vips[number] = None;
                 self.forget(vip)?;
             }
         }
         self.without_room = 0;
         for vip in planned {
-            self.follow_one(*vip)?;
+            if !self.vips.contains(&Some(*vip)) {
+                self.add(*vip)?;
+            }
         }
         Ok(())
     }
 
-    fn follow_one(&mut self, vip: PlannedVip) -> anyhow::Result<()> {
-        let is_same = |it: &Option<PlannedVip>| it.is_some_and(|it| it.address == vip.address);
-        let known = self.vips.iter().position(is_same);
-        if known.is_some_and(|number| self.vips[number] == Some(vip)) {
-            return Ok(());
-        }
-        let Some(number) = known.or_else(|| free_place(&self.vips, self.room)) else {
+    fn add(&mut self, vip: IpAddr) -> anyhow::Result<()> {
+        let Some(number) = free_place(&self.vips, self.room) else {
             self.without_room += 1;
             return Ok(());
         };
-        if known.is_none() {
-            self.clear(number)?;
-        }
+        self.clear(number)?;
         self.tell(number, vip)?;
         if number == self.vips.len() {
             self.vips.push(None);
@@ -51,17 +47,17 @@ impl VipSession {
     }
 
     /// Tells the programs where a VIP is counted.
-    fn tell(&mut self, number: usize, vip: PlannedVip) -> anyhow::Result<()> {
-        let key = vip::key(vip.address);
-        self.places()?.insert(key, number as u32, 0).context("telling the programs of a VIP")?;
+    fn tell(&mut self, number: usize, vip: IpAddr) -> anyhow::Result<()> {
+        let key = vip::key(vip);
+        self.numbers()?.insert(key, number as u32, 0).context("telling the programs of a VIP")?;
         self.hints()?.set(vip::hint(&key), 1, 0).context("telling the programs of a VIP")
     }
 
     /// Has the programs count a VIP no more. Its hint stays where another has the same.
-    fn forget(&mut self, vip: PlannedVip) -> anyhow::Result<()> {
-        let key = vip::key(vip.address);
-        self.places()?.remove(&key).context("taking a VIP from the programs")?;
-        let mut others = self.vips.iter().flatten().map(|it| vip::hint(&vip::key(it.address)));
+    fn forget(&mut self, vip: IpAddr) -> anyhow::Result<()> {
+        let key = vip::key(vip);
+        self.numbers()?.remove(&key).context("taking a VIP from the programs")?;
+        let mut others = self.vips.iter().flatten().map(|it| vip::hint(&vip::key(*it)));
         if others.any(|hint| hint == vip::hint(&key)) {
             return Ok(());
         }
@@ -81,7 +77,7 @@ impl VipSession {
         owners.set(number, Owner::default(), 0).context("clearing the owner of a VIP")
     }
 
-    fn places(&mut self) -> anyhow::Result<HashMap<&mut MapData, VipAddress, u32>> {
+    fn numbers(&mut self) -> anyhow::Result<HashMap<&mut MapData, VipAddress, u32>> {
         Ok(self.map_mut(names::VIPS)?.try_into()?)
     }
 
@@ -95,7 +91,7 @@ impl VipSession {
 }
 
 /// The first place that nobody has, if there is one.
-fn free_place(places: &[Option<PlannedVip>], room: usize) -> Option<usize> {
+fn free_place(places: &[Option<IpAddr>], room: usize) -> Option<usize> {
     let free = places.iter().position(Option::is_none);
     free.or_else(|| (places.len() < room).then_some(places.len()))
 }
@@ -106,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_place_that_was_given_up_goes_to_the_next() {
-        let vip = Some(PlannedVip { address: [192, 0, 2, 1].into() });
+        let vip = Some([192, 0, 2, 1].into());
         assert_eq!(free_place(&[], 2), Some(0));
         assert_eq!(free_place(&[vip], 2), Some(1));
         assert_eq!(free_place(&[vip, vip], 2), None);

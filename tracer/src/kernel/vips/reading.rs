@@ -16,7 +16,7 @@ use tracer_common::{
     vip::{self, ANNOUNCED, Announced, MACS, OUT, Owner, VipAddress, VipCounts},
 };
 
-use super::{super::clock::monotonic_nanoseconds, PlannedVip};
+use super::super::clock::monotonic_nanoseconds;
 use crate::evidence::MacAddress;
 
 /// Everything at one moment. Times are the kernel's monotonic clock, in nanoseconds.
@@ -100,7 +100,7 @@ pub struct AnnouncedReading {
 /// Reads everything, and takes out what was announced.
 pub(super) fn read(
     ebpf: &mut Ebpf,
-    vips: &[Option<PlannedVip>],
+    vips: &[Option<IpAddr>],
     without_room: u64,
 ) -> anyhow::Result<VipTable> {
     let announced = take_announced(ebpf)?;
@@ -112,7 +112,7 @@ pub(super) fn read(
         let counts = counts.get(&number, 0).context("reading the counts of a VIP")?;
         Ok(VipReading::sum(address, &counts, owner))
     };
-    let taken = (0..).zip(vips).filter_map(|(number, vip)| Some((number, (*vip)?.address)));
+    let taken = (0..).zip(vips).filter_map(|(number, vip)| Some((number, (*vip)?)));
     let vips = taken.map(read_one).collect::<Result<_, _>>()?;
     let unannounced = lost.get(&0, 0).context("reading what was not told")?.iter().sum();
     // Last: no time in the maps is later.
