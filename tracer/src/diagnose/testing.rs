@@ -6,6 +6,7 @@
 //! ```
 
 mod drops;
+mod flows;
 mod healthy;
 mod kernel;
 mod twin;
@@ -28,6 +29,7 @@ use crate::{
 
 pub(crate) use self::{
     drops::{dropped, dropped_to},
+    flows::flow_of,
     healthy::{assert_healthy, finds_nothing},
     kernel::observe,
     twin::{dual, twin, twin_words},

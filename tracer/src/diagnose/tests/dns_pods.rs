@@ -2,11 +2,13 @@
 
 use super::super::{
     Confidence, Diagnosis, Severity, SubjectKind,
-    testing::{BRIDGE, PASSES, Pass, Plan, dropped, judge_ipv4, mac, neighbour, tables, told},
+    testing::{
+        BRIDGE, PASSES, Pass, Plan, dropped, flow_of, judge_ipv4, mac, neighbour, tables, told,
+    },
 };
 use crate::{
     evidence::{
-        Dns, DnsAnswers, DnsServer, DnsTimeouts, Drop, DropFlow, DropPlace, Drops, Evidence, Flow,
+        Dns, DnsAnswers, DnsServer, DnsTimeouts, Drop, DropFlow, DropPlace, Drops, Evidence,
         IcmpError, Sight, Sighting, Stage, StageCounts,
     },
     topology::nth_address,
@@ -47,20 +49,7 @@ fn asked(plan: &Plan, timed_out: u64, entries: Vec<Drop>) -> Evidence {
     };
     evidence.dns = Some(Dns { timeout_seconds: 2.0, servers: vec![server] });
     let packets = StageCounts { wire_in: 20, overlay_in: 20, pod_in: 20, ..StageCounts::default() };
-    evidence.traffic.as_mut().unwrap().flows.push(Flow {
-        source: query.source,
-        destination: query.destination,
-        protocol: query.protocol,
-        source_port: query.source_port,
-        destination_port: query.destination_port,
-        packets,
-        leaked: 0,
-        born_in_window: false,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
-    });
+    evidence.traffic.as_mut().unwrap().flows.push(flow_of(query, packets));
     evidence.drops = Some(Drops { entries, headers_read: true, ..Drops::default() });
     tables(&mut evidence).neighbours.push(neighbour(BRIDGE, query.destination, mac(99)));
     evidence

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::{
     Severity,
-    testing::{Pass, Plan, dropped, judge_ipv4, told},
+    testing::{Pass, Plan, dropped, flow_of, judge_ipv4, told},
 };
 use crate::{
     evidence::{
@@ -22,20 +22,14 @@ const WELL: u64 = 30;
 
 /// A look-up's socket: the flow to the service, or back from it.
 fn flow(ends: (IpAddr, IpAddr), ports: (u16, u16), packets: StageCounts) -> Flow {
-    Flow {
+    let name = DropFlow {
         source: ends.0,
         destination: ends.1,
         protocol: 17,
         source_port: ports.0,
         destination_port: ports.1,
-        packets,
-        leaked: 0,
-        born_in_window: true,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
-    }
+    };
+    Flow { born_in_window: true, ..flow_of(name, packets) }
 }
 
 /// A node whose pods look up names, each by two queries.

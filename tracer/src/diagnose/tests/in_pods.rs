@@ -2,10 +2,10 @@
 
 use super::super::{
     Severity,
-    testing::{PASSES, Pass, Plan, dropped, finds_nothing, judge, told},
+    testing::{PASSES, Pass, Plan, dropped, finds_nothing, flow_of, judge, told},
 };
 use crate::{
-    evidence::{Drop, DropFlow, DropPlace, Drops, Evidence, Flow, StageCounts},
+    evidence::{Drop, DropFlow, DropPlace, Drops, Evidence, StageCounts},
     topology::nth_address,
 };
 
@@ -29,28 +29,19 @@ fn in_pod(flow: DropFlow) -> Drop {
 
 /// The flow is listed; with answers where the pod gave any.
 fn list(evidence: &mut Evidence, dropped: DropFlow, is_answered: bool) {
-    let flow = |ends: (std::net::IpAddr, std::net::IpAddr), ports: (u16, u16), packets| Flow {
-        source: ends.0,
-        destination: ends.1,
-        protocol: dropped.protocol,
-        source_port: ports.0,
-        destination_port: ports.1,
-        packets,
-        leaked: 0,
-        born_in_window: false,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
-    };
     let came = StageCounts { wire_in: 10, overlay_in: 10, pod_in: 10, ..StageCounts::default() };
     let left = StageCounts { pod_out: 10, overlay_out: 10, wire_out: 10, ..StageCounts::default() };
-    let (ends, ports) =
-        ((dropped.source, dropped.destination), (dropped.source_port, dropped.destination_port));
     let flows = &mut evidence.traffic.as_mut().unwrap().flows;
-    flows.push(flow(ends, ports, came));
+    flows.push(flow_of(dropped, came));
     if is_answered {
-        flows.push(flow((ends.1, ends.0), (ports.1, ports.0), left));
+        let answers = DropFlow {
+            source: dropped.destination,
+            destination: dropped.source,
+            source_port: dropped.destination_port,
+            destination_port: dropped.source_port,
+            ..dropped
+        };
+        flows.push(flow_of(answers, left));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `fw-drops-pod-to-node` and `egress-dropped`: no stage counts these packets.
 
 use super::{
-    super::super::testing::{BRIDGE, address, judge_ipv4, link, tables, via},
+    super::super::testing::{BRIDGE, address, flow_of, judge_ipv4, link, tables, via},
     *,
 };
 use crate::evidence::{Flow, IcmpError, Sight, Sighting};
@@ -40,21 +40,14 @@ fn attempts(plan: &Plan, whom: Asked) -> Vec<Drop> {
 /// A flow that reached a pod of this node.
 fn came(plan: &Plan, whom: Asked, ports: (u8, u16, u16)) -> Flow {
     let packets = StageCounts { pod_in: 4, ..StageCounts::default() };
-    let (source, destination) = (whom(plan), pod(plan));
-    Flow {
-        source,
-        destination,
+    let name = DropFlow {
+        source: whom(plan),
+        destination: pod(plan),
         protocol: ports.0,
         source_port: ports.1,
         destination_port: ports.2,
-        packets,
-        leaked: 0,
-        born_in_window: true,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
-    }
+    };
+    Flow { born_in_window: true, ..flow_of(name, packets) }
 }
 
 /// This node answers with "port unreachable".
