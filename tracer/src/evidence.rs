@@ -40,7 +40,7 @@ pub use self::{
     },
     traffic::{
         Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
-        Traffic, Undelivered, Untranslated,
+        Traffic, Undelivered, Untranslated, has_ports,
     },
     vips::{Vip, VipAnnouncer, VipClient, VipDevice, VipOwner, VipRules, Vips},
 };

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub use self::sticky::Sticky;
 use crate::{
     diagnose::UNEXPLAINED,
-    evidence::{Drop, DropPlace, Drops},
+    evidence::{Drop, DropPlace, Drops, has_ports},
 };
 
 /// How long a flow that loses nothing keeps its series, in seconds.
@@ -115,7 +115,7 @@ fn place(drop: &Drop, cause: &'static str, devices: &[&str]) -> Place {
 fn flow(drop: &Drop, cause: &'static str) -> Option<DroppedFlow> {
     let flow = drop.flow?;
     // The ports of other protocols say nothing about a destination.
-    let has_ports = matches!(flow.protocol, 6 | 17 | 132);
+    let has_ports = has_ports(flow.protocol);
     Some(DroppedFlow {
         source: flow.source,
         destination: flow.destination,

@@ -9,13 +9,9 @@ use super::{
     case::Case,
     finding::{Subject, SubjectKind},
     rule::{Effect, Judged, Ruling},
-    sighted::{ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
+    sighted::{ENOUGH_ERRORS, Refusal, Seen, error_of, lasting, refusal},
 };
-use crate::evidence::{Family, Flow, RouteKind, Sighting};
-
-/// IANA's protocol numbers.
-const TCP: u8 = 6;
-const SCTP: u8 = 132;
+use crate::evidence::{Family, Flow, RouteKind, Sighting, has_ports};
 
 /// Whether an address is a service's; `None` where nothing tells.
 pub(super) fn is_service(case: &Case<'_>, address: IpAddr) -> Option<bool> {
@@ -111,7 +107,7 @@ fn refused_by(case: &Case<'_>, sighting: &Sighting) -> Option<SocketAddr> {
         || topology.peer_of(quoted.destination).is_some();
     let is_host = tables.is_local(quoted.destination)
         && is_in_service_network(case, quoted.destination) != Some(true);
-    let has_port = matches!(quoted.protocol, TCP | UDP | SCTP) && quoted.destination_port > 0;
+    let has_port = has_ports(quoted.protocol) && quoted.destination_port > 0;
     (is_of_node && is_of_pod && !is_pod && !is_host && has_port)
         .then(|| SocketAddr::new(quoted.destination, quoted.destination_port))
 }

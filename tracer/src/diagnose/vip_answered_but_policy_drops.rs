@@ -20,7 +20,7 @@ use super::{
     sighted::UDP,
     vip,
 };
-use crate::evidence::{Drop, DropFlow, Tables, Vip};
+use crate::evidence::{Drop, DropFlow, Tables, Vip, has_ports};
 
 pub(super) const RULE: Rule = Rule {
     code: "vip-answered-but-policy-drops",
@@ -29,9 +29,6 @@ pub(super) const RULE: Rule = Rule {
     rank: Rank::Live,
     judge,
 };
-
-/// IANA's protocol numbers: what services have ports of.
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// The VIP, and whether it was dropped by its own address.
 type For = (IpAddr, bool);
@@ -67,7 +64,7 @@ fn judge(case: &Case<'_>) -> Ruling {
 
 /// The VIP of this node that a dropped packet was for.
 fn meant_for(case: &Case<'_>, passed: &Passed, drop: &Drop) -> Option<For> {
-    let flow = drop.flow.filter(|flow| WITH_PORTS.contains(&flow.protocol))?;
+    let flow = drop.flow.filter(|flow| has_ports(flow.protocol))?;
     let vip = vip::of_drop(case, drop)?;
     (!passed.knows(flow)).then_some((vip.address, flow.destination == vip.address))
 }

@@ -161,6 +161,16 @@ pub struct Stranger {
     pub packets: u64,
 }
 
+/// Protocols whose packets begin with ports: TCP, UDP, SCTP (IANA's numbers).
+const WITH_PORTS: [u8; 3] = [6, 17, 132];
+
+/// Whether packets of an IP protocol have ports: what stands there in others is something else, as an
+/// ICMP message's type.
+#[must_use]
+pub fn has_ports(protocol: u8) -> bool {
+    WITH_PORTS.contains(&protocol)
+}
+
 /// One inner flow, one direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 
 use super::{FlowFilter, Protocol};
-use crate::evidence::Family;
+use crate::evidence::{Family, has_ports};
 
 /// Protocols that are known by name, and their numbers.
 const NAMES: [(&str, Protocol); 5] = [
@@ -15,8 +15,6 @@ const NAMES: [(&str, Protocol); 5] = [
     ("icmp", Protocol::Icmp),
     ("icmpv6", Protocol::Number(58)),
 ];
-/// Those that have ports: TCP, UDP, SCTP.
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// Why a text is no filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +100,7 @@ impl FlowFilter {
         }
         let has_ports = match self.protocol {
             None => true,
-            Some(Protocol::Number(number)) => WITH_PORTS.contains(&number),
+            Some(Protocol::Number(number)) => has_ports(number),
             Some(Protocol::Icmp) => false,
         };
         match self.port {
@@ -124,11 +122,6 @@ impl Protocol {
             Self::Number(own) => own == number,
         }
     }
-}
-
-/// Whether the ports of packets of this number are ports: those of ICMP are its type and more.
-pub(super) fn has_ports(number: u8) -> bool {
-    WITH_PORTS.contains(&number)
 }
 
 fn set<T>(key: &'static str, place: &mut Option<T>, value: T) -> Result<(), FilterError> {

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{FlowFilter, parse::has_ports};
+use super::FlowFilter;
 use crate::{
     diagnose::{Diagnosis, Finding, PeerVerdict, Subject, SubjectKind},
-    evidence::{Drop, Evidence, Family, Flow},
+    evidence::{Drop, Evidence, Family, Flow, has_ports},
     headers::{Headers, Protocol},
 };
 

@@ -21,13 +21,11 @@ use super::{
     flows::{asks_for_an_answer, difference, holds},
 };
 use crate::{
-    evidence::Untranslated,
+    evidence::{Untranslated, has_ports},
     kernel::{FlowName, FlowReading},
     netlink::Connection,
 };
 
-/// Protocols whose flows have ports, all of which are translated.
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
 const ICMP: [u8; 2] = [1, 58];
 
 /// The flows that the kernel is asked for.
@@ -98,9 +96,7 @@ pub fn questions(
     let mut behind = Vec::new();
     if earlier.is_some() {
         let to_peers = busiest(&|flow| {
-            WITH_PORTS.contains(&flow.protocol)
-                && holds(own, flow.source)
-                && holds(peers, flow.destination)
+            has_ports(flow.protocol) && holds(own, flow.source) && holds(peers, flow.destination)
         });
         left_out += take_up_to(most - flows.len(), &mut behind, to_peers);
     }
@@ -116,8 +112,8 @@ fn take_up_to(most: usize, flows: &mut Vec<FlowName>, more: Vec<FlowName>) -> u6
 }
 
 fn may_be_to_service(own: &[IpNet], peers: &[IpNet], flow: &FlowReading) -> bool {
-    let has_name = WITH_PORTS.contains(&flow.protocol)
-        || (ICMP.contains(&flow.protocol) && asks_for_an_answer(flow));
+    let has_name =
+        has_ports(flow.protocol) || (ICMP.contains(&flow.protocol) && asks_for_an_answer(flow));
     let is_pods = |address| holds(own, address) || holds(peers, address);
     has_name
         && flow.packets[OVERLAY_OUT] == 0
@@ -159,9 +155,8 @@ impl Services {
     pub(super) fn of(observation: &Observation) -> Self {
         let middle = observation.asked_middle.by_flow();
         let end = observation.asked_end.by_flow();
-        let stays = |(flow, it): &(&FlowName, &Connection)| {
-            !moves(flow, it) && WITH_PORTS.contains(&flow.protocol)
-        };
+        let stays =
+            |(flow, it): &(&FlowName, &Connection)| !moves(flow, it) && has_ports(flow.protocol);
         let untranslated = end.iter().filter(stays).map(|(flow, _)| *flow).collect();
         let translated = end.into_iter().filter(|(flow, it)| moves(flow, it)).map(|(flow, it)| {
             let keeps_source =

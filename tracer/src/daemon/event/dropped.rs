@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::What;
 use crate::{
-    evidence::{Drop, DropFlow, DropPlace, Drops},
+    evidence::{Drop, DropFlow, DropPlace, Drops, has_ports},
     export::{json::DropJson, protocol},
     filter::Chosen,
 };
@@ -106,7 +106,7 @@ impl Serialize for Dropped {
 fn flow(flow: &DropFlow) -> String {
     let name = protocol(flow.protocol);
     // The numbers of other protocols are no ports.
-    if matches!(flow.protocol, 6 | 17 | 132) {
+    if has_ports(flow.protocol) {
         let source = SocketAddr::new(flow.source, flow.source_port);
         let destination = SocketAddr::new(flow.destination, flow.destination_port);
         return format!(" of {source} to {destination} ({name})");
