@@ -133,12 +133,7 @@ impl Socket {
     ) -> Result<()> {
         for _ in 0..DUMP_ATTEMPTS {
             self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, &bytes(body))?;
-            let (mut messages, mut interrupted, mut read) = (Vec::new(), false, Read::More);
-            while let Read::More = read {
-                read = self.read(&mut messages, &mut interrupted)?;
-                messages.drain(..).for_each(|message: Message| each(&message.body));
-            }
-            if !interrupted {
+            if self.each(|message| each(&message.body))? {
                 return Ok(());
             }
         }
@@ -167,9 +162,18 @@ impl Socket {
     /// way: a socket carries one dump at a time.
     fn collect(&mut self) -> Result<Option<Vec<Message>>> {
         let mut messages = Vec::new();
-        let mut interrupted = false;
-        while let Read::More = self.read(&mut messages, &mut interrupted)? {}
-        Ok((!interrupted).then_some(messages))
+        let is_whole = self.each(|message| messages.push(message))?;
+        Ok(is_whole.then_some(messages))
+    }
+
+    /// Hands over the messages of a dump as they are read; false when it was interrupted.
+    fn each(&mut self, mut take: impl FnMut(Message)) -> Result<bool> {
+        let (mut messages, mut interrupted, mut read) = (Vec::new(), false, Read::More);
+        while let Read::More = read {
+            read = self.read(&mut messages, &mut interrupted)?;
+            messages.drain(..).for_each(&mut take);
+        }
+        Ok(!interrupted)
     }
 
     fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<()> {
