@@ -101,13 +101,15 @@ fn forged_and_malformed_answers_beside_a_flood_make_no_wrong_sum() {
 }
 
 /// Each query is one of the sums, and after their time none waits any more: but for those of which
-/// two processors saw one each in the same slot at the same time.
+/// two processors saw one each in the same slot at the same time. What comes out of the tunnel is
+/// seen at two stages: where another query took its slot between them it is counted twice.
 fn add_up(lab: &Lab, watched: &Watched, flooded: &Flooded) {
     let row = row(watched, server(lab).ip());
     let [queries, answers, timeouts, pending, lost] = sums(row);
     assert_eq!(answers + timeouts + pending + lost, queries, "{row:#}");
-    assert!(queries <= flooded.sent, "{} sent: {row:#}", flooded.sent);
-    assert!(pending <= queries / RACES, "{row:#}");
+    let races = flooded.sent / RACES;
+    assert!(queries <= flooded.sent + races, "{} sent: {row:#}", flooded.sent);
+    assert!(pending <= races, "{row:#}");
     assert!(timeouts + lost > 0, "{row:#}");
 }
 
