@@ -205,9 +205,10 @@ impl Injected<'_> {
         let (code, key) = (text(finding, "code")?, text(&finding["subject"], "key")?);
         ensure!(
             (code, key) == (expected.code, expected.key.as_str()),
-            "finds {code} about {key}, not {} about {}",
+            "finds {code} about {key}, not {} about {}: {}",
             expected.code,
-            expected.key
+            expected.key,
+            finding["evidence"]
         );
         is_proven(finding, self.fault.severity)?;
         match self.fault.subject {
@@ -293,7 +294,11 @@ impl Injected<'_> {
     /// the address that its wrong table names.
     fn judge_lesser(&self, about: usize, expected: &[&str], finding: &Value) -> Result<()> {
         let code = text(finding, "code")?;
-        ensure!(expected.contains(&code), "finds {code}, not {expected:?}");
+        ensure!(
+            expected.contains(&code),
+            "finds {code}, not {expected:?}: {}",
+            finding["evidence"]
+        );
         let mut finding = finding.clone();
         if about != self.site.victim {
             finding["subject"]["peer"] = Value::Null;

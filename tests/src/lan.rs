@@ -3,6 +3,8 @@
 pub mod layer3;
 pub mod loss;
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 use ipnet::IpNet;
 
@@ -158,7 +160,13 @@ pub fn host(plan: &Plan, last: u8) -> Addresses {
 /// nothing.
 #[must_use]
 pub fn give_up(node: &Node, other: &Node, family: Family) -> String {
-    format!("neigh replace {} dev {} nud failed", other.ip.of(family), node.uplink)
+    give_up_address(node, other.ip.of(family))
+}
+
+/// The same with any address of the LAN.
+#[must_use]
+pub fn give_up_address(node: &Node, address: IpAddr) -> String {
+    format!("neigh replace {address} dev {} nud failed", node.uplink)
 }
 
 /// Has a node know the MAC of another on the LAN for a while, as after a packet of that one.

@@ -22,7 +22,11 @@ const MODEL: Fault = Fault {
     summary: "the FDB entry of a peer's VTEP names an address of the LAN that nobody has",
     without_peers: &["peer-node-unreachable-l2"],
     ethernet_only: Some("nobody asks for the MAC of an address"),
-    breaks: |plan, site| send_to(plan, site, lan::host(plan, NOBODY).of(site.family)),
+    breaks: |plan, site| {
+        let (victim, nobody) = (&plan.nodes[site.victim], lan::host(plan, NOBODY).of(site.family));
+        let asked = Script::ip(&victim.namespace, [lan::give_up_address(victim, nobody)]);
+        [send_to(plan, site, nobody), vec![asked]].concat()
+    },
     heals: |plan, site| {
         let (victim, peer) = pair(plan, site);
         vec![Script::bridge(&victim.namespace, [flannel::fdb_entry(plan, peer, site.family)])]
