@@ -63,7 +63,8 @@ use anyhow::{Context as _, Result, bail};
 
 pub use self::injection::Injection;
 use self::parts::{
-    first_pod_sends, flanneld, given_up, pair, remembered, second_pod, third, up_again,
+    first_pod_sends, flanneld, given_up, pair, pod_given_up, remembered, second_pod, third,
+    up_again,
 };
 use crate::{
     plan::{Family, Plan, Site, Stack, UplinkKind},

@@ -17,6 +17,13 @@ pub(super) fn second_pod(plan: &Plan, site: Site) -> Option<&Pod> {
     plan.nodes[site.victim].pods.get(1)
 }
 
+/// The victim has asked for the MAC of a pod in vain, as after the first packet that nobody took: the
+/// fault is older than who looks for it. Without the entry, tables that are read before that packet
+/// show nothing.
+pub(super) fn pod_given_up(victim: &Node, pod: &Pod, family: Family) -> String {
+    format!("neigh replace {} dev {} nud failed", pod.ip.of(family), victim.bridge)
+}
+
 /// From the victim's first pod, all the time.
 pub(super) fn first_pod_sends(plan: &Plan, site: Site, flow: Flow) -> Vec<Sender> {
     let pod = plan.nodes[site.victim].first_pod();

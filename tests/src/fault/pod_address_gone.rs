@@ -1,7 +1,7 @@
 //! A pod is gone, and clients keep calling its address. Its veth is in the bridge still, as that of
 //! another pod would be; the address is nobody's.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject, second_pod};
+use super::{Fault, PLAIN, Reach, Severity, Subject, pod_given_up, second_pod};
 use crate::{pod, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
@@ -19,11 +19,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         let (ip, length) = (pod.ip.of(family), victim.subnet.of(family).prefix_len());
         vec![
             Script::ip(&pod.namespace, [format!("addr del {ip}/{length} dev eth0")]),
-            // As after the first packet that nobody took: the fault is older than who looks for it.
-            Script::ip(
-                &victim.namespace,
-                [format!("neigh replace {ip} dev {} nud failed", victim.bridge)],
-            ),
+            Script::ip(&victim.namespace, [pod_given_up(victim, pod, family)]),
         ]
     },
     heals: |plan, site| {

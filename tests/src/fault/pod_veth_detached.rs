@@ -1,7 +1,7 @@
 //! A pod hangs on nothing: its veth is taken out of the bridge, or set down. The node still knows
-//! its MAC for a while; here it has forgotten it.
+//! its MAC for a while; here it has asked for it in vain.
 
-use super::{Fault, PLAIN, Reach, Strikes, Subject, second_pod};
+use super::{Fault, PLAIN, Reach, Strikes, Subject, pod_given_up, second_pod};
 use crate::{
     plan::{Plan, Pod, Site},
     script::Script,
@@ -38,9 +38,8 @@ pub(super) const FAULTS: [Fault; 2] = [
 fn cut(plan: &Plan, site: Site, how: fn(&Pod) -> String) -> Vec<Script> {
     let victim = &plan.nodes[site.victim];
     let lines = second_pod(plan, site).into_iter().flat_map(|pod| {
-        let forget =
-            |family: &_| format!("neigh flush to {} dev {}", pod.ip.of(*family), victim.bridge);
-        [how(pod)].into_iter().chain(plan.families().iter().map(forget))
+        let asked = plan.families().iter().map(|family| pod_given_up(victim, pod, *family));
+        [how(pod)].into_iter().chain(asked)
     });
     vec![Script::ip(&victim.namespace, lines)]
 }
