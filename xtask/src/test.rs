@@ -99,7 +99,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut tables = Tables::new()?;
     for tier in if args.tiers.is_empty() { Tier::value_variants() } else { &args.tiers } {
         eprintln!("test: tier {tier}");
+        let started = Instant::now();
         report.add(&tier.to_string(), tier.run(seed, &mut tables));
+        eprintln!("test: tier {tier} took {} s", started.elapsed().as_secs());
     }
     print!("{}", report.text());
     if let Some(file) = file {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// Modules that no rule or device loads by itself.
-pub(super) const LOADED: [&str; 9] = [
+pub(super) const LOADED: [&str; 10] = [
     "vxlan",
     "tun",
     "bridge",
@@ -13,6 +13,8 @@ pub(super) const LOADED: [&str; 9] = [
     "cls_bpf",
     "act_bpf",
     "sch_ingress",
+    // 5.10 does not load it for whoever asks for an entry of the table of connections.
+    "nf_conntrack_netlink",
 ];
 
 /// What else may be asked for, by the beginning of its name.
