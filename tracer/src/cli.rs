@@ -114,6 +114,9 @@ pub(crate) struct WatchArgs {
     /// of every anomaly.
     #[arg(long, value_name = "N", value_parser = sample)]
     pub(crate) sample: Option<NonZeroU32>,
+    /// Tell of sampled DNS messages also which name they ask for, where it is among these bytes.
+    #[arg(long, requires = "sample")]
+    pub(crate) dns_names: bool,
     #[command(flatten)]
     pub(crate) look: LookArgs,
 }
@@ -133,6 +136,9 @@ pub(crate) struct RunArgs {
     /// of every anomaly.
     #[arg(long, value_name = "N", value_parser = sample)]
     pub(crate) sample: Option<NonZeroU32>,
+    /// Tell of sampled DNS messages also which name they ask for, where it is among these bytes.
+    #[arg(long, requires = "sample")]
+    pub(crate) dns_names: bool,
     #[command(flatten)]
     pub(crate) look: LookArgs,
     /// An option of the contract that is of others.
@@ -340,6 +346,15 @@ mod tests {
             let error = given(number).unwrap_err().to_string();
             assert!(error.contains("write a number from 1 to 4294967295"), "{error}");
         }
+    }
+
+    #[test]
+    fn names_are_told_of_samples_only() {
+        let parse =
+            |args: &[&str]| Cli::try_parse_from([&["flannel-tracer", "watch"], args].concat());
+        assert!(parse(&["--sample", "10", "--dns-names"]).is_ok());
+        let error = parse(&["--dns-names"]).unwrap_err().to_string();
+        assert!(error.contains("--sample"), "{error}");
     }
 
     #[test]

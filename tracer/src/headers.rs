@@ -1,5 +1,7 @@
 //! The headers at the beginning of a packet, as far as its bytes go. Pure.
 
+mod dns;
+
 use std::{fmt, net::IpAddr};
 
 use etherparse::{
@@ -7,6 +9,7 @@ use etherparse::{
 };
 use serde::{Serialize, Serializer};
 
+pub use self::dns::DnsMessage;
 use crate::{evidence::MacAddress, export::protocol};
 
 /// Bytes of a UDP header, and of a VXLAN header.
@@ -74,17 +77,8 @@ impl Headers {
     /// tunnel.
     #[must_use]
     pub fn read(bytes: &[u8], has_ethernet: bool, tunnel_ports: &[u16]) -> Self {
-        let Some((layers, payload)) = layers(bytes, has_ethernet) else { return Self::default() };
-        let is_udp = layers.protocol == Some(Protocol::Ip(ip_number::UDP.0));
-        let is_tunnel = layers.destination_port.is_some_and(|port| tunnel_ports.contains(&port));
-        match payload.get(UDP..UDP + VXLAN) {
-            Some(header) if is_udp && is_tunnel => {
-                let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
-                let inner = self::layers(&payload[UDP + VXLAN..], true);
-                Self { outer: Some(Outer { layers, vni }), inner: inner.map(|it| it.0) }
-            }
-            _ => Self { outer: None, inner: Some(layers) },
-        }
+        let (outer, inner) = split(bytes, has_ethernet, tunnel_ports);
+        Self { outer, inner: inner.map(|it| it.0) }
     }
 }
 
@@ -122,6 +116,24 @@ impl fmt::Display for Layers {
         words.extend(self.tcp_flags.map(|it| it.to_string()).filter(|it| !it.is_empty()));
         words.extend(self.icmp.map(|[kind, code]| format!("type {kind} code {code}")));
         out.write_str(&words.join(" "))
+    }
+}
+
+/// The tunnel's headers, the packet's own, and what follows its IP header.
+fn split<'a>(
+    bytes: &'a [u8],
+    has_ethernet: bool,
+    tunnel_ports: &[u16],
+) -> (Option<Outer>, Option<(Layers, &'a [u8])>) {
+    let Some((layers, payload)) = layers(bytes, has_ethernet) else { return (None, None) };
+    let is_udp = layers.protocol == Some(Protocol::Ip(ip_number::UDP.0));
+    let is_tunnel = layers.destination_port.is_some_and(|port| tunnel_ports.contains(&port));
+    match payload.get(UDP..UDP + VXLAN) {
+        Some(header) if is_udp && is_tunnel => {
+            let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
+            (Some(Outer { layers, vni }), self::layers(&payload[UDP + VXLAN..], true))
+        }
+        _ => (None, Some((layers, payload))),
     }
 }
 

@@ -9,7 +9,7 @@ use tracer_tests::{
     fault::named,
     lab::Lab,
     netns,
-    plan::{SYSLOG_PORT, Site},
+    plan::{DNS_NAME, SYSLOG_PORT, Site},
     poll::poll_until,
     size,
     tracer::Intent,
@@ -203,4 +203,39 @@ fn without_the_option_nothing_is_sampled() {
     let now = daemon.scrape().unwrap();
     assert_eq!((sum(&now, "samples"), sum(&now, "anomaly_samples"), lost(&now)), (0.0, 0.0, 0.0));
     assert_eq!(daemon.events_of("sample").len(), 0);
+}
+
+/// At the bridge the name is among the bytes that are taken. In the tunnel it is not.
+#[test]
+fn names_of_dns_are_told_where_they_are_asked_for() {
+    /// So few that each sample is told by itself.
+    const QUERIES: u64 = 10;
+    let lab = lab(485, 2);
+    let server = lab.plan().dns.node;
+    let options = ["--sample", "1", "--dns-names"];
+    let daemons = [&options[..], &options[..2]]
+        .map(|options| lab.daemon(1 - server, Intent::SubnetEnv, options).unwrap());
+    let client = lab.plan().nodes[1 - server].first_pod().unwrap();
+    let to = lab.plan().dns_server(lab.plan().site.family);
+    let flow = Flow::Dns { server: to, name: DNS_NAME.to_owned() };
+    let limits = Limits::exactly(QUERIES, 5.0);
+    netns::run_in(&client.namespace, || flow.generate(limits, &Stop::default())).unwrap();
+    daemons.iter().for_each(assert_all_are_told);
+    let events = daemons[0].events_of("sample");
+    let messages = |stage: &str, code: Option<&str>| {
+        let of_stage = events.iter().filter(|event| event["sample"]["stage"] == stage);
+        let dns = of_stage.map(|event| &event["sample"]["packet"]["dns"]);
+        let is_it = |dns: &&Value| dns["identifier"].is_u64() && dns["rcode"].as_str() == code;
+        dns.filter(is_it).map(|dns| dns["name"].clone()).collect::<Vec<_>>()
+    };
+    let names = vec![Value::from(DNS_NAME); QUERIES as usize];
+    assert_eq!(messages("pod_out", None), names, "{events:#?}");
+    assert_eq!(messages("pod_in", Some("NOERROR")), names, "{events:#?}");
+    assert_eq!(messages("wire_out", None), vec![Value::Null; QUERIES as usize], "{events:#?}");
+    let unasked = daemons[1].events_of("sample");
+    assert!(!unasked.is_empty());
+    for event in unasked {
+        let packet = &event["sample"]["packet"];
+        assert!(packet.is_object() && packet["dns"].is_null(), "{event:#}");
+    }
 }

@@ -81,6 +81,8 @@ pub(super) struct Wanted<'a> {
     pub(super) top_flows: usize,
     /// One packet in so many is told of.
     pub(super) sample: Option<NonZeroU32>,
+    /// Samples of DNS are told with the names in them.
+    pub(super) dns_names: bool,
     pub(super) told: Told<'a>,
 }
 

@@ -65,7 +65,13 @@ async fn serve(args: &RunArgs) -> Result<Status, Failure> {
 }
 
 fn wanted(args: &RunArgs) -> Wanted<'_> {
-    Wanted { look: &args.look, top_flows: args.top_flows, sample: args.sample, told: Told::Changes }
+    Wanted {
+        look: &args.look,
+        top_flows: args.top_flows,
+        sample: args.sample,
+        dns_names: args.dns_names,
+        told: Told::Changes,
+    }
 }
 
 fn say_what_is_bound(rounds: &Rounds<'_>, listener: &TcpListener) {

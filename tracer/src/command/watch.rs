@@ -61,6 +61,7 @@ fn wanted(args: &WatchArgs) -> Wanted<'_> {
         // They are for scrapers.
         top_flows: 0,
         sample: args.sample,
+        dns_names: args.dns_names,
         told: Told::Drops(args.flow.as_ref()),
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracer::{
     daemon::event::{Event, Sampled, What},
-    headers::Headers,
+    headers::{DnsMessage, Headers},
     kernel::Sample,
 };
 
@@ -50,14 +50,21 @@ impl Rounds<'_> {
         let chosen = self.chosen();
         let ports = self.session.tunnel_ports();
         for sample in samples {
-            let headers = self.headers(&sample, &ports);
+            // Only at an uplink a datagram to such a port is one of this node's tunnel; elsewhere it is
+            // a pod's own.
+            let ports = if sample.is_at_uplink { ports.as_slice() } else { &[] };
+            let has_ethernet = self.session.has_ethernet(sample.ifindex);
+            let headers = Headers::read(&sample.bytes, has_ethernet, ports);
             if chosen.as_ref().is_some_and(|it| !it.takes_packet(&headers)) {
                 continue;
             }
             let (time, index) = (sample.time, sample.ifindex);
             let interface = self.live.link(index).map(|link| link.name.clone());
             let interface = interface.or_else(|| self.parts.name(index));
-            let sample = Box::new(Sampled::of(sample, interface, headers));
+            let wants_names = self.wanted.dns_names;
+            let dns =
+                wants_names.then(|| DnsMessage::read(&sample.bytes, has_ethernet, ports)).flatten();
+            let sample = Box::new(Sampled::of(sample, interface, headers, dns));
             let event = Event::new(time, self.known.node.name.clone(), What::Sample { sample });
             if let Some(teller) = &mut self.teller {
                 teller.tell(event, None);
@@ -73,12 +80,5 @@ impl Rounds<'_> {
             self.tell(What::Lost { source: "samples" }, new);
             self.sampling.told = lost;
         }
-    }
-
-    /// Only at an uplink a datagram to such a port is one of this node's tunnel; elsewhere it is a
-    /// pod's own.
-    fn headers(&self, sample: &Sample, ports: &[u16]) -> Headers {
-        let ports = if sample.is_at_uplink { ports } else { &[] };
-        Headers::read(&sample.bytes, self.session.has_ethernet(sample.ifindex), ports)
     }
 }

@@ -3,7 +3,10 @@
 use serde::{Serialize, Serializer};
 use tracer_common::sample::SampleKind;
 
-use crate::{headers::Headers, kernel::Sample};
+use crate::{
+    headers::{DnsMessage, Headers},
+    kernel::Sample,
+};
 
 /// A packet at a stage, or several of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +29,9 @@ pub struct Packet {
     /// Its headers.
     #[serde(flatten)]
     pub headers: Headers,
+    /// The DNS message in it, where names are asked for and it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsMessage>,
     /// Its first bytes, at most 128; two hexadecimal digits each in JSON.
     #[serde(serialize_with = "hexadecimal")]
     pub bytes: Vec<u8>,
@@ -42,15 +48,20 @@ pub(super) struct Kind {
 // === impl Sampled ===
 
 impl Sampled {
-    /// A sample at a device of this name, with the headers that were read from it.
+    /// A sample at a device of this name, with what was read from it.
     #[must_use]
-    pub fn of(sample: Sample, interface: Option<String>, headers: Headers) -> Self {
+    pub fn of(
+        sample: Sample,
+        interface: Option<String>,
+        headers: Headers,
+        dns: Option<DnsMessage>,
+    ) -> Self {
         let anomaly = match sample.kind {
             SampleKind::Turn => None,
             SampleKind::Sight(kind) => Some(kind.name()),
             SampleKind::Malformed(error) => Some(error.name()),
         };
-        let packet = Some(Packet { length: sample.length, headers, bytes: sample.bytes });
+        let packet = Some(Packet { length: sample.length, headers, dns, bytes: sample.bytes });
         Self { stage: sample.stage, interface, anomaly, packet }
     }
 
@@ -63,10 +74,13 @@ impl Sampled {
     pub(super) fn headline(&self) -> String {
         let interface = self.interface.as_deref().map(|name| format!(" at {name}"));
         let anomaly = self.anomaly.map(|anomaly| format!("  {anomaly}"));
-        let packet = self.packet.as_ref().map(|Packet { length, headers, bytes }| {
-            let bytes = if headers.inner.is_none() { hex(bytes) } else { String::new() };
-            let space = if bytes.is_empty() { "" } else { "  " };
-            format!("  {length} bytes  {headers}{space}{bytes}")
+        let packet = self.packet.as_ref().map(|Packet { length, headers, dns, bytes }| {
+            let rest = if headers.inner.is_none() {
+                format!("  {}", hex(bytes))
+            } else {
+                dns.as_ref().map_or_else(String::new, |dns| format!("  {dns}"))
+            };
+            format!("  {length} bytes  {headers}{rest}")
         });
         let rest = [interface, anomaly, packet].into_iter().flatten().collect::<String>();
         format!("sample  {}{rest}", self.stage)
@@ -100,7 +114,7 @@ pub(super) mod tests {
             bytes: vec![0xff, 0, 1],
         };
         let headers = Headers::read(&sample.bytes, true, &[]);
-        Sampled::of(sample, Some("cni0".to_owned()), headers)
+        Sampled::of(sample, Some("cni0".to_owned()), headers, None)
     }
 
     #[test]
