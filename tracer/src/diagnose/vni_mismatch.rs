@@ -5,6 +5,8 @@
 //! is told of only when nothing with this node's VNI comes from it, and only when no device of this
 //! node has the other VNI. A cluster nearby has nodes of its own, which are no peers.
 
+use std::net::IpAddr;
+
 use super::{
     case::Case,
     finding::{Confidence, Severity},
@@ -25,15 +27,18 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some((tables, overlay)) = case.working_overlay() else { return Ruling::default() };
     let Some(own) = overlay.vxlan.as_ref() else { return Ruling::default() };
     let name = |sighting: &Sighting| match sighting.what {
-        Sight::OtherVni { source, vni } if !takes(tables, vni, own.port) => Some((source, vni)),
+        Sight::OtherVni { source, vni } => {
+            (!takes(tables, source, vni, own.port)).then_some((source, vni))
+        }
         _ => None,
     };
     let words = Words { name: "VNI", own: own.vni, key: "Backend.VNI" };
     Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing(case, name)))
 }
 
-/// Whether a device of this node takes packets of this VNI at this port.
-fn takes(tables: &Tables, vni: u32, port: u16) -> bool {
+/// Whether a device of this node takes packets of this VNI at this port: not flannel's of the other IP
+/// version, which has the same ones.
+fn takes(tables: &Tables, source: IpAddr, vni: u32, port: u16) -> bool {
     let mut settings = tables.links.iter().filter_map(|link| link.vxlan.as_ref());
-    settings.any(|it| it.port == port && (it.external || it.vni == vni))
+    settings.any(|it| it.may_hear(source) && it.port == port && (it.external || it.vni == vni))
 }

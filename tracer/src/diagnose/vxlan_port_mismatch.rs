@@ -4,6 +4,8 @@
 //! Other plugins have tunnels between the same nodes at VXLAN's usual ports. Theirs have another VNI,
 //! or a device of this node takes them, or flannel's own come from the peer as well.
 
+use std::net::IpAddr;
+
 use super::{
     case::Case,
     finding::{Confidence, Severity},
@@ -25,7 +27,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     let Some(own) = overlay.vxlan.as_ref() else { return Ruling::default() };
     let name = |sighting: &Sighting| match sighting.what {
         Sight::OtherPort { source, port, vni } => {
-            let is_foreign = vni == own.vni && port != own.port && !takes(tables, port);
+            let is_foreign = vni == own.vni && port != own.port && !takes(tables, source, port);
             is_foreign.then_some((source, u32::from(port)))
         }
         _ => None,
@@ -34,7 +36,9 @@ fn judge(case: &Case<'_>) -> Ruling {
     Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing(case, name)))
 }
 
-/// Whether a device of this node takes packets at this port.
-fn takes(tables: &Tables, port: u16) -> bool {
-    tables.links.iter().filter_map(|link| link.vxlan.as_ref()).any(|it| it.port == port)
+/// Whether a device of this node takes packets at this port: not flannel's of the other IP version, whose
+/// port may be right.
+fn takes(tables: &Tables, source: IpAddr, port: u16) -> bool {
+    let mut settings = tables.links.iter().filter_map(|link| link.vxlan.as_ref());
+    settings.any(|it| it.may_hear(source) && it.port == port)
 }

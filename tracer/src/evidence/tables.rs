@@ -91,6 +91,16 @@ pub struct Vxlan {
     pub df: DontFragment,
 }
 
+impl Vxlan {
+    /// Whether its socket may take outer packets that come from an address: those of the IP version of
+    /// its own, and of both without one or with metadata (vxlan_sock_add in
+    /// drivers/net/vxlan/vxlan_core.c, Linux 6.18).
+    #[must_use]
+    pub fn may_hear(&self, source: IpAddr) -> bool {
+        self.external || self.local.is_none_or(|local| local.is_ipv4() == source.is_ipv4())
+    }
+}
+
 /// Which outer packets of a VXLAN device may not be sent in fragments.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,7 +3,7 @@
 use super::{
     super::super::{
         PeerState, Severity,
-        testing::{UPLINK, link, peer_traffic, tables},
+        testing::{UPLINK, judge_ipv4, link, peer_traffic, tables},
     },
     *,
 };
@@ -19,17 +19,31 @@ fn other_port(plan: &Plan, node: u8, port: u16, vni: u32) -> Sight {
 
 /// A VXLAN device of others.
 fn add_vxlan(evidence: &mut Evidence, vni: u32, port: u16, external: bool) {
-    let mut other = link(40, "vxlan.calico", Some("vxlan"));
-    other.vxlan = Some(Vxlan {
+    add(evidence, "vxlan.calico", Vxlan { external, ..vxlan(vni, port) });
+}
+
+/// flannel's device of the other IP version, which has the settings of the cluster.
+fn add_flannel_v6(evidence: &mut Evidence, vni: u32, port: u16) {
+    let local = Some("fd00::1".parse().unwrap());
+    add(evidence, "flannel-v6.1", Vxlan { local, ..vxlan(vni, port) });
+}
+
+fn vxlan(vni: u32, port: u16) -> Vxlan {
+    Vxlan {
         vni,
         port,
         local: None,
         link: Some(UPLINK),
         learning: false,
-        external,
+        external: false,
         gbp: false,
         df: DontFragment::Unset,
-    });
+    }
+}
+
+fn add(evidence: &mut Evidence, name: &str, vxlan: Vxlan) {
+    let mut other = link(40, name, Some("vxlan"));
+    other.vxlan = Some(vxlan);
     tables(evidence).links.push(other);
 }
 
@@ -60,6 +74,26 @@ fn where_all_peers_agree_on_another_vni_or_port_this_node_is_the_odd_one() {
         };
         tell(|plan, node| other_vni(plan, node, 7), "vni-mismatch flannel.1");
         tell(|plan, node| other_port(plan, node, 4789, 1), "vxlan-port-mismatch flannel.1");
+    }
+}
+
+/// In dual stack one of flannel's two devices was made with another setting: the other takes nothing
+/// of this one's.
+#[test]
+fn the_device_of_the_other_ip_version_takes_nothing_of_this_one() {
+    for plan in plans(&[3, 5]) {
+        let tell = |sight: fn(&Plan, u8) -> Sight, (vni, port): (u32, u16), expected: &str| {
+            let mut evidence = plan.evidence();
+            for node in plan.peers() {
+                silence(&mut evidence, &plan, node);
+                see(&mut evidence, "eth0", sight(&plan, node), 20);
+            }
+            add_flannel_v6(&mut evidence, vni, port);
+            assert_eq!(told(&judge_ipv4(&mut evidence)), [expected]);
+        };
+        tell(|plan, node| other_vni(plan, node, 7), (7, 8472), "vni-mismatch flannel.1");
+        let port = "vxlan-port-mismatch flannel.1";
+        tell(|plan, node| other_port(plan, node, 4789, 1), (1, 4789), port);
     }
 }
 
