@@ -174,6 +174,13 @@ impl DnsKey {
         self
     }
 
+    /// The same whichever endpoint answered.
+    #[must_use]
+    pub const fn of_any_endpoint(mut self) -> Self {
+        self.endpoint = [0; 4];
+        self
+    }
+
     /// The same of a timeout whatever was seen of an answer, and wherever it came from.
     #[must_use]
     pub fn by_query(mut self) -> Self {

@@ -2,12 +2,16 @@
 //!
 //! Whoever asks chooses the servers' addresses, and pods ask anybody. So the first servers get series
 //! of their own and keep them until nobody has asked them for long, as flows that are dropped do; all
-//! others are counted together, so that the sums are those of all queries at any time.
+//! others are counted together, so that the sums are those of all queries at any time. The endpoints
+//! behind a server are treated alike.
+
+mod server;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
-use tracer_common::dns::{DnsCount, DnsKey, DnsKind};
+use tracer_common::dns::{COUNTS, DnsCount, DnsKey, DnsKind};
 
+use self::server::Server;
 use crate::{
     kernel::DnsReading,
     observe::{server_of, so_far},
@@ -15,8 +19,11 @@ use crate::{
 
 /// Servers that have series.
 const SERVERS: usize = 32;
-/// How long a server keeps its series of which nothing is counted any more, in seconds.
+/// How long a server or an endpoint keeps its series of which nothing is counted any more, in seconds.
 const IDLE: f64 = 3600.0;
+
+/// Entries of the kernel's table from which it is crowded: seven eighths.
+const CROWDED: usize = COUNTS as usize / 8 * 7;
 
 type Counts = BTreeMap<DnsKey, DnsCount>;
 
@@ -29,13 +36,8 @@ pub struct DnsTotals {
     servers: BTreeMap<IpAddr, Server>,
     /// All the rest.
     others: Counts,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Server {
-    counts: Counts,
-    /// When something was counted last, in seconds of the caller's clock.
-    last: f64,
+    /// Entries of the kernel's table when it was read last.
+    entries: usize,
 }
 
 // === impl DnsTotals ===
@@ -45,6 +47,7 @@ impl DnsTotals {
     /// back. A query that is overdue now may be counted otherwise later, as to its answer: that is
     /// left out of what it is counted under.
     pub fn read(&mut self, now: f64, reading: &DnsReading) {
+        self.entries = reading.counts.len();
         let mut sums = Counts::new();
         for (key, count) in so_far(reading) {
             add(&mut sums, key.by_query(), count);
@@ -54,10 +57,7 @@ impl DnsTotals {
             let Some(rise) = self.rise(key, count) else { continue };
             let known = server_of(&key).map(|address| (address, self.servers.get_mut(&address)));
             match known {
-                Some((_, Some(server))) => {
-                    add(&mut server.counts, key, rise);
-                    server.last = now;
-                }
+                Some((_, Some(server))) => server.count(now, key, rise),
                 Some((address, None)) => add(new.entry(address).or_default(), key, rise),
                 None => add(&mut self.others, key, rise),
             }
@@ -69,6 +69,13 @@ impl DnsTotals {
     /// The present session has ended; the next one begins at zero.
     pub fn carry(&mut self) {
         self.current.clear();
+        self.entries = 0;
+    }
+
+    /// Whether there is soon no room for servers and endpoints that the present session has not seen.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.entries >= CROWDED
     }
 
     /// What was counted, by what is in a timeout's key of its query alone.
@@ -76,7 +83,7 @@ impl DnsTotals {
     pub fn sums(&self) -> BTreeMap<DnsKey, DnsCount> {
         let mut sums = self.others.clone();
         for server in self.servers.values() {
-            sums.extend(&server.counts);
+            sums.extend(server.counts());
         }
         sums
     }
@@ -100,7 +107,7 @@ impl DnsTotals {
         new.sort_by_key(|(_, counts)| Reverse(queries(counts)));
         for (address, counts) in new {
             if self.servers.len() < SERVERS && queries(&counts) > 0 {
-                self.servers.insert(address, Server { counts, last: now });
+                self.servers.insert(address, Server::new(now, counts));
             } else {
                 add_to_others(&mut self.others, counts);
             }
@@ -108,10 +115,10 @@ impl DnsTotals {
     }
 
     fn expire(&mut self, now: f64) {
-        let expired = self.servers.extract_if(.., |_, server| now - server.last >= IDLE);
-        for (_, server) in expired {
-            add_to_others(&mut self.others, server.counts);
+        for (_, server) in self.servers.extract_if(.., |_, server| server.is_idle(now)) {
+            add_to_others(&mut self.others, server.into_counts());
         }
+        self.servers.values_mut().for_each(|server| server.expire(now));
     }
 }
 
@@ -139,7 +146,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
     use tracer_common::{
         dns::{DnsSlot, Ledger, Message},
-        stage::{POD_IN, POD_OUT, WIRE_IN},
+        stage::{OVERLAY_OUT, POD_IN, POD_OUT, WIRE_IN},
     };
 
     use super::*;
@@ -223,6 +230,17 @@ mod tests {
             }
         }
 
+        /// A query to a service, answered by an endpoint of it.
+        fn ask_by(&self, server: u32, endpoint: u32) {
+            let (server, endpoint) = (server.to_be(), endpoint.to_be());
+            let mut slot = DnsSlot::default();
+            let message = |to: u32| Message::new(1_u32, to, [4000, 53], 0).unwrap();
+            slot.query(&message(server), POD_OUT, true, self);
+            slot.query(&message(endpoint), OVERLAY_OUT, false, self);
+            let answer = Message::new(server, 1_u32, [53, 4000], 0x8003).unwrap();
+            slot.answer(&answer, POD_IN, self);
+        }
+
         /// An answer to no query.
         fn answer(&self, server: u32) {
             let answer = Message::new(server.to_be(), 1_u32, [53, 4000], 0x8000).unwrap();
@@ -282,6 +300,46 @@ mod tests {
         let of_server = sums.iter().filter(|it| !it.0.is_of_others());
         assert!(of_server.clone().all(|it| it.1.times == 1), "it begins anew");
         assert_eq!(sum(&sums, DnsKind::Query), 2 * SERVERS as u64 + 5);
+    }
+
+    /// Endpoints that have series, and all answers.
+    fn endpoints(totals: &DnsTotals) -> (usize, u64) {
+        let sums = totals.sums();
+        let mut endpoints: Vec<IpAddr> = sums.keys().filter_map(DnsKey::endpoint).collect();
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        (endpoints.len(), sum(&sums, DnsKind::Answer))
+    }
+
+    #[test]
+    fn endpoints_that_come_and_go_make_room_for_others() {
+        let (mut totals, book) = (DnsTotals::default(), Book::default());
+        book.ask_by(9, 1000);
+        book.read(&mut totals, 0.0);
+        (1..40).for_each(|endpoint| book.ask_by(9, 1000 + endpoint));
+        book.read(&mut totals, 0.0);
+        assert_eq!(endpoints(&totals), (16, 40));
+        book.ask_by(9, 1000);
+        book.read(&mut totals, IDLE - 1.0);
+        book.ask_by(9, 2000);
+        book.read(&mut totals, IDLE);
+        assert_eq!(endpoints(&totals), (1, 42), "there was no room for the last one yet");
+        book.ask_by(9, 2000);
+        book.read(&mut totals, IDLE + 1.0);
+        assert_eq!((endpoints(&totals), told(&totals)), ((2, 43), (1, 0)));
+    }
+
+    #[test]
+    fn a_table_that_is_nearly_full_is_crowded_until_the_next_session() {
+        let (mut totals, book) = (DnsTotals::default(), Book::default());
+        (0..CROWDED as u32 / 2 - 1).for_each(|server| book.ask(server, 1));
+        book.read(&mut totals, 0.0);
+        assert!(!totals.is_crowded());
+        book.ask(COUNTS, 1);
+        book.read(&mut totals, 1.0);
+        assert!(totals.is_crowded());
+        totals.carry();
+        assert!(!totals.is_crowded());
     }
 
     #[test]

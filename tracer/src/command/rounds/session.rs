@@ -15,6 +15,8 @@ use super::{Dropping, Roles, Rounds, collect};
 const ROOM: u32 = 256;
 /// Between two loads: what changes all the time does not have the counters read all the time.
 const RELOAD: Duration = Duration::from_secs(30);
+/// The same where the table of DNS servers is full: whoever asks chooses these.
+const ROOM_FOR_DNS: Duration = Duration::from_secs(3600);
 
 /// Loads and attaches, with room for more peers.
 pub(super) fn start(plan: &Plan, mode: AttachMode) -> Result<Session, StartError> {
@@ -75,8 +77,11 @@ impl Rounds<'_> {
     /// be compared. Programs whose configuration is another now are loaded anew.
     pub(super) fn follow(&mut self, tables: &Tables, roles: &Roles) -> anyhow::Result<bool> {
         let plan = self.plan(tables, roles);
-        let is_early = self.reloaded.is_some_and(|reloaded| reloaded.elapsed() < RELOAD);
-        if self.session.fits(&plan) || is_early {
+        let is_within = |time| self.reloaded.is_some_and(|reloaded| reloaded.elapsed() < time);
+        let is_early = is_within(RELOAD);
+        let fits = self.session.fits(&plan);
+        let has_room = !self.dns.is_crowded() || is_within(ROOM_FOR_DNS);
+        if is_early || fits && has_room {
             let is_crowded = self.dropped.is_crowded() && !is_early;
             if is_crowded {
                 tracing::info!("drops at too many places: counting them anew");
@@ -85,7 +90,8 @@ impl Rounds<'_> {
             }
             return Ok(self.session.update(&plan)? || is_crowded);
         }
-        tracing::info!("the node's networks or addresses changed: loading the programs anew");
+        let why = if fits { "DNS servers are very many" } else { "networks or addresses changed" };
+        tracing::info!("{why}: loading the programs anew");
         let next = start(&plan, self.wanted.look.attach)?;
         // At once: what both programs see counts twice.
         let last = std::mem::replace(&mut self.session, next);
