@@ -61,6 +61,7 @@ impl Rounds<'_> {
             drops: self.dropping.is_on().then(|| self.dropped.totals().clone()),
             vips: self.vip_metrics(),
             vips_forgotten: self.answering.forgotten(),
+            vips_without_room: self.vips.as_ref().map_or(0, |table| table.without_room),
             netlink_overruns: self.live.overruns(),
             events_lost: self.teller.as_ref().map_or(0, Teller::lost),
             flows: self.flows as u64,

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub vips: Vec<VipMetrics>,
     /// VIPs that were learned and are forgotten.
     pub vips_forgotten: u64,
+    /// VIPs that find no room in the programs' tables.
+    pub vips_without_room: u64,
     /// What became of DNS queries; `None` when they are not paired.
     pub dns: Option<BTreeMap<DnsKey, DnsCount>>,
     /// Changes of the kernel's tables.
@@ -104,6 +106,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     all.extend(snapshot.drops.iter().flat_map(drops::families));
     all.extend(vips::families(&snapshot.vips));
     all.push(vips::forgotten(snapshot.vips_forgotten));
+    all.push(vips::without_room(snapshot.vips_without_room));
     all.extend(snapshot.dns.iter().flat_map(dns::families));
     all.extend(node(snapshot));
     all.extend(findings(&snapshot.findings));

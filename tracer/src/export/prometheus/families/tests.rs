@@ -43,6 +43,7 @@ pub(in super::super) fn snapshot() -> Snapshot {
         hooks: evidence.hooks,
         vips: Vec::new(),
         vips_forgotten: 0,
+        vips_without_room: 2,
         table_changes: BTreeMap::from([((Table::Route, Action::Deleted), 4)]),
         drops: Some(drops()),
         dns: Some(dns()),
@@ -177,6 +178,11 @@ fn flannels_memory_is_told_where_it_is_known() {
     assert_eq!(value(&told, "flannel_tracer_flannel_memory_limit_bytes "), 50 << 20);
     assert_eq!(value(&told, "flannel_tracer_flannel_oom_kills_total "), 2);
     assert!(!text().lines().any(|line| line.starts_with("flannel_tracer_flannel_memory")));
+}
+
+#[test]
+fn vips_that_find_no_room_are_counted() {
+    assert_eq!(value(&text(), "flannel_tracer_vips_without_room"), 2);
 }
 
 #[test]

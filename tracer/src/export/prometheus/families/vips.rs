@@ -82,6 +82,16 @@ pub(super) fn forgotten(count: u64) -> Family {
     )
 }
 
+/// VIPs that are not counted, because the programs' tables are full.
+pub(super) fn without_room(count: u64) -> Family {
+    let sample = Sample { labels: Vec::new(), value: Value::Count(count) };
+    gauge(
+        "vips_without_room",
+        "VIPs that are not counted, because the programs' tables are full.",
+        vec![sample],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use tracer_common::vip::{Owner, mac_number};
