@@ -175,6 +175,9 @@ impl<'a> Rounds<'a> {
         let dropping = session::start_dropping(&plan, &[]);
         let around = Around { tables: &tables, intent: &known.intent, roles: &roles };
         let answering = Answering::start(around, wanted.look.attach);
+        for line in session.blind_to_dns().into_iter().chain(answering.refused()) {
+            tracing::warn!("not seen: {line}");
+        }
         memory::give_back();
         let own_macs = vips::own_macs(&tables);
         let mut rounds = Self {

@@ -90,10 +90,7 @@ impl Answering {
 
     /// What cannot be seen of VIPs.
     pub(super) fn unseen(&self, intent: &Intent) -> Vec<String> {
-        let session = match &self.session {
-            Ok(session) => session,
-            Err(error) => return vec![format!("VIPs: {error:#}")],
-        };
+        let Ok(session) = &self.session else { return self.refused().into_iter().collect() };
         let hooks = session.hooks();
         let refused = hooks.iter().filter(|hook| !hook.attached);
         let refused =
@@ -107,6 +104,11 @@ impl Answering {
             )
         });
         refused.chain(missing).chain(self.rules.unseen()).collect()
+    }
+
+    /// Why nothing is seen of VIPs, if nothing is.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.session.as_ref().err().map(|error| format!("VIPs: {error:#}"))
     }
 
     /// VIPs that were learned and gave their place up, so far.
