@@ -66,8 +66,6 @@ const NOT_YET: &[&str] = &[
     "pmtud-icmp-blocked",
     "dns-error-rcode",
     "dns-answer-late",
-    // Pods' MACs.
-    "pod-neighbour-stale-mac",
     // In DNS servers' pods.
     "dns-query-dropped-at-server",
     "dns-server-overloaded",
