@@ -42,6 +42,7 @@ mod peer_node_silent;
 mod peer_node_unreachable;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_neighbour_stale_mac;
 mod pod_policy_drops;
 mod pod_route_blackholed;
 mod pod_route_missing;
@@ -269,6 +270,8 @@ pub fn all() -> Vec<Fault> {
         rp_filter_drops_inner::FAULTS.as_slice(),
         pod_policy_drops::FAULTS.as_slice(),
         bpf_or_tc_drops::FAULTS.as_slice(),
+        // Pods' MACs.
+        pod_neighbour_stale_mac::FAULTS.as_slice(),
         // DNS servers' pods.
         dns_pods::FAULTS.as_slice(),
     ]

@@ -22,6 +22,7 @@ mod node_joined;
 mod node_left;
 mod old_link_local;
 mod one_way_udp;
+mod pod_macs;
 mod policy_rules;
 mod port_scan;
 mod routable_pods;
@@ -108,6 +109,8 @@ pub fn all() -> Vec<LookAlike> {
         layer3_uplinks::LOOK_ALIKES.as_slice(),
         stacks::LOOK_ALIKES.as_slice(),
         firewall::LOOK_ALIKES.as_slice(),
+        // Pods' MACs.
+        pod_macs::LOOK_ALIKES.as_slice(),
         // DNS servers' pods.
         dns_pods::LOOK_ALIKES.as_slice(),
         // Services.

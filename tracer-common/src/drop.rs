@@ -69,10 +69,23 @@ pub enum Field {
     RouteFlags4 = 18,
     /// `rt6_info.rt6i_flags`; 0 where the kernel's types do not tell.
     RouteFlags6 = 19,
+    /// `net_device.ip_ptr`, what IPv4 knows of a device; 0 where the kernel's types do not tell.
+    DeviceInet4 = 20,
+    /// `in_device.ifa_list`, the first address; 0 as above.
+    Inet4First = 21,
+    /// `in_ifaddr.ifa_local`; 0 as above.
+    Inet4Address = 22,
+    /// `net_device.ip6_ptr`, what IPv6 knows of a device; 0 where the kernel has no IPv6.
+    DeviceInet6 = 23,
+    /// `inet6_dev.addr_list.next`, the link of the first address; 0 as above.
+    Inet6First = 24,
+    /// `inet6_ifaddr.if_list`, that link, behind the address that the structure begins with; 0 as
+    /// above.
+    Inet6Link = 25,
 }
 
 /// Fields of [`Field`].
-pub const FIELDS: usize = 20;
+pub const FIELDS: usize = 26;
 
 /// Index into [`crate::names::DROP_TOTALS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +129,28 @@ impl Field {
         Self::SkbRoute,
         Self::RouteFlags4,
         Self::RouteFlags6,
+        Self::DeviceInet4,
+        Self::Inet4First,
+        Self::Inet4Address,
+        Self::DeviceInet6,
+        Self::Inet6First,
+        Self::Inet6Link,
     ];
 
     /// Whether the drops can be counted without it.
     #[must_use]
     pub const fn is_optional(self) -> bool {
-        matches!(self, Self::RouteFlags4 | Self::RouteFlags6)
+        matches!(
+            self,
+            Self::RouteFlags4
+                | Self::RouteFlags6
+                | Self::DeviceInet4
+                | Self::Inet4First
+                | Self::Inet4Address
+                | Self::DeviceInet6
+                | Self::Inet6First
+                | Self::Inet6Link
+        )
     }
 }
 

@@ -84,6 +84,7 @@ mod peers;
 mod pmtud_icmp_blocked;
 mod pod_address_gone;
 mod pod_mtu_larger_than_tunnel;
+mod pod_neighbour_stale_mac;
 mod pod_policy_drops;
 mod pod_port_closed;
 mod pod_route_blackholed;
@@ -148,7 +149,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 84] = [
+const RULES: [Rule; 85] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -203,6 +204,8 @@ const RULES: [Rule; 84] = [
     peer_node_silent::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
+    // Pods' MACs.
+    pod_neighbour_stale_mac::RULE,
     // DNS.
     dns_error_rcode::RULE,
     dns_answer_late::RULE,

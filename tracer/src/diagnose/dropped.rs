@@ -36,6 +36,8 @@ pub(super) enum Dropper {
     TooBig,
     /// The socket that a datagram is for, which has no room.
     Socket,
+    /// The kernel of whom an Ethernet frame reaches that is for another MAC.
+    OtherMac,
 }
 
 /// How the kernel tells what dropped a packet.
@@ -93,6 +95,7 @@ impl Dropper {
             Self::UdpChecksum => reason == "UDP_CSUM",
             Self::TooBig => reason == "PKT_TOO_BIG",
             Self::Socket => reason == "SOCKET_RCVBUFF",
+            Self::OtherMac => reason == "OTHERHOST",
         }
     }
 
@@ -114,9 +117,8 @@ impl Dropper {
                 | "udpv6_queue_rcv_one_skb",
             )
             | (Self::TooBig, "ip_forward" | "ip6_forward")
-            | (Self::Socket, "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb") => {
-                Some(Told::Perhaps)
-            }
+            | (Self::Socket, "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb")
+            | (Self::OtherMac, "ip_rcv_core" | "ip6_rcv_core") => Some(Told::Perhaps),
             _ => None,
         }
     }

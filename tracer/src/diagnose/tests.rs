@@ -17,6 +17,7 @@ mod ipv6;
 mod joined;
 mod lookalikes;
 mod nodes;
+mod pod_macs;
 mod pods;
 mod process;
 mod programs;

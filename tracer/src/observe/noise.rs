@@ -1,6 +1,6 @@
 //! What a healthy node drops.
 
-use crate::evidence::{Drop, DropFlow};
+use crate::evidence::{Drop, DropFlow, DropPlace};
 
 const ARP: u16 = 0x0806;
 const ICMP: u8 = 1;
@@ -54,7 +54,8 @@ const TAKEN: &str = "icmpv6_rcv";
 ///   net/ipv6/icmp.c, Linux 6.12).
 /// - What TCP has no use for: duplicates, the end of a connection. A segment without a socket is
 ///   a drop where the kernel can tell it from these (Linux 5.17).
-/// - Frames for others that a switch floods (`OTHERHOST`), but for those on flannel's devices.
+/// - Frames for others that a switch floods (`OTHERHOST`), but for those on flannel's devices and
+///   those that reach a pod with its own address: no switch is to blame for their MAC.
 /// - What [`REASONS`] and [`SYMBOLS`] name.
 #[must_use]
 pub(super) fn is_noise(drop: &Drop, overlays: &[String]) -> bool {
@@ -68,8 +69,9 @@ pub(super) fn is_noise(drop: &Drop, overlays: &[String]) -> bool {
     if !is_ip(drop.ethertype) {
         return !(drop.ethertype == ARP && symbol == "vxlan_xmit");
     }
-    let is_for_another = reason == Some("OTHERHOST") || (!is_told && symbol == "ip_rcv_core");
-    (is_for_another && !is_at_overlay)
+    let is_by_function = !is_told && matches!(symbol, "ip_rcv_core" | "ip6_rcv_core");
+    let is_for_another = reason == Some("OTHERHOST") || is_by_function;
+    (is_for_another && !is_at_overlay && drop.place == DropPlace::Node)
         || (!is_told && symbol == TAKEN)
         || is_of_tcp(drop, symbol, is_told)
         || (drop.flow.is_none() && reason == Some("NO_SOCKET") && PINGS.contains(&symbol))
@@ -108,7 +110,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::evidence::DropPlace;
 
     fn flow(destination: &str, protocol: u8, port: u16) -> DropFlow {
         let destination: IpAddr = destination.parse().unwrap();
@@ -179,6 +180,7 @@ mod tests {
             dropped(Some("NOT_SPECIFIED"), "ip_rcv_finish_core", Some(flow("224.0.0.22", 2, 0))),
             dropped(Some("OTHERHOST"), "ip_rcv_core", udp),
             dropped(None, "ip_rcv_core", udp),
+            dropped(None, "ip6_rcv_core", Some(flow("fd00::2", 17, 4000))),
             dropped(Some("PACKET_SOCK_ERROR"), "packet_rcv", udp),
             dropped(Some("NOT_SPECIFIED"), "ip6_mc_input", None),
             dropped(Some("NOT_SPECIFIED"), "bpf_prog_test_run_skb", udp),
@@ -193,12 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_for_another_host_tells_something_on_flannels_device_only() {
-        let mut drop = dropped(Some("OTHERHOST"), "ip_rcv_core", Some(flow("10.244.2.3", 17, 1)));
-        drop.interface = Some("flannel.1".to_owned());
-        assert!(!noise(&drop));
-        drop.interface = Some("eth0".to_owned());
-        assert!(noise(&drop));
+    fn a_frame_for_another_mac_tells_something_on_flannels_device_and_in_its_pod_only() {
+        let flow = Some(flow("10.244.2.3", 17, 1));
+        for reason in [Some("OTHERHOST"), None] {
+            let mut drop = dropped(reason, "ip_rcv_core", flow);
+            drop.interface = Some("flannel.1".to_owned());
+            assert!(!noise(&drop));
+            drop.interface = Some("eth0".to_owned());
+            assert!(noise(&drop));
+            (drop.interface, drop.place) = (None, DropPlace::Pod);
+            assert!(!noise(&drop));
+        }
     }
 
     #[test]

@@ -101,6 +101,12 @@ fn place(field: Field) -> (&'static str, &'static [&'static str]) {
         Field::SkbRoute => ("sk_buff", &["_skb_refdst"]),
         Field::RouteFlags4 => ("rtable", &["rt_flags"]),
         Field::RouteFlags6 => ("rt6_info", &["rt6i_flags"]),
+        Field::DeviceInet4 => ("net_device", &["ip_ptr"]),
+        Field::Inet4First => ("in_device", &["ifa_list"]),
+        Field::Inet4Address => ("in_ifaddr", &["ifa_local"]),
+        Field::DeviceInet6 => ("net_device", &["ip6_ptr"]),
+        Field::Inet6First => ("inet6_dev", &["addr_list", "next"]),
+        Field::Inet6Link => ("inet6_ifaddr", &["if_list"]),
     }
 }
 
@@ -128,6 +134,10 @@ mod tests {
         let layout = types.layout(1, 512);
         assert_eq!(layout.has_reason(), types.reasons().is_some());
         assert!(layout.offset(Field::SkbHead) < 256);
-        assert_ne!(layout.offset(Field::RouteFlags4), 0);
+        for field in
+            [Field::RouteFlags4, Field::DeviceInet4, Field::Inet4First, Field::Inet4Address]
+        {
+            assert_ne!(layout.offset(field), 0, "{field:?}");
+        }
     }
 }
