@@ -213,8 +213,8 @@ fn names_of_dns_are_told_where_they_are_asked_for() {
     let lab = lab(485, 2);
     let server = lab.plan().dns.node;
     let options = ["--sample", "1", "--dns-names"];
-    let daemons = [&options[..], &options[..2]]
-        .map(|options| lab.daemon(1 - server, Intent::SubnetEnv, options).unwrap());
+    let daemons = [(1 - server, &options[..]), (server, &options[..2])]
+        .map(|(node, options)| lab.daemon(node, Intent::SubnetEnv, options).unwrap());
     let client = lab.plan().nodes[1 - server].first_pod().unwrap();
     let to = lab.plan().dns_server(lab.plan().site.family);
     let flow = Flow::Dns { server: to, name: DNS_NAME.to_owned() };
