@@ -8,7 +8,10 @@ use super::{
     rule::{Effect, Judged, Rule},
     sighted::{ENOUGH, is_heard, lasting, peers_at},
 };
-use crate::{evidence::Sighting, topology::Peer};
+use crate::{
+    evidence::{Sighting, Tables, Vxlan},
+    topology::Peer,
+};
 
 /// A peer whose tunnel packets carry another setting, and how many came.
 pub(super) struct Differing<'c, 'a> {
@@ -42,6 +45,13 @@ pub(super) fn differing<'c, 'a>(
         all.extend(peers.map(|peer| Differing { peer, setting, packets: seen.packets }));
     }
     all
+}
+
+/// The VXLAN devices of this node whose socket takes what comes from an address to a UDP port: not
+/// flannel's of the other IP version, whose settings may be the right ones.
+pub(super) fn hearing(tables: &Tables, source: IpAddr, port: u16) -> impl Iterator<Item = &Vxlan> {
+    let all = tables.links.iter().filter_map(|link| link.vxlan.as_ref());
+    all.filter(move |it| it.port == port && it.may_hear(source))
 }
 
 /// A finding for each peer; but where several peers agree on another setting and nobody has this

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
-    odd_one_out::{self, Words, differing},
+    odd_one_out::{self, Words, differing, hearing},
     rule::{Rank, Rule, Ruling},
 };
 use crate::evidence::{Sight, Sighting, Tables};
@@ -36,9 +36,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     Ruling::from(odd_one_out::judged(case, &RULE, &words, &differing(case, name)))
 }
 
-/// Whether a device of this node takes packets of this VNI at this port: not flannel's of the other IP
-/// version, which has the same ones.
+/// Whether a device of this node takes packets of this VNI at this port.
 fn takes(tables: &Tables, source: IpAddr, vni: u32, port: u16) -> bool {
-    let mut settings = tables.links.iter().filter_map(|link| link.vxlan.as_ref());
-    settings.any(|it| it.may_hear(source) && it.port == port && (it.external || it.vni == vni))
+    hearing(tables, source, port).any(|it| it.external || it.vni == vni)
 }
