@@ -10,7 +10,10 @@ use etherparse::{
 use serde::{Serialize, Serializer};
 
 pub use self::dns::DnsMessage;
-use crate::{evidence::MacAddress, export::protocol};
+use crate::{
+    evidence::{MacAddress, has_ports},
+    export::protocol,
+};
 
 /// Bytes of a UDP header, and of a VXLAN header.
 const UDP: usize = 8;
@@ -206,10 +209,11 @@ impl Layers {
     /// Ports, flags and types where they stand, however little of the header there is.
     fn take_transport(&mut self, protocol: u8, bytes: &[u8]) {
         let half = |at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
-        match protocol {
-            6 | 17 | 132 => (self.source_port, self.destination_port) = (half(0), half(2)),
-            1 | 58 => self.icmp = bytes.first().copied().zip(bytes.get(1).copied()).map(Into::into),
-            _ => (),
+        if has_ports(protocol) {
+            (self.source_port, self.destination_port) = (half(0), half(2));
+        }
+        if matches!(protocol, 1 | 58) {
+            self.icmp = bytes.first().copied().zip(bytes.get(1).copied()).map(Into::into);
         }
         if protocol == 6 {
             self.tcp_flags = bytes.get(TCP_FLAGS).copied().map(TcpFlags);
