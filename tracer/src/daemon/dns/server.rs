@@ -34,15 +34,17 @@ impl Server {
     /// Takes over by how much a count has risen.
     pub(super) fn count(&mut self, now: f64, key: DnsKey, rise: DnsCount) {
         self.last = now;
-        let has_room = self.endpoints.len() < ENDPOINTS;
-        let has_series = key.endpoint().is_none_or(|endpoint| {
-            let is_known = self.endpoints.contains_key(&endpoint);
-            if is_known || has_room {
-                self.endpoints.insert(endpoint, now);
-            }
-            is_known || has_room
-        });
+        let has_series = key.endpoint().is_none_or(|endpoint| self.has_series(now, endpoint));
         add(&mut self.counts, if has_series { key } else { key.of_any_endpoint() }, rise);
+    }
+
+    /// Whether an endpoint that answers has series, from now on or already.
+    fn has_series(&mut self, now: f64, endpoint: IpAddr) -> bool {
+        let has = self.endpoints.len() < ENDPOINTS || self.endpoints.contains_key(&endpoint);
+        if has {
+            self.endpoints.insert(endpoint, now);
+        }
+        has
     }
 
     /// Whether nothing has been counted for long.
