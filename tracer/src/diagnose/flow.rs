@@ -120,11 +120,11 @@ fn is_translated(topology: &Topology<'_>, flow: &Flow) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Pass, Plan, observe, topology},
+        super::testing::{Pass, Plan, flow_of, observe, topology},
         *,
     };
     use crate::{
-        evidence::{Evidence, StageCounts},
+        evidence::{DropFlow, Evidence, StageCounts},
         topology::nth_address,
     };
 
@@ -139,20 +139,16 @@ mod tests {
         let mut evidence = plan.evidence();
         observe(&mut evidence);
         let traffic = evidence.traffic.as_mut().unwrap();
-        let answer = Flow {
-            source: nth_address(plan.hit_cidr(), 7),
-            destination: nth_address(plan.own_cidr(), 9),
-            protocol: 6,
-            source_port: 8080,
-            destination_port: 40_000,
-            packets: counts(50, 0),
-            leaked: 0,
-            born_in_window: false,
-            outer_source: None,
-            translated_destination: None,
-            translated_port: None,
-            asked_as: None,
-        };
+        let answer = flow_of(
+            DropFlow {
+                source: nth_address(plan.hit_cidr(), 7),
+                destination: nth_address(plan.own_cidr(), 9),
+                protocol: 6,
+                source_port: 8080,
+                destination_port: 40_000,
+            },
+            counts(50, 0),
+        );
         let at_bridge = Flow {
             source: second.parse().unwrap(),
             source_port: 80,

@@ -9,9 +9,11 @@ use super::{json as json_format, text};
 use crate::{
     diagnose::{
         Severity, diagnose, exit_status,
-        testing::{Pass, Plan, UPLINK, dropped_to, judge, mac, peer_traffic, tables},
+        testing::{Pass, Plan, UPLINK, dropped_to, flow_of, judge, mac, peer_traffic, tables},
     },
-    evidence::{Capability, CapabilityState, Drop, Drops, Evidence, Flow, Platform, StageCounts},
+    evidence::{
+        Capability, CapabilityState, Drop, DropFlow, Drops, Evidence, Flow, Platform, StageCounts,
+    },
     filter::FlowFilter,
     topology::nth_address,
 };
@@ -203,19 +205,17 @@ fn a_flow_is_answered_by_the_source_of_its_reverse() {
     let pod = nth_address(plan.own_cidr(), 9);
     let server = nth_address(plan.hit_cidr(), 5);
     let flows = &mut evidence.traffic.as_mut().unwrap().flows;
-    let flow = |source, destination, ports: (u16, u16), protocol| Flow {
-        source,
-        destination,
-        protocol,
-        source_port: ports.0,
-        destination_port: ports.1,
-        packets: StageCounts { pod_out: 3, ..StageCounts::default() },
-        leaked: 0,
-        born_in_window: false,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
+    let flow = |source, destination, ports: (u16, u16), protocol| {
+        flow_of(
+            DropFlow {
+                source,
+                destination,
+                protocol,
+                source_port: ports.0,
+                destination_port: ports.1,
+            },
+            StageCounts { pod_out: 3, ..StageCounts::default() },
+        )
     };
     flows.push(flow(pod, "10.96.0.10".parse().unwrap(), (5000, 53), 17));
     flows.push(flow(server, pod, (53, 5000), 17));

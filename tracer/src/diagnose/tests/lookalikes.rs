@@ -7,13 +7,14 @@ use ipnet::IpNet;
 use super::super::{
     PeerState, Severity, diagnose, exit_status,
     testing::{
-        BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, fdb, judge, link, mac,
+        BRIDGE, OVERLAY, PASSES, Pass, Plan, UPLINK, VETH, address, fdb, flow_of, judge, link, mac,
         neighbour, peer_traffic, refusing, tables, told, via,
     },
 };
 use crate::{
     evidence::{
-        Evidence, Flow, HookDirection, NeighbourState, Route, RouteKind, StageCounts, Tables, Vxlan,
+        DropFlow, Evidence, Flow, HookDirection, NeighbourState, Route, RouteKind, StageCounts,
+        Tables, Vxlan,
     },
     topology::nth_address,
 };
@@ -384,18 +385,17 @@ fn flows_born_in_the_window_and_flows_to_the_outside() {
         let source = nth_address(plan.own_cidr(), 9);
         let Some(traffic) = &mut evidence.traffic else { return };
         traffic.flows.push(Flow {
-            source,
-            destination: "198.51.100.7".parse().unwrap(),
-            protocol: 17,
-            source_port: 5000,
-            destination_port: 53,
-            packets: StageCounts { pod_out: 50, ..StageCounts::default() },
-            leaked: 0,
             born_in_window: true,
-            outer_source: None,
-            translated_destination: None,
-            translated_port: None,
-            asked_as: None,
+            ..flow_of(
+                DropFlow {
+                    source,
+                    destination: "198.51.100.7".parse().unwrap(),
+                    protocol: 17,
+                    source_port: 5000,
+                    destination_port: 53,
+                },
+                StageCounts { pod_out: 50, ..StageCounts::default() },
+            )
         });
     });
 }

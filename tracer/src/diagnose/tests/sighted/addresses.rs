@@ -3,7 +3,7 @@
 use super::{
     super::super::{
         Severity, diagnose,
-        testing::{BRIDGE, LO, Pass, UPLINK, address, mac, twin, via},
+        testing::{BRIDGE, LO, Pass, UPLINK, address, flow_of, mac, twin, via},
     },
     *,
 };
@@ -17,20 +17,16 @@ fn received(plan: &Plan, source: IpAddr) -> Flow {
 }
 
 fn flow(plan: &Plan, source: IpAddr) -> Flow {
-    Flow {
-        source,
-        destination: nth_address(plan.own_cidr(), 9),
-        protocol: 17,
-        source_port: 5000,
-        destination_port: 53,
-        packets: StageCounts { wire_in: 40, overlay_in: 40, ..StageCounts::default() },
-        leaked: 0,
-        born_in_window: false,
-        outer_source: None,
-        translated_destination: None,
-        translated_port: None,
-        asked_as: None,
-    }
+    flow_of(
+        DropFlow {
+            source,
+            destination: nth_address(plan.own_cidr(), 9),
+            protocol: 17,
+            source_port: 5000,
+            destination_port: 53,
+        },
+        StageCounts { wire_in: 40, overlay_in: 40, ..StageCounts::default() },
+    )
 }
 
 fn list(evidence: &mut Evidence, flow: Flow) {
