@@ -59,8 +59,10 @@ const PROGRAMS: [packages::Provider; 4] = [
 
 /// Guests at the same time: as many as a small machine has processors.
 const JOBS: usize = 2;
-/// Seconds of silence before a guest counts as hung.
-const PATIENCE: u64 = 240;
+/// Silence before a guest counts as hung: the short suites say a line for each case.
+const PATIENCE: Duration = Duration::from_secs(4 * 60);
+/// The same with every suite or a long one: a test that plays several labs says nothing until its end.
+const LONG_PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// The longest that a guest may take for the short suites: most take half of it.
 const SHORT: Duration = Duration::from_secs(10 * 60);
 /// The longest that a guest may take for every suite or a long one, interpreted on a small machine.
@@ -87,9 +89,9 @@ pub(crate) struct VmArgs {
     /// Guests at the same time
     #[arg(long, default_value_t = JOBS)]
     jobs: usize,
-    /// How many seconds a guest may say nothing before it has hung
-    #[arg(long, default_value_t = PATIENCE)]
-    patience: u64,
+    /// How many seconds a guest may say nothing before it has hung: 240, with --all or --suite 1200
+    #[arg(long)]
+    patience: Option<u64>,
     /// How many minutes a guest may take: 10, with --all or --suite 240
     #[arg(long)]
     minutes: Option<u64>,
@@ -151,7 +153,7 @@ pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
         return Ok(tally);
     }
     let all = seed.is_none();
-    let args = VmArgs { all, seed, jobs: JOBS, patience: PATIENCE, ..VmArgs::default() };
+    let args = VmArgs { all, seed, jobs: JOBS, ..VmArgs::default() };
     let mut tally = Tally::default();
     for tried in args.try_deaths()? {
         println!("vm: {tried}");
@@ -254,9 +256,9 @@ impl VmArgs {
     fn limits(&self) -> Limits {
         // A suite that was named may be a long one.
         let is_long = self.all || !self.suites.is_empty();
-        let total = if is_long { ALL } else { SHORT };
+        let (silence, total) = if is_long { (LONG_PATIENCE, ALL) } else { (PATIENCE, SHORT) };
         let total = self.minutes.map_or(total, |minutes| Duration::from_secs(60 * minutes));
-        Limits { silence: Duration::from_secs(self.patience), total }
+        Limits { silence: self.patience.map_or(silence, Duration::from_secs), total }
     }
 }
 
