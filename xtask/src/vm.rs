@@ -100,8 +100,12 @@ pub(crate) struct VmArgs {
     write: Option<PathBuf>,
     /// Do not run again the suites and cases that a run with --all has shown to be right on a row:
     /// its line says of which commits they are
-    #[arg(long, requires = "all", conflicts_with_all = ["suites", "filter"])]
+    #[arg(long, requires = "all", conflicts_with = "filter")]
     resume: bool,
+    /// Where a run with --all keeps what it has shown to be right, and --resume finds it: target/vm,
+    /// or a folder that outlives the machine
+    #[arg(long, value_name = "DIR", requires = "all", conflicts_with = "filter")]
+    records: Option<PathBuf>,
     /// Guests that panic, hang and never boot, to see whether that is seen: a minute
     #[arg(long, conflicts_with_all = ["all", "suites", "seed", "append", "write", "filter"])]
     trials: bool,
@@ -211,11 +215,12 @@ impl VmArgs {
 
     /// What is known of a row already, and what its guest says now of the rest.
     fn kept_and_run(&self, run: &Run, row: &Row) -> Result<Done> {
-        let kept = self.resume.then(|| run.known(row)).flatten();
-        let done = run.guest(row, kept.as_ref());
-        let is_whole = self.all && self.suites.is_empty() && self.filter.is_empty();
-        if let (true, Ok(ran)) = (is_whole, &done.result) {
-            Record { at: done.at.clone(), ran: ran.right() }.keep(&run.folder, row)?;
+        let folder = self.records.as_ref().unwrap_or(&run.folder);
+        let earlier = Record::find(folder, row).filter(|it| run.is_of_its_kernel(it, row));
+        let known = earlier.as_ref().filter(|_| self.resume).map(|it| run.asked_of(it));
+        let done = run.guest(row, known.as_ref());
+        if let (true, Ok(ran)) = (self.all && self.filter.is_empty(), &done.result) {
+            Record::after(earlier, &done.at, ran).keep(folder, row)?;
         }
         Ok(done)
     }
@@ -265,12 +270,16 @@ impl VmArgs {
 // === impl Run ===
 
 impl Run {
-    /// What was kept of a row: of this kernel, and of what is to be shown today.
-    fn known(&self, row: &Row) -> Option<Record> {
-        let Record { at, ran } = Record::find(&self.folder, row)?;
-        let kernel = self.kernels[&row.kernel].as_ref().ok()?;
-        let is_its = ran.verdict.release.as_deref() == kernel.release();
-        is_its.then(|| Record { at, ran: ran.of(&self.payload.expected().cases) })
+    /// Whether a record is of the very kernel that the row has today.
+    fn is_of_its_kernel(&self, record: &Record, row: &Row) -> bool {
+        let kernel = self.kernels[&row.kernel].as_ref().ok();
+        kernel.is_some_and(|it| record.ran.verdict.release.as_deref() == it.release())
+    }
+
+    /// What was kept of what is to be shown today.
+    fn asked_of(&self, record: &Record) -> Record {
+        let Record { at, ran } = record.clone();
+        Record { at, ran: ran.of(&self.payload.expected().cases) }
     }
 
     /// What a row comes to, with what is known of it.

@@ -77,6 +77,14 @@ impl Ran {
         Self { verdict: self.verdict.of(cases), ..self }
     }
 
+    /// Without the suites and cases of which another guest has said something.
+    pub(super) fn but(mut self, other: &Self) -> Self {
+        let has_said = |case: &str| other.verdict.cell(case).is_some();
+        self.verdict.cells.retain(|cell| !has_said(&cell.case));
+        self.verdict.passed.retain(|(suite, _)| !has_said(suite));
+        self
+    }
+
     /// Together with suites that an earlier guest has shown to be right.
     pub(super) fn after(self, earlier: &Self) -> Self {
         Self {

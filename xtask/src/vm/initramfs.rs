@@ -83,12 +83,18 @@ pub(super) struct Payload {
 // === impl Payload ===
 
 impl Payload {
-    /// Builds init and suites; copies without debug information go below `folder`.
+    /// Builds init and suites; copies go below `folder`, those of suites without debug information: all
+    /// rows show the same, whatever is built beside them.
     pub(super) fn build(built: &Built, selection: &Selection, folder: &Path) -> Result<Self> {
         let stripped = |program: &Path, name: &str| {
             let to = folder.join(name);
             let mut strip = shell::command("strip");
             shell::run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(program)).map(|()| to)
+        };
+        let copied = |program: &Path, name: &str| {
+            let to = folder.join(name);
+            fs::copy(program, &to).with_context(|| format!("cannot write {}", to.display()))?;
+            anyhow::Ok(to)
         };
         let all = test::suites()?;
         selection.require_known(&all.iter().map(Suite::name).collect::<Vec<_>>())?;
@@ -104,8 +110,8 @@ impl Payload {
         let expected = expected(&names, selection);
         let agent = build::target_folder().join("debug/lab-agent");
         Ok(Self {
-            init: init()?,
-            tracer: built.binary.clone(),
+            init: copied(&init()?, "vm-init")?,
+            tracer: copied(&built.binary, "flannel-tracer")?,
             agent: stripped(&agent, "lab-agent")?,
             suites,
             environment: selection.seed.iter().map(|it| format!("{SEED_VARIABLE}={it}")).collect(),

@@ -143,7 +143,7 @@ pub(super) mod tests {
     use super::super::console;
     use super::*;
 
-    fn done(kernel: &str, cells: &[(&str, Outcome)]) -> Done {
+    pub(in super::super) fn done(kernel: &str, cells: &[(&str, Outcome)]) -> Done {
         let row = Row { kernel: kernel.to_owned(), append: String::new() };
         let cell = |(case, outcome): &(&str, Outcome)| Cell {
             case: (*case).to_owned(),
