@@ -47,6 +47,7 @@ mod flanneld_memory_near_limit;
 mod flanneld_not_running;
 mod flanneld_oom_killed;
 mod flow;
+mod fw_drops_at_ports;
 mod fw_drops_forwarded;
 mod fw_drops_pod_to_node;
 mod fw_drops_vxlan;

@@ -1,13 +1,28 @@
 //! A firewall of the node drops what it forwards between its pods and others: what they send to a
-//! peer's, what comes out of the tunnel for them, or all of it.
+//! peer's, what comes out of the tunnel for them, or all of it. Or the bridge does, where a pod is
+//! attached.
 
-use super::{Fault, PLAIN, Reach, Subject, filter::Chain, filter::iptables, pair};
-use crate::plan::{Plan, Site};
+use super::{Fault, PLAIN, Reach, Subject, filter::Chain, filter::iptables, pair, second_pod};
+use crate::{
+    plan::{Plan, Pod, Site},
+    script::Script,
+};
 
 /// The node itself still uses the tunnel, so something comes back from it.
 const THERE: &[&str] = &["unexplained-loss", "tunnel-one-way"];
 
-pub(super) const FAULTS: [Fault; 3] = [
+/// At the port of one pod.
+const AT_PORT: Fault = Fault {
+    code: "fw-drops-forwarded-pod-traffic",
+    subject: Subject::Veth,
+    reach: Reach::OnePod,
+    there: &["unexplained-loss"],
+    nodes: 2,
+    by_drops: true,
+    ..PLAIN
+};
+
+pub(super) const FAULTS: [Fault; 5] = [
     Fault {
         name: "fw-drops-forwarded-pod-traffic",
         code: "fw-drops-forwarded-pod-traffic",
@@ -51,7 +66,38 @@ pub(super) const FAULTS: [Fault; 3] = [
         heals: |plan, site| Chain::inet("forward").heals(plan, site),
         ..PLAIN
     },
+    Fault {
+        name: "fw-drops-forwarded-pod-traffic-to-port",
+        summary: "a filter of the bridge drops what peers' pods send to a pod, at its port",
+        breaks: |plan, site| at_port(plan, site, "output", "saddr", "daddr"),
+        heals: |plan, site| of_bridge("output").heals(plan, site),
+        ..AT_PORT
+    },
+    Fault {
+        name: "fw-drops-forwarded-pod-traffic-from-port",
+        summary: "a filter of the bridge drops what a pod sends to peers' pods, at its port",
+        breaks: |plan, site| at_port(plan, site, "prerouting", "daddr", "saddr"),
+        heals: |plan, site| of_bridge("prerouting").heals(plan, site),
+        ..AT_PORT
+    },
 ];
+
+fn of_bridge(hook: &str) -> Chain {
+    Chain { of: "bridge", hook: format!("{hook} priority 0") }
+}
+
+/// Drops between the second pod and those of all peers; neighbours are still found.
+fn at_port(plan: &Plan, site: Site, hook: &str, theirs: &str, own: &str) -> Vec<Script> {
+    let subnet = |node: usize| plan.nodes[node].subnet.of(site.family).to_string();
+    let peers: Vec<String> = plan.others(site.victim).into_iter().map(subnet).collect();
+    let version = site.family.word();
+    let dropping = |pod: &Pod| {
+        let (peers, ip) = (peers.join(", "), pod.ip.of(site.family));
+        let matches = format!("{version} {theirs} {{ {peers} }} {version} {own} {ip}");
+        of_bridge(hook).drops(plan, site, &matches)
+    };
+    second_pod(plan, site).map(dropping).unwrap_or_default()
+}
 
 fn from_peer(plan: &Plan, site: Site) -> String {
     let (victim, peer) = pair(plan, site);

@@ -4,11 +4,13 @@
 use super::{LookAlike, PLAIN, two_or_more};
 use crate::{
     plan::{Family, Node, Plan, Pod, Stack},
-    script::Script,
+    script::{Script, Tool},
     seed::Shape,
 };
 
-pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
+const TABLE: &str = "bridge fltr_copies";
+
+pub(super) const LOOK_ALIKES: [LookAlike; 3] = [
     LookAlike {
         name: "pod-address-reused",
         summary: "another pod has the address of one that is gone, and the node knows its MAC",
@@ -21,6 +23,16 @@ pub(super) const LOOK_ALIKES: [LookAlike; 2] = [
         summary: "the bridge has forgotten behind which port a pod is, and floods all frames",
         shape: of_both,
         changes: |plan| plan.nodes.iter().flat_map(floods).collect(),
+        ..PLAIN
+    },
+    LookAlike {
+        name: "bridge-floods-and-filters",
+        summary: "the bridge floods all frames, and its filter drops the copies for other pods",
+        shape: of_both,
+        changes: |plan| {
+            let filter = |node| filter_copies(plan, node);
+            plan.nodes.iter().flat_map(|node| floods(node).into_iter().chain([filter(node)])).collect()
+        },
         ..PLAIN
     },
 ];
@@ -54,4 +66,20 @@ fn floods(node: &Node) -> [Script; 2] {
         Script::bridge(&node.namespace, node.pods.iter().map(deaf)),
         Script::ip(&node.namespace, [forget]),
     ]
+}
+
+/// At the port of each pod, what is for another pod of the node.
+fn filter_copies(plan: &Plan, node: &Node) -> Script {
+    let head = [
+        format!("add table {TABLE}"),
+        format!("add chain {TABLE} copies {{ type filter hook output priority 0; }}"),
+    ];
+    let rule = |pod: &Pod, family: &Family| {
+        let (version, subnet, ip) = (family.word(), node.subnet.of(*family), pod.ip.of(*family));
+        let others = format!("{version} daddr {subnet} {version} daddr != {ip}");
+        format!("add rule {TABLE} copies oifname {} {others} drop", pod.veth)
+    };
+    let rules = node.pods.iter().flat_map(|pod| plan.families().iter().map(|it| rule(pod, it)));
+    let lines: Vec<String> = head.into_iter().chain(rules).collect();
+    Script::new(Tool::Nft, Some(&node.namespace), lines)
 }

@@ -190,6 +190,12 @@ impl Passed {
         self.arrived.contains(&flow) || self.seen.contains(&reverse(flow))
     }
 
+    /// Whether a flow answers what was seen, and nothing passed from where it comes from.
+    pub(super) fn has_vain_answer(&self, flow: DropFlow) -> bool {
+        self.seen.contains(&reverse(flow))
+            && !self.senders.contains(&(flow.source, flow.protocol, flow.source_port))
+    }
+
     /// Whether anything came from where a flow goes to, or to where it comes from.
     fn answers(&self, flow: DropFlow) -> bool {
         self.senders.contains(&(flow.destination, flow.protocol, flow.destination_port))
@@ -202,15 +208,18 @@ const fn name(flow: &Flow) -> DropFlow {
     DropFlow { source, destination, protocol, source_port, destination_port }
 }
 
-/// The flow of the answers.
+/// The flow of the answers, or of what was answered.
 fn reverse(flow: DropFlow) -> DropFlow {
-    let is_its = |(protocol, request, _): &(u8, u16, u16)| {
-        (flow.protocol, flow.source_port) == (*protocol, *request)
+    let other = |(protocol, request, reply): (u8, u16, u16)| match flow.source_port {
+        _ if flow.protocol != protocol => None,
+        kind if kind == request => Some(reply),
+        kind if kind == reply => Some(request),
+        _ => None,
     };
-    let (source_port, destination_port) = ECHO.iter().find(|it| is_its(it)).map_or(
+    let (source_port, destination_port) = ECHO.into_iter().find_map(other).map_or(
         (flow.destination_port, flow.source_port),
         // An echo's identifier stands where others have the port of the other end.
-        |(_, _, reply)| (*reply, flow.destination_port),
+        |kind| (kind, flow.destination_port),
     );
     let (source, destination) = (flow.destination, flow.source);
     DropFlow { source, destination, source_port, destination_port, ..flow }

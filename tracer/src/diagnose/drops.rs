@@ -7,6 +7,7 @@ use super::{
     case::Case,
     dropped::{self, Dropper, Way, told},
     finding::Impact,
+    fw_drops_at_ports::pod_at_port,
     merge::Cause,
     rule::Effect,
     vip,
@@ -36,6 +37,7 @@ pub(super) fn off_the_tunnels_way(cases: &[Case<'_>], hit: &BTreeSet<Effect>) ->
         matches!(
             effect,
             Effect::InPod(_)
+                | Effect::AtPort(_)
                 | Effect::ToNode(_)
                 | Effect::Outside(_)
                 | Effect::ToVip(_)
@@ -62,6 +64,9 @@ pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
     if drop.place == DropPlace::Pod {
         let ends = [source, destination].into_iter();
         return ends.filter(|end| topology.is_own(*end)).map(Effect::InPod).collect();
+    }
+    if let Some(pod) = pod_at_port(case, drop) {
+        return vec![Effect::AtPort(pod)];
     }
     let uncounted = match dropped::way(case, drop) {
         Some(Way::ToNode) => return vec![Effect::ToNode(source)],

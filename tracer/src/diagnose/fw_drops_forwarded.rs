@@ -10,7 +10,7 @@ use super::{
     dropped::{Way, way},
     finding::{Confidence, Severity},
     firewall::{Hit, finding, flows, hit_by, perhaps_forbidden, show_rules},
-    remedy,
+    fw_drops_at_ports, remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     unread::{is_unread, probable},
 };
@@ -34,7 +34,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     let hits = if is_unread(case) { probable_hits(case) } else { proven_hits(case) };
     let unseen: Vec<String> = hits.iter().filter_map(|hit| forbidden(case, hit)).collect();
     let judged = if unseen.is_empty() { judged(case, &hits) } else { None };
-    Ruling { judged: Vec::from_iter(judged), unseen }
+    let at_ports = fw_drops_at_ports::ruling(case);
+    Ruling {
+        judged: judged.into_iter().chain(at_ports.judged).collect(),
+        unseen: unseen.into_iter().chain(at_ports.unseen).collect(),
+    }
 }
 
 /// The peers whose packets were dropped.

@@ -154,6 +154,7 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::ToVip(_)
         // What no stage misses is in the list of drops.
         | Effect::InPod(_)
+        | Effect::AtPort(_)
         | Effect::ToNode(_)
         | Effect::Outside(_)
         | Effect::Queued(_)

@@ -81,6 +81,8 @@ pub(super) enum Effect {
     Undelivered(IpAddr),
     /// Packets were dropped in the network namespace of a pod of this node.
     InPod(IpAddr),
+    /// Packets between a pod of this node and peers were dropped where the pod is attached.
+    AtPort(IpAddr),
     /// Packets of a pod to this node were dropped.
     ToNode(IpAddr),
     /// Packets of a pod to addresses outside the cluster were dropped.
@@ -172,6 +174,7 @@ impl Effect {
             | Self::FlannelMemory
             | Self::Undelivered(_)
             | Self::InPod(_)
+            | Self::AtPort(_)
             | Self::ToNode(_)
             | Self::Outside(_)
             | Self::LargePods

@@ -1,6 +1,7 @@
 //! What firewalls drop, and what they drop on every healthy node.
 
 mod plain;
+mod ports;
 mod tunnel;
 
 use std::net::IpAddr;
