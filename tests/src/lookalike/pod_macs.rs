@@ -31,7 +31,10 @@ pub(super) const LOOK_ALIKES: [LookAlike; 3] = [
         shape: of_both,
         changes: |plan| {
             let filter = |node| filter_copies(plan, node);
-            plan.nodes.iter().flat_map(|node| floods(node).into_iter().chain([filter(node)])).collect()
+            plan.nodes
+                .iter()
+                .flat_map(|node| floods(node).into_iter().chain([filter(node)]))
+                .collect()
         },
         ..PLAIN
     },

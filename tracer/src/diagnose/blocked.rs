@@ -203,13 +203,14 @@ impl Passed {
     }
 }
 
-const fn name(flow: &Flow) -> DropFlow {
+/// The flow, as drops name it.
+pub(super) const fn name(flow: &Flow) -> DropFlow {
     let Flow { source, destination, protocol, source_port, destination_port, .. } = *flow;
     DropFlow { source, destination, protocol, source_port, destination_port }
 }
 
 /// The flow of the answers, or of what was answered.
-fn reverse(flow: DropFlow) -> DropFlow {
+pub(super) fn reverse(flow: DropFlow) -> DropFlow {
     let other = |(protocol, request, reply): (u8, u16, u16)| match flow.source_port {
         _ if flow.protocol != protocol => None,
         kind if kind == request => Some(reply),

@@ -8,6 +8,7 @@
 mod across;
 mod facts;
 mod member;
+mod pods;
 mod return_route_missing;
 mod underlay_drops_vxlan;
 mod vips;

@@ -83,6 +83,9 @@ mod tests {
         let record = Record::after(None, &at("first"), &first);
         let record = Record::after(Some(record), &at("second"), &second);
         let cases: Vec<&str> = record.ran.verdict.cells.iter().map(|it| it.case.as_str()).collect();
-        assert_eq!((cases, record.at), (vec!["a", "c"], vec!["first".to_owned(), "second".to_owned()]));
+        assert_eq!(
+            (cases, record.at),
+            (vec!["a", "c"], vec!["first".to_owned(), "second".to_owned()])
+        );
     }
 }

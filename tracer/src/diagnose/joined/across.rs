@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::{
     member::{Member, owner_of},
+    pods::explain_all_in_vain,
     return_route_missing, underlay_drops_vxlan,
     way::{Side, heard},
 };
@@ -160,14 +161,17 @@ impl Merger<'_, '_> {
         let is_same = SAME.contains(&(by.finding.code, one.finding.code));
         // Of two that tell the same of each other the first is told.
         let is_told_before = other < node && is_mutual(by, one, own);
-        let is_felt = is_stronger && rests_on(one).is_some_and(|cidr| stops(by, one, own, cidr));
+        let is_felt = is_stronger
+            && rests_on(one).is_some_and(|cidr| {
+                stops(by, one, own, cidr)
+                    || is_open(one) && explain_all_in_vain(by, &self.judgements[*node].cases, cidr)
+            });
         let explains = is_told_before || is_same || is_felt;
         explains.then_some(by.rank)
     }
 
     fn is_open(&self, place: usize) -> bool {
-        let code = self.causes[place].1.judged.finding.code;
-        matches!(self.by[place], By::Nothing) && OPEN.contains(&code)
+        matches!(self.by[place], By::Nothing) && is_open(&self.causes[place].1.judged)
     }
 
     /// Where the same node tells this code of the same peer already.
@@ -224,6 +228,11 @@ impl Merger<'_, '_> {
         let felt = all.filter(|(place, _)| *place != root && self.root(*place) == root);
         felt.map(|(_, cause)| cause.clone()).collect()
     }
+}
+
+/// Whether it names no cause.
+fn is_open(judged: &Judged) -> bool {
+    OPEN.contains(&judged.finding.code)
 }
 
 /// The pod CIDR of another node, for what that node may tell too.

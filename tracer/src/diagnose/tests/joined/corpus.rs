@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{super::corpus::pairs, judge, told};
+use super::{
+    super::corpus::{Pair, pairs},
+    judge, told,
+};
+use crate::{evidence::Flow, topology::nth_address};
 
 /// What names no cause, and becomes part of one where the other node's evidence is there.
 const LESSER: [&str; 2] = ["tunnel-one-way", "unexplained-loss"];
@@ -47,4 +51,19 @@ fn of_two_recorded_nodes_the_one_with_the_cause_tells_it_and_the_other_nothing_e
         }
         assert_eq!(found, expected, "{name}: {joined:#?}");
     }
+}
+
+#[test]
+fn a_pod_that_loses_packets_explains_nothing_of_another_pod() {
+    let loses = |(name, _): &Pair| name == "pod-policy-drops";
+    let (_, [(here, _), (mut there, _)]) = pairs().into_iter().find(loses).unwrap();
+    let of_pod = judge(&[here.clone(), there.clone()]).findings.remove(0).finding;
+    let (pod, cidr) = (of_pod.subject.address.unwrap(), of_pod.subject.cidr.unwrap());
+    let flows = &mut there.traffic.as_mut().unwrap().flows;
+    let in_vain = flows.iter().find(|it| it.destination == pod && it.packets.wire_out > 3);
+    let to_another = Flow { destination: nth_address(cidr, 201), ..in_vain.unwrap().clone() };
+    flows.push(to_another);
+    let found = judge(&[here, there]).findings;
+    let codes: Vec<&str> = found.iter().map(|it| it.finding.code).collect();
+    assert_eq!(codes, ["pod-policy-drops", "unexplained-loss"]);
 }
