@@ -52,6 +52,25 @@ pub fn with_dns(plan: &Plan, node: &Node, family: Family) -> Script {
     }
 }
 
+/// Takes kube-proxy's rule for the VIP away from a node, or drops what is for it as where its service
+/// has no local endpoint. Of iptables alone.
+#[must_use]
+pub fn without_web(plan: &Plan, node: &Node, family: Family) -> Script {
+    let rule = kube_proxy::web_portal(plan, family).replacen("-A", "-D", 1);
+    table(node, family, "nat", rule)
+}
+
+/// Has a node drop what is for the VIP, as kube-proxy does with `externalTrafficPolicy: Local` and
+/// without an endpoint on the node. Of iptables alone.
+#[must_use]
+pub fn without_local_web(plan: &Plan, node: &Node, family: Family) -> Script {
+    Script::new(
+        iptables(family),
+        Some(&node.namespace),
+        kube_proxy::no_local_endpoints(plan, family),
+    )
+}
+
 /// Has a node refuse a service to its pods, as kube-proxy does for one without endpoints.
 #[must_use]
 pub fn refusing(plan: &Plan, node: &Node, service: SocketAddr, protocol: &str) -> Script {

@@ -106,6 +106,27 @@ pub(super) fn dns_portal(plan: &Plan, family: Family) -> String {
     dns(plan, family).into_iter().next().unwrap_or_default()
 }
 
+/// The rule that leads to the service of the VIP.
+pub(super) fn web_portal(plan: &Plan, family: Family) -> String {
+    web(plan, family).into_iter().next().unwrap_or_default()
+}
+
+/// The chain and the rule by which what is for the VIP is dropped where its service wants local
+/// endpoints and there is none, as lines of a restore.
+pub(super) fn no_local_endpoints(plan: &Plan, family: Family) -> Vec<String> {
+    let (vip, bits) = (plan.lan.vip.of(family), family.bits());
+    let matches = format!("-d {vip}/{bits} -p tcp -m tcp --dport 80 -j DROP");
+    let jump = "-m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES";
+    vec![
+        "*filter".to_owned(),
+        ":KUBE-EXTERNAL-SERVICES - [0:0]".to_owned(),
+        comment("-A INPUT", "kubernetes externally-visible service portals", jump),
+        comment("-A FORWARD", "kubernetes externally-visible service portals", jump),
+        comment("-A KUBE-EXTERNAL-SERVICES", "default/web:http has no local endpoints", &matches),
+        "COMMIT".to_owned(),
+    ]
+}
+
 /// What the rule matches and does that refuses a service without endpoints.
 pub(super) fn refusal(service: SocketAddr, protocol: &str) -> String {
     let (bits, error) = match service {

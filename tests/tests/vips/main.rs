@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod owner;
+
 use std::{
     fs::File,
     io::Read as _,

@@ -1,0 +1,138 @@
+//! What is wrong with the node that has the VIP, and what only looks so.
+
+use super::*;
+use tracer_tests::{fault::filter::Chain, netfilter, plan::Family};
+
+/// A lab, and the node that has the VIP.
+fn lab_and_owner(seed: u64) -> (Lab, usize) {
+    let lab = lab(seed);
+    let owner = lab.plan().lan.vip_owner;
+    (lab, owner)
+}
+
+/// The client knows the owner's MAC, as after its answer.
+fn client_knows(lab: &Lab, owner: usize) {
+    let (vip, mac) = (lab.plan().lan.vip.v4, lab.plan().nodes[owner].uplink_mac);
+    let entry = format!("neigh replace {vip} lladdr {mac} dev eth0 nud permanent");
+    Script::ip(netns::CLIENT, [entry]).run().unwrap();
+}
+
+/// The client opens connections to the web service behind the VIP.
+fn browse(plan: &Plan) -> Sender {
+    Sender {
+        namespace: netns::CLIENT.to_owned(),
+        flow: Flow::TcpExchange { to: (plan.lan.vip.v4, 80).into() },
+        limits: Limits::steady(2.0),
+    }
+}
+
+/// What all nodes say while a client browses and the owner announces the VIP, and whether the client
+/// was served.
+fn while_browsing(lab: &Lab, owner: usize) -> (Vec<CheckOutput>, bool) {
+    while_browsing_and(lab, owner, || {})
+}
+
+/// The same, with something done in the middle.
+fn while_browsing_and(lab: &Lab, owner: usize, act: impl Fn()) -> (Vec<CheckOutput>, bool) {
+    let plan = lab.plan();
+    let announcing = Sender { limits: Limits::steady(1.0), ..announce(plan, owner, 1) };
+    let traffic = Traffic::start(vec![announcing, browse(plan)]);
+    let answers = thread::scope(|scope| {
+        let checks = scope.spawn(|| check_all(lab, "8s"));
+        silence(30);
+        act();
+        checks.join().unwrap()
+    });
+    let counts = traffic.stop().unwrap();
+    let served = counts.iter().find(|(it, _)| matches!(it.flow, Flow::TcpExchange { .. }));
+    (answers, served.unwrap().1.answered > 0)
+}
+
+/// The owner tells this of the VIP, the others nothing.
+fn assert_told_by(owner: usize, code: &str, lab: &Lab, answers: &[CheckOutput]) {
+    let vip = lab.plan().lan.vip.v4.to_string();
+    for (node, output) in answers.iter().enumerate() {
+        let expected = if node == owner { vec![(code, vip.as_str())] } else { Vec::new() };
+        assert_eq!(output.findings(), expected, "n{}: {}", node + 1, output.json);
+    }
+}
+
+fn assert_nothing(answers: &[CheckOutput]) {
+    for output in answers {
+        assert_eq!(output.findings(), [], "{}", output.json);
+    }
+}
+
+#[test]
+fn an_owner_without_kube_proxys_rule_sends_clients_back_and_tells_it() {
+    let (lab, owner) = lab_and_owner(516);
+    client_knows(&lab, owner);
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(is_served, "with the rule the client is served");
+    assert_nothing(&answers);
+    netfilter::without_web(lab.plan(), &lab.plan().nodes[owner], Family::V4).run().unwrap();
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(!is_served);
+    assert_told_by(owner, "vip-answered-but-no-service-rules", &lab, &answers);
+}
+
+#[test]
+fn an_owner_without_a_local_endpoint_drops_what_clients_send_and_tells_it() {
+    let (lab, owner) = lab_and_owner(517);
+    client_knows(&lab, owner);
+    let node = &lab.plan().nodes[owner];
+    netfilter::without_web(lab.plan(), node, Family::V4).run().unwrap();
+    netfilter::without_local_web(lab.plan(), node, Family::V4).run().unwrap();
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(!is_served);
+    assert_told_by(owner, "vip-answered-but-policy-drops", &lab, &answers);
+}
+
+/// The owner's kernel would answer for the VIP, but for a setting.
+fn keep_back(lab: &Lab, owner: usize) {
+    own(lab, owner);
+    let node = &lab.plan().nodes[owner];
+    netns::run_in(&node.namespace, || {
+        let path = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", node.uplink);
+        Ok(std::fs::write(path, "1")?)
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_owner_whose_kernel_keeps_the_vip_back_tells_it_where_a_client_asks_in_vain() {
+    let (lab, owner) = lab_and_owner(518);
+    keep_back(&lab, owner);
+    assert_nothing(&check_all(&lab, "3s"));
+    let asking = Traffic::start(vec![ping(lab.plan())]);
+    let answers = check_all(&lab, "7s");
+    asking.stop().unwrap();
+    let vip = lab.plan().lan.vip.v4.to_string();
+    for (node, output) in answers.iter().enumerate() {
+        let code = match node == owner {
+            true => "vip-arp-suppressed-by-sysctl",
+            false => "vip-arp-unanswered",
+        };
+        assert_eq!(output.findings(), [(code, vip.as_str())], "n{}: {}", node + 1, output.json);
+    }
+}
+
+#[test]
+fn an_owner_whose_filter_drops_clients_behind_kube_proxy_tells_it() {
+    let (lab, owner) = lab_and_owner(519);
+    own(&lab, owner);
+    let plan = lab.plan();
+    // The client has to ask for the VIP in the window: that makes it one of its clients.
+    let forget = format!("neigh flush {} dev eth0", plan.lan.vip.v4);
+    let matches = format!("ip saddr {} ip daddr {}", plan.lan.client.v4, plan.cluster.v4);
+    let dropping = Chain::inet("forward").dropping(&plan.nodes[owner], &matches).unwrap();
+    let (answers, is_served) = while_browsing_and(&lab, owner, || {
+        Script::ip(netns::CLIENT, [forget.clone()]).run().unwrap();
+    });
+    assert!(!is_served);
+    assert_told_by(owner, "vip-answered-but-policy-drops", &lab, &answers);
+    dropping.heal().unwrap();
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(is_served);
+    assert_nothing(&answers);
+}
