@@ -213,6 +213,10 @@ const PLAIN: Fault = Fault {
     traffic: |_, _| Vec::new(),
 };
 
+/// What faults of one pod have in common: its node's second, which all nodes send to.
+const ONE_POD: Fault =
+    Fault { reach: Reach::OnePod, there: &["unexplained-loss"], nodes: 2, ..PLAIN };
+
 /// The faults of uplinks without Ethernet, which no other lab can have.
 #[must_use]
 pub fn of_layer3() -> Vec<Fault> {

@@ -97,6 +97,18 @@ pub(crate) struct CheckArgs {
     pub(crate) sample: Option<String>,
 }
 
+/// Which packets are shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SampleArgs {
+    /// Tell also of the first 128 bytes of one packet in N of each stage, and of the first 4 packets
+    /// of every anomaly.
+    #[arg(long, value_name = "N", value_parser = sample)]
+    pub(crate) sample: Option<NonZeroU32>,
+    /// Tell of sampled DNS messages also which name they ask for, where it is among these bytes.
+    #[arg(long, requires = "sample")]
+    pub(crate) dns_names: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Form of the events; with json each is a line of JSON.
@@ -110,13 +122,8 @@ pub(crate) struct WatchArgs {
     /// or of their nodes, and may be networks.
     #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
-    /// Tell also of the first 128 bytes of one packet in N of each stage, and of the first 4 packets
-    /// of every anomaly.
-    #[arg(long, value_name = "N", value_parser = sample)]
-    pub(crate) sample: Option<NonZeroU32>,
-    /// Tell of sampled DNS messages also which name they ask for, where it is among these bytes.
-    #[arg(long, requires = "sample")]
-    pub(crate) dns_names: bool,
+    #[command(flatten)]
+    pub(crate) samples: SampleArgs,
     #[command(flatten)]
     pub(crate) look: LookArgs,
 }
@@ -132,13 +139,8 @@ pub(crate) struct RunArgs {
     /// How many flows that lose packets have a series of their own, at most.
     #[arg(long, value_name = "K", default_value_t = 100)]
     pub(crate) top_flows: usize,
-    /// Tell also of the first 128 bytes of one packet in N of each stage, and of the first 4 packets
-    /// of every anomaly.
-    #[arg(long, value_name = "N", value_parser = sample)]
-    pub(crate) sample: Option<NonZeroU32>,
-    /// Tell of sampled DNS messages also which name they ask for, where it is among these bytes.
-    #[arg(long, requires = "sample")]
-    pub(crate) dns_names: bool,
+    #[command(flatten)]
+    pub(crate) samples: SampleArgs,
     #[command(flatten)]
     pub(crate) look: LookArgs,
     /// An option of the contract that is of others.
@@ -341,7 +343,7 @@ mod tests {
     fn one_packet_in_none_is_no_sample() {
         let given = |number| Cli::try_parse_from(["flannel-tracer", "watch", "--sample", number]);
         let Command::Watch(watch) = given("1000").unwrap().command else { panic!("not watch") };
-        assert_eq!(watch.sample, NonZeroU32::new(1000));
+        assert_eq!(watch.samples.sample, NonZeroU32::new(1000));
         for number in ["0", "4294967296", "all"] {
             let error = given(number).unwrap_err().to_string();
             assert!(error.contains("write a number from 1 to 4294967295"), "{error}");

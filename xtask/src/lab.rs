@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, value_parser};
 use tracer_tests::drawing;
-use tracer_tests::fault;
+use tracer_tests::fault::{self, Fault};
 use tracer_tests::lab::Lab;
-use tracer_tests::lookalike;
+use tracer_tests::lookalike::{self, LookAlike};
 use tracer_tests::netns;
 use tracer_tests::plan::{Family, FlannelRules, Node, Plan, Site, Stack, UplinkKind};
 use tracer_tests::seed::{self, Shape};
@@ -126,15 +126,18 @@ fn heal() -> Result<()> {
 }
 
 fn list() -> Result<()> {
+    let faults = fault::all().into_iter().chain(fault::of_layer3());
+    let faults: Vec<Fault> = faults.chain(fault::services::of_services()).collect();
+    let look_alikes = lookalike::all();
+    let names = faults.iter().map(|it| it.name).chain(look_alikes.iter().map(|it| it.name));
+    let width = names.map(str::len).max().unwrap_or_default();
     println!("faults, for `cargo xtask lab fault` and `cargo xtask demo`:");
-    for fault in
-        fault::all().into_iter().chain(fault::of_layer3()).chain(fault::services::of_services())
-    {
-        println!("  {:34}{}", fault.name, fault.summary);
+    for Fault { name, summary, .. } in faults {
+        println!("  {name:width$}  {summary}");
     }
     println!("healthy look-alikes, for `cargo xtask demo`:");
-    for look_alike in lookalike::all() {
-        println!("  {:34}{}", look_alike.name, look_alike.summary);
+    for LookAlike { name, summary, .. } in look_alikes {
+        println!("  {name:width$}  {summary}");
     }
     match state::kept()? {
         None => println!("no lab is up: cargo xtask lab up"),

@@ -1,7 +1,7 @@
 //! Queries that reach the pod of a DNS server, and that the server never gets. The lab's own server is
 //! on a node of its own choice: here it is any pod of the victim.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject, second_pod};
+use super::{Fault, ONE_POD, Severity, Subject, second_pod};
 use crate::{
     deaf,
     plan::{DNS_NAME, Plan, Site},
@@ -19,12 +19,10 @@ const RATE: f64 = 5.0;
 const MODEL: Fault = Fault {
     severity: Severity::Critical,
     subject: Subject::PodAddress,
-    reach: Reach::OnePod,
     there: &[],
-    nodes: 2,
     by_drops: true,
     traffic: queries,
-    ..PLAIN
+    ..ONE_POD
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

@@ -2,7 +2,9 @@
 //! peer's, what comes out of the tunnel for them, or all of it. Or the bridge does, where a pod is
 //! attached.
 
-use super::{Fault, PLAIN, Reach, Subject, filter::Chain, filter::iptables, pair, second_pod};
+use super::{
+    Fault, ONE_POD, PLAIN, Reach, Subject, filter::Chain, filter::iptables, pair, second_pod,
+};
 use crate::{
     plan::{Plan, Pod, Site},
     script::Script,
@@ -15,11 +17,8 @@ const THERE: &[&str] = &["unexplained-loss", "tunnel-one-way"];
 const AT_PORT: Fault = Fault {
     code: "fw-drops-forwarded-pod-traffic",
     subject: Subject::Veth,
-    reach: Reach::OnePod,
-    there: &["unexplained-loss"],
-    nodes: 2,
     by_drops: true,
-    ..PLAIN
+    ..ONE_POD
 };
 
 pub(super) const FAULTS: [Fault; 5] = [

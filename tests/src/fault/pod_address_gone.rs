@@ -1,7 +1,7 @@
 //! A pod is gone, and clients keep calling its address. Its veth is in the bridge still, as that of
 //! another pod would be; the address is nobody's.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject, pod_given_up, second_pod};
+use super::{Fault, ONE_POD, Severity, Subject, pod_given_up, second_pod};
 use crate::{pod, script::Script};
 
 pub(super) const FAULTS: [Fault; 1] = [Fault {
@@ -10,9 +10,6 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "clients call the address of a pod that is gone",
     severity: Severity::Warning,
     subject: Subject::PodAddress,
-    reach: Reach::OnePod,
-    there: &["unexplained-loss"],
-    nodes: 2,
     breaks: |plan, site| {
         let Some(pod) = second_pod(plan, site) else { return Vec::new() };
         let (victim, family) = (&plan.nodes[site.victim], site.family);
@@ -29,5 +26,5 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         let lines = [pod::address(victim, pod, family)].into_iter().chain(lines);
         vec![Script::ip(&pod.namespace, lines)]
     },
-    ..PLAIN
+    ..ONE_POD
 }];

@@ -2,7 +2,7 @@
 //! the kernel had learnt it asks for anew within a minute, and heals; here the entry is permanent, as
 //! who writes it by hand leaves it, so that it lasts for as long as somebody looks.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject, second_pod};
+use super::{Fault, ONE_POD, Severity, Subject, second_pod};
 use crate::{
     plan::{Plan, Site},
     script::Script,
@@ -17,9 +17,6 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
     summary: "the node sends to a pod by the MAC of one that is gone",
     severity: Severity::Warning,
     subject: Subject::PodAddress,
-    reach: Reach::OnePod,
-    there: &["unexplained-loss"],
-    nodes: 2,
     by_drops: true,
     breaks: |plan, site| {
         neighbour(plan, site, |ip, bridge| {
@@ -27,7 +24,7 @@ pub(super) const FAULTS: [Fault; 1] = [Fault {
         })
     },
     heals: |plan, site| neighbour(plan, site, |ip, bridge| format!("neigh del {ip} dev {bridge}")),
-    ..PLAIN
+    ..ONE_POD
 }];
 
 /// A line about the address of the pod on the victim's bridge.

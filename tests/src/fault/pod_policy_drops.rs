@@ -1,7 +1,7 @@
 //! A packet filter inside a pod drops what is for it. Neighbour discovery, which is IPv6 too, goes on:
 //! who asks for the pod's MAC finds it.
 
-use super::{Fault, PLAIN, Reach, Severity, Subject, second_pod};
+use super::{Fault, ONE_POD, Severity, Subject, second_pod};
 use crate::{
     plan::{Family, Plan, Site},
     script::{Script, Tool},
@@ -15,9 +15,6 @@ const MODEL: Fault = Fault {
     summary: "a packet filter inside a pod drops all that is for it",
     severity: Severity::Warning,
     subject: Subject::PodAddress,
-    reach: Reach::OnePod,
-    there: &["unexplained-loss"],
-    nodes: 2,
     by_drops: true,
     breaks: |plan, site| {
         let meant = match site.family {
@@ -32,7 +29,7 @@ const MODEL: Fault = Fault {
         in_pod(plan, site, Tool::Nft, &lines)
     },
     heals: |plan, site| in_pod(plan, site, Tool::Nft, &[format!("delete table {TABLE}")]),
-    ..PLAIN
+    ..ONE_POD
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

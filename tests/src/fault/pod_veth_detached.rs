@@ -1,7 +1,7 @@
 //! A pod hangs on nothing: its veth is taken out of the bridge, or set down. The node still knows
 //! its MAC for a while; here it has asked for it in vain.
 
-use super::{Fault, PLAIN, Reach, Strikes, Subject, pod_given_up, second_pod};
+use super::{Fault, ONE_POD, Strikes, Subject, pod_given_up, second_pod};
 use crate::{
     plan::{Plan, Pod, Site},
     script::Script,
@@ -12,9 +12,6 @@ const MODEL: Fault = Fault {
     code: "pod-veth-detached",
     summary: "the veth of a pod is taken out of the bridge",
     subject: Subject::Veth,
-    reach: Reach::OnePod,
-    there: &["unexplained-loss"],
-    nodes: 2,
     strikes: Strikes::AllFamilies,
     breaks: |plan, site| cut(plan, site, |pod| format!("link set {} nomaster", pod.veth)),
     heals: |plan, site| {
@@ -22,7 +19,7 @@ const MODEL: Fault = Fault {
         let join = |pod: &Pod| format!("link set {} master {} up", pod.veth, victim.bridge);
         vec![Script::ip(&victim.namespace, second_pod(plan, site).map(join))]
     },
-    ..PLAIN
+    ..ONE_POD
 };
 
 pub(super) const FAULTS: [Fault; 2] = [

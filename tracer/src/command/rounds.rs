@@ -17,7 +17,6 @@ mod window;
 use std::{
     collections::BTreeMap,
     future::Future,
-    num::NonZeroU32,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -65,7 +64,7 @@ use super::{
     unobserved, usage,
     vips::{Answering, Around},
 };
-use crate::cli::LookArgs;
+use crate::cli::{LookArgs, SampleArgs};
 
 /// Changes of devices that come together are followed together.
 const TOGETHER: Duration = Duration::from_millis(100);
@@ -79,10 +78,8 @@ pub(super) struct Wanted<'a> {
     pub(super) look: &'a LookArgs,
     /// Flows that have a series of their own.
     pub(super) top_flows: usize,
-    /// One packet in so many is told of.
-    pub(super) sample: Option<NonZeroU32>,
-    /// Samples of DNS are told with the names in them.
-    pub(super) dns_names: bool,
+    /// Which packets are shown.
+    pub(super) samples: SampleArgs,
     pub(super) told: Told<'a>,
 }
 
@@ -169,7 +166,7 @@ impl<'a> Rounds<'a> {
         let topologies = Topologies::from_parts(Some(&tables), &known.intent, &roles, None);
         let mut parts = Parts::default();
         parts.take_over(&topologies);
-        let mut plan = Plan { sample: wanted.sample, ..kernel::plan(&topologies, &tables) };
+        let mut plan = Plan { sample: wanted.samples.sample, ..kernel::plan(&topologies, &tables) };
         plan.config.set_dns_timeout(wanted.look.dns_timeout_milliseconds());
         let session = session::start(&plan, wanted.look.attach).map_err(start_failure)?;
         let dropping = session::start_dropping(&plan, &[]);
@@ -203,7 +200,7 @@ impl<'a> Rounds<'a> {
             began: Instant::now(),
             last_seen: BTreeMap::new(),
             flows: 0,
-            sampling: Sampling::new(wanted.sample.is_some()),
+            sampling: Sampling::new(wanted.samples.sample.is_some()),
             services: Services::default(),
             teller: None,
         };

@@ -43,7 +43,7 @@ async fn serve(args: &RunArgs) -> Result<Status, Failure> {
         .map_err(not_started)?;
     let mut rounds = Rounds::start(wanted(args)).await?;
     privileges::keep_only_needed().map_err(not_started)?;
-    let (teller, written) = Teller::start(args.format, Reader::Log, args.sample.is_some());
+    let (teller, written) = Teller::start(args.format, Reader::Log, args.samples.sample.is_some());
     rounds.tell_to(teller);
     say_what_is_bound(&rounds, &listener);
 
@@ -68,8 +68,7 @@ fn wanted(args: &RunArgs) -> Wanted<'_> {
     Wanted {
         look: &args.look,
         top_flows: args.top_flows,
-        sample: args.sample,
-        dns_names: args.dns_names,
+        samples: args.samples,
         told: Told::Changes,
     }
 }

@@ -30,7 +30,8 @@ async fn stream(args: &WatchArgs) -> Result<Status, Failure> {
     let mut stop = Stop::new().context("listening for signals").map_err(not_started)?;
     let mut rounds = Rounds::start(wanted(args)).await?;
     privileges::keep_only_needed().map_err(not_started)?;
-    let (teller, mut written) = Teller::start(args.format, Reader::Person, args.sample.is_some());
+    let (teller, mut written) =
+        Teller::start(args.format, Reader::Person, args.samples.sample.is_some());
     rounds.tell_to(teller);
     tracing::info!("watching from now on");
     rounds.say_where();
@@ -60,8 +61,7 @@ fn wanted(args: &WatchArgs) -> Wanted<'_> {
         look: &args.look,
         // They are for scrapers.
         top_flows: 0,
-        sample: args.sample,
-        dns_names: args.dns_names,
+        samples: args.samples,
         told: Told::Drops(args.flow.as_ref()),
     }
 }

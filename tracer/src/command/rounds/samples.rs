@@ -61,7 +61,7 @@ impl Rounds<'_> {
             let (time, index) = (sample.time, sample.ifindex);
             let interface = self.live.link(index).map(|link| link.name.clone());
             let interface = interface.or_else(|| self.parts.name(index));
-            let wants_names = self.wanted.dns_names;
+            let wants_names = self.wanted.samples.dns_names;
             let dns =
                 wants_names.then(|| DnsMessage::read(&sample.bytes, has_ethernet, ports)).flatten();
             let sample = Box::new(Sampled::of(sample, interface, headers, dns));

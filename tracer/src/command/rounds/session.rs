@@ -131,7 +131,7 @@ impl Rounds<'_> {
         let topologies = Topologies::from_parts(Some(tables), &self.known.intent, roles, None);
         self.parts.take_over(&topologies);
         let mut plan = kernel::plan(&topologies, tables);
-        plan.sample = self.wanted.sample;
+        plan.sample = self.wanted.samples.sample;
         let last = self.session.config();
         plan.config.set_dns_timeout(self.wanted.look.dns_timeout_milliseconds());
         if topologies.overlay(Family::V4).is_none() {
