@@ -121,6 +121,8 @@ struct Run {
     accelerator: Accelerator,
     limits: Limits,
     folder: PathBuf,
+    /// Commit and day of what is under test.
+    now: String,
 }
 
 /// `cargo xtask vm`.
@@ -190,6 +192,8 @@ impl VmArgs {
         packages::install(&packages::missing(&PROGRAMS))?;
         let folder = folder()?;
         let _alone = alone(&folder)?;
+        // Before the guests have run for hours.
+        self.records.as_deref().map(record::writable).transpose()?;
         let seed = (!self.all).then(|| self.seed.unwrap_or_else(seed::random));
         if let Some(seed) = seed {
             eprintln!("vm: cases drawn from --seed {seed}");
@@ -197,6 +201,7 @@ impl VmArgs {
         let (suites, filter) = (self.suites.clone(), self.filter.clone());
         let selection = Selection { all: self.all, suites, seed, filter };
         let mut payload = Payload::build(&build::production()?, &selection, &folder)?;
+        let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
         let rows = rows(&self.kernels, &self.append);
         let kernels: BTreeMap<String, Result<Kernel>> =
             rows.iter().map(|row| (row.kernel.clone(), Kernel::get(&row.kernel))).collect();
@@ -206,7 +211,7 @@ impl VmArgs {
         }
         let limits = self.limits();
         let cases = payload.expected().cases.clone();
-        let run = Run { kernels, payload, accelerator, limits, folder };
+        let run = Run { kernels, payload, accelerator, limits, folder, now };
         // The newest kernels take longest: begun first, none of them is alone at the end.
         let order: Vec<&Row> = rows.iter().rev().collect();
         let guests = in_parallel(&order, self.jobs, |row| self.kept_and_run(&run, row));
@@ -218,10 +223,12 @@ impl VmArgs {
         let folder = self.records.as_ref().unwrap_or(&run.folder);
         let earlier = Record::find(folder, row).filter(|it| run.is_of_its_kernel(it, row));
         let known = earlier.as_ref().filter(|_| self.resume).map(|it| run.asked_of(it));
-        let done = run.guest(row, known.as_ref());
-        if let (true, Ok(ran)) = (self.all && self.filter.is_empty(), &done.result) {
-            Record::after(earlier, &done.at, ran).keep(folder, row)?;
+        let played = run.play(row, known.as_ref());
+        if let (true, Some(Ok(ran))) = (self.all && self.filter.is_empty(), &played) {
+            Record::after(earlier, &run.now, ran).keep(folder, row)?;
         }
+        let done = run.done(row, known, played);
+        eprintln!("vm: {row}: {}", done.words());
         Ok(done)
     }
 
@@ -282,38 +289,50 @@ impl Run {
         Record { at, ran: ran.of(&self.payload.expected().cases) }
     }
 
-    /// What a row comes to, with what is known of it.
-    fn guest(&self, row: &Row, known: Option<&Record>) -> Done {
-        let log = self.folder.join(format!("{}.log", row.file()));
+    /// What the guest of a row says of what is not known of it; `None` where all of that is.
+    fn play(&self, row: &Row, known: Option<&Record>) -> Option<Result<Ran>> {
         let is_known = |case: &str| known.is_some_and(|it| it.ran.verdict.cell(case).is_some());
         let payload = self.payload.but(is_known);
-        let mut at = known.map(|it| it.at.clone()).unwrap_or_default();
-        let result = match (known, &self.kernels[&row.kernel]) {
-            (Some(known), _) if payload.expected().cases.is_empty() => Ok(known.ran.clone()),
-            (_, Ok(kernel)) => {
+        if known.is_some() && payload.expected().cases.is_empty() {
+            return None;
+        }
+        Some(match &self.kernels[&row.kernel] {
+            Ok(kernel) => {
                 eprintln!("vm: {row} boots");
-                let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
-                at.retain(|it| *it != now);
-                at.push(now);
-                let ran = self.boot(&payload, kernel, row, &log);
-                ran.map(|ran| match known {
-                    Some(known) => ran.after(&known.ran),
-                    None => ran,
-                })
+                self.boot(&payload, kernel, row)
             }
-            (_, Err(error)) => Err(anyhow!("{error:#}")),
-        };
-        let done = Done { row: row.clone(), result, log, at };
-        eprintln!("vm: {row}: {}", done.words());
-        done
+            Err(error) => Err(anyhow!("{error:#}")),
+        })
     }
 
-    fn boot(&self, payload: &Payload, kernel: &Kernel, row: &Row, log: &Path) -> Result<Ran> {
+    /// What a row comes to, with what was known of it.
+    fn done(&self, row: &Row, known: Option<Record>, played: Option<Result<Ran>>) -> Done {
+        let (mut at, known) = known.map_or((Vec::new(), None), |it| (it.at, Some(it.ran)));
+        if played.is_some() {
+            at.retain(|it| *it != self.now);
+            at.push(self.now.clone());
+        }
+        let result = match (played, known) {
+            (Some(played), Some(known)) => played.map(|ran| ran.after(&known)),
+            (Some(played), None) => played,
+            (None, Some(known)) => Ok(known),
+            (None, None) => Err(anyhow!("there was nothing to run")),
+        };
+        Done { row: row.clone(), result, log: self.log(row), at }
+    }
+
+    /// Where everything goes that the guest of a row says.
+    fn log(&self, row: &Row) -> PathBuf {
+        self.folder.join(format!("{}.log", row.file()))
+    }
+
+    fn boot(&self, payload: &Payload, kernel: &Kernel, row: &Row) -> Result<Ran> {
+        let log = self.log(row);
         let image = log.with_extension("cpio");
         payload.write(kernel, &image)?;
         let (accelerator, append) = (self.accelerator, row.append.as_str());
         let expected = payload.expected();
-        let guest = Guest { kernel, image: &image, accelerator, append, log, expected };
+        let guest = Guest { kernel, image: &image, accelerator, append, log: &log, expected };
         let ran = guest.run(&self.limits);
         // It is large, and made anew by the next run.
         let _ = fs::remove_file(&image);

@@ -30,8 +30,8 @@ pub(super) enum Accelerator {
 impl Accelerator {
     /// Words for the guest's kernel. Interpreted, it is spared what costs a translator most: leaving
     /// the page tables at every system call, indirect branches in disguise, a clock read from a
-    /// device, waiting for grace periods, and huge pages, with any of which it forgets all others. None
-    /// of them is seen by the verifier.
+    /// device, waiting for grace periods, and huge pages: where one goes, it forgets all pages that it has
+    /// translated. None of them is seen by the verifier.
     pub(super) const fn kernel_arguments(self) -> &'static str {
         match self {
             Self::Kvm => "",

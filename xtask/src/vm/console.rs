@@ -189,7 +189,8 @@ impl Verdict {
         let cells = [earlier.cells, self.cells].concat();
         let passed = [earlier.passed, self.passed].concat();
         let efforts = if self.efforts.is_empty() { earlier.efforts } else { self.efforts };
-        Self { outcome, cells, passed, efforts, ..self }
+        let release = self.release.or(earlier.release);
+        Self { outcome, cells, passed, efforts, release, ..self }
     }
 
     /// The cells that are wrong.

@@ -77,9 +77,16 @@ impl Ran {
         Self { verdict: self.verdict.of(cases), ..self }
     }
 
-    /// Without the suites and cases of which another guest has said something.
+    /// Whether it has said anything of a case.
+    pub(super) fn has_shown(&self) -> bool {
+        !self.verdict.cells.is_empty()
+    }
+
+    /// Without the suites and cases of which another guest has said something, or was to.
     pub(super) fn but(mut self, other: &Self) -> Self {
-        let has_said = |case: &str| other.verdict.cell(case).is_some();
+        let Verdict { missing, .. } = &other.verdict;
+        let is_missing = |case: &str| missing.iter().any(|it| it == case);
+        let has_said = |case: &str| other.verdict.cell(case).is_some() || is_missing(case);
         self.verdict.cells.retain(|cell| !has_said(&cell.case));
         self.verdict.passed.retain(|(suite, _)| !has_said(suite));
         self

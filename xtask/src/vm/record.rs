@@ -28,24 +28,32 @@ impl Record {
         serde_json::from_slice(&text).ok()
     }
 
-    /// What is known after a guest has run: the last word on each case, where that was right.
-    pub(super) fn after(earlier: Option<Self>, at: &[String], ran: &Ran) -> Self {
-        let Some(Self { at: mut all, ran: earlier }) = earlier else {
-            return Self { at: at.to_vec(), ran: ran.right() };
+    /// What is known after a guest has run, `now`: the last word on each case, where that was right.
+    pub(super) fn after(earlier: Option<Self>, now: &str, ran: &Ran) -> Self {
+        let rest = earlier.map(|it| Self { ran: it.ran.but(ran), ..it });
+        let Some(Self { mut at, ran: rest }) = rest.filter(|it| it.ran.has_shown()) else {
+            return Self { at: vec![now.to_owned()], ran: ran.right() };
         };
-        all.retain(|it| !at.contains(it));
-        all.extend_from_slice(at);
-        Self { at: all, ran: ran.right().after(&earlier.but(ran)) }
+        at.retain(|it| it != now);
+        at.push(now.to_owned());
+        Self { at, ran: ran.right().after(&rest) }
     }
 
     /// Keeps it for a row.
     pub(super) fn keep(&self, folder: &Path, row: &Row) -> Result<()> {
         let file = file(folder, row);
         let cannot = || format!("cannot write {}", file.display());
-        fs::create_dir_all(folder).with_context(cannot)?;
         let text = serde_json::to_string_pretty(self).context("a record is JSON")? + "\n";
         fs::write(&file, text).with_context(cannot)
     }
+}
+
+/// A folder for records, made where there is none, in which files can be written.
+pub(super) fn writable(folder: &Path) -> Result<()> {
+    let probe = folder.join(".probe");
+    let tried = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, ""));
+    tried.with_context(|| format!("cannot keep records in {}", folder.display()))?;
+    fs::remove_file(&probe).with_context(|| format!("cannot remove {}", probe.display()))
 }
 
 fn file(folder: &Path, row: &Row) -> PathBuf {
@@ -56,7 +64,7 @@ fn file(folder: &Path, row: &Row) -> PathBuf {
 mod tests {
     use tracer_tests::cell::Outcome;
 
-    use super::super::table;
+    use super::super::{console, table};
     use super::*;
 
     #[test]
@@ -74,18 +82,42 @@ mod tests {
         assert!(Record::find(folder.path(), &other).is_none());
     }
 
+    fn ran(cells: &[(&str, Outcome)]) -> Ran {
+        table::tests::done("6.1", cells).result.expect("it ran")
+    }
+
+    fn cases(record: &Record) -> Vec<&str> {
+        record.ran.verdict.cells.iter().map(|it| it.case.as_str()).collect()
+    }
+
     #[test]
     fn the_last_word_on_a_case_counts() {
-        let at = |commit: &str| vec![commit.to_owned()];
-        let ran = |cells| table::tests::done("6.1", cells).result.expect("it ran");
         let first = ran(&[("a", Outcome::Right), ("b", Outcome::Right)]);
         let second = ran(&[("b", Outcome::Wrong("on n1".to_owned())), ("c", Outcome::Right)]);
-        let record = Record::after(None, &at("first"), &first);
-        let record = Record::after(Some(record), &at("second"), &second);
-        let cases: Vec<&str> = record.ran.verdict.cells.iter().map(|it| it.case.as_str()).collect();
-        assert_eq!(
-            (cases, record.at),
-            (vec!["a", "c"], vec!["first".to_owned(), "second".to_owned()])
-        );
+        let record = Record::after(None, "first", &first);
+        let record = Record::after(Some(record), "second", &second);
+        assert_eq!(cases(&record), ["a", "c"]);
+        assert_eq!(record.at, ["first", "second"]);
+        assert_eq!(record.ran.took, first.took + second.took);
+    }
+
+    #[test]
+    fn what_a_dead_guest_was_asked_and_did_not_say_is_open_again() {
+        let record =
+            Record::after(None, "first", &ran(&[("a", Outcome::Right), ("b", Outcome::Right)]));
+        let mut dead = ran(&[]);
+        dead.verdict.outcome = console::Outcome::NeverBooted;
+        dead.verdict.release = None;
+        dead.verdict.missing = vec!["b".to_owned()];
+        let record = Record::after(Some(record), "second", &dead);
+        assert_eq!(cases(&record), ["a"]);
+        assert_eq!(record.ran.verdict.release.as_deref(), Some("6.1.0"));
+    }
+
+    #[test]
+    fn a_run_that_has_shown_everything_anew_leaves_nothing_of_the_one_before() {
+        let whole = ran(&[("a", Outcome::Right)]);
+        let record = Record::after(Some(Record::after(None, "first", &whole)), "second", &whole);
+        assert_eq!((&*record.at, record.ran.took), (&["second".to_owned()][..], whole.took));
     }
 }
