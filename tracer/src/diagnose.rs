@@ -6,6 +6,7 @@
 mod blocked;
 mod bpf_or_tc_drops;
 mod bridge_nf_call_off;
+mod bridge_ports;
 mod case;
 mod cni0_down;
 mod cni0_wrong_address;

@@ -16,7 +16,7 @@ const THERE: &[&str] = &["unexplained-loss", "tunnel-one-way"];
 /// At the port of one pod.
 const AT_PORT: Fault = Fault {
     code: "fw-drops-forwarded-pod-traffic",
-    subject: Subject::Veth,
+    subject: Subject::Bridge,
     by_drops: true,
     ..ONE_POD
 };

@@ -1,7 +1,7 @@
 //! Frames on the bridge reach pods that they are not for, or a pod has another MAC than before: the
 //! node's neighbour entries are right all the same.
 
-use super::{LookAlike, PLAIN, two_or_more};
+use super::{LookAlike, PLAIN, one_way_udp, two_or_more};
 use crate::{
     plan::{Family, Node, Plan, Pod, Stack},
     script::{Script, Tool},
@@ -36,6 +36,8 @@ pub(super) const LOOK_ALIKES: [LookAlike; 3] = [
                 .flat_map(|node| floods(node).into_iter().chain([filter(node)]))
                 .collect()
         },
+        // Copies of what nobody answers look like losses most of all.
+        traffic: one_way_udp::logs,
         ..PLAIN
     },
 ];

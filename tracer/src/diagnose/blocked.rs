@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     case::Case,
+    dns_servers,
     dropped::{Dropped, Dropper, ENOUGH, lasting, told},
     missing::missed,
     sighted::{Refusal, UDP, error_of, refusal, sightings},
@@ -40,7 +41,7 @@ pub(super) struct Passed {
     /// answer has again by then, the end in the pod is the one that a drop names too.
     heard: HashSet<(IpAddr, u8, u16)>,
     /// No flow is missing of which the above tells.
-    is_complete: bool,
+    pub(super) is_complete: bool,
 }
 
 /// Everything that a packet filter dropped, by what `name` makes of it, as far as it holds on.
@@ -83,8 +84,21 @@ pub(super) fn is_block(passed: &Passed, drops: &[&Drop]) -> bool {
 
 /// Datagrams and echo requests: conntrack takes them for the first of a connection at any time.
 fn asks(flow: &DropFlow) -> bool {
-    let is_echo = |(protocol, request, _)| (flow.protocol, flow.source_port) == (protocol, request);
-    flow.protocol == UDP || ECHO.into_iter().any(is_echo)
+    flow.protocol == UDP || is_echo_request(flow)
+}
+
+/// What is answered by whoever gets it. Datagrams of most services may be meant for nobody's answer.
+pub(super) fn asks_for_an_answer(flow: &DropFlow) -> bool {
+    match flow.protocol {
+        TCP => true,
+        UDP => flow.destination_port == dns_servers::PORT,
+        _ => is_echo_request(flow),
+    }
+}
+
+fn is_echo_request(flow: &DropFlow) -> bool {
+    let is_its = |(protocol, request, _)| (flow.protocol, flow.source_port) == (protocol, request);
+    ECHO.into_iter().any(is_its)
 }
 
 /// Whether several connections to one port were tried, some of them late, and nothing of it passed.

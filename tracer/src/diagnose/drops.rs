@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
     blocked::is_refused_as_closed,
+    bridge_ports,
     case::Case,
     dropped::{self, Dropper, Way, told},
     finding::Impact,
-    fw_drops_at_ports::pod_at_port,
     merge::Cause,
     rule::Effect,
     vip,
@@ -65,7 +65,7 @@ pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
         let ends = [source, destination].into_iter();
         return ends.filter(|end| topology.is_own(*end)).map(Effect::InPod).collect();
     }
-    if let Some(pod) = pod_at_port(case, drop) {
+    if let Some(pod) = bridge_ports::pod_of(case, drop) {
         return vec![Effect::AtPort(pod)];
     }
     let uncounted = match dropped::way(case, drop) {

@@ -7,10 +7,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     blocked::{Passed, blocked, is_refused_as_closed},
+    bridge_ports::is_at_port,
     case::Case,
     dropped::{Dropped, Way, way},
     finding::{Confidence, Severity},
     firewall::{flows, perhaps_forbidden, service, show_rules},
+    fw_drops_at_ports,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     service_addresses::is_service,
 };
@@ -29,7 +31,13 @@ type Called = (IpAddr, u8, u16);
 
 fn judge(case: &Case<'_>) -> Ruling {
     let passed = Passed::of(case);
-    let found = blocked(case, &passed, |drop| called(case, &passed, drop));
+    // One filter at a pod's port is one finding.
+    let told = fw_drops_at_ports::pods(case);
+    let is_told = |drop: &Drop| {
+        drop.flow.is_some_and(|flow| told.contains(&flow.source)) && is_at_port(case, drop)
+    };
+    let found =
+        blocked(case, &passed, |drop| called(case, &passed, drop).filter(|_| !is_told(drop)));
     let (outside, open): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|((address, ..), _)| is_service(case, *address) == Some(false));
     let mut ruling = Ruling::default();

@@ -1,9 +1,10 @@
-//! `fw-drops-forwarded-pod-traffic` at the ports of the bridge: a filter of family bridge or netdev, as
+//! `fw-drops-forwarded-pod-traffic` where pods are attached: a filter of family bridge or netdev, as
 //! ebtables or a CNI plugin writes it, drops what peers send to pods behind the last stage, or what
 //! pods send to peers before the first one. No stage misses it: the kernel's word is all there is.
 //!
 //! A bridge floods what is for a MAC that it has not heard of, and filters drop such copies at the
-//! ports of others: a packet that was answered has reached its pod.
+//! ports of others. So on the way to a pod only what asks for an answer and got none proves a loss.
+//! Answers to what a pod itself asked look like copies and prove nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,104 +12,121 @@ use std::{
 };
 
 use super::{
-    blocked::{Passed, filtered, is_block},
+    blocked::{Passed, asks_for_an_answer, filtered, is_block},
+    bridge_ports::pod_of,
     case::Case,
     counted::told_of,
-    dropped::{Dropped, Way, way},
-    firewall::{flows, perhaps_forbidden, show_rules},
+    dropped::Dropped,
+    firewall::{flows, show_rules},
     fw_drops_forwarded::RULE,
     rule::{Effect, Judged, Ruling},
 };
-use crate::{
-    evidence::{Drop, DropFlow, Platform},
-    topology::Topology,
-};
+use crate::evidence::{Drop, DropFlow, Platform};
 
 /// How many pods are named.
 const NAMED: usize = 3;
 
+/// What filters dropped at the ports of the bridge, by pod.
+type Found<'a> = BTreeMap<IpAddr, Dropped<'a>>;
+
 /// What the filters of bridge ports drop of the packets between this node's pods and peers.
 pub(super) fn ruling(case: &Case<'_>) -> Ruling {
-    let passed = Passed::of_pods(case);
-    let mut found = filtered(case, |drop| {
-        let (pod, flow) = (pod_at_port(case, drop)?, drop.flow?);
-        (!passed.knows(flow) || is_vain_answer(&passed, pod, flow)).then_some(pod)
-    });
-    found.retain(|pod, dropped| {
-        is_block(&passed, &dropped.drops) || vain_answers(&passed, *pod, dropped).lasts()
-    });
-    let Some(judged) = judged(case, &found) else { return Ruling::default() };
-    match perhaps_forbidden(case, || format!("why a packet filter dropped {}", judged.as_break)) {
-        Some(line) => Ruling { judged: Vec::new(), unseen: vec![line] },
-        None => Ruling::from(vec![judged]),
-    }
+    let (lost, open) = found(case);
+    // Network policies have no hooks there: what is dropped is not what they forbid.
+    Ruling { judged: Vec::from_iter(judged(case, &lost)), unseen: Vec::from_iter(undecided(&open)) }
 }
 
-/// The pod of this node that sent a packet to a peer's, or was to have one of a peer's, when it was
-/// dropped at a port of the bridge.
-pub(super) fn pod_at_port(case: &Case<'_>, drop: &Drop) -> Option<IpAddr> {
-    let flow = drop.flow?;
-    is_port(&case.topology, drop.interface.as_deref()?).then_some(())?;
-    let pod = match way(case, drop)? {
-        Way::Out(_) => flow.source,
-        Way::In(_) => flow.destination,
-        _ => return None,
+/// The pods whose packets are lost where they are attached.
+pub(super) fn pods(case: &Case<'_>) -> BTreeSet<IpAddr> {
+    found(case).0.into_keys().collect()
+}
+
+/// What is lost, and what may be copies.
+fn found<'a>(case: &Case<'a>) -> (Found<'a>, Found<'a>) {
+    let passed = Passed::of_pods(case);
+    let knows_flows = passed.is_complete && case.evidence.traffic.is_some();
+    let all = filtered(case, |drop| pod_of(case, drop));
+    let is_lost = |pod: &IpAddr, dropped: &mut Dropped<'a>| {
+        let meant = dropped.drops.iter().copied();
+        let meant = Dropped::of(meant.filter(|drop| may_prove(&passed, *pod, drop)).collect());
+        let is_proof = knows_flows
+            && (is_block(&passed, &meant.drops) || vain_answers(&passed, *pod, &meant).lasts());
+        if is_proof {
+            *dropped = meant;
+        }
+        is_proof
     };
-    case.topology.is_own(pod).then_some(pod)
+    let (mut lost, mut open) = (Found::new(), Found::new());
+    for (pod, mut dropped) in all {
+        let kind = if is_lost(&pod, &mut dropped) { &mut lost } else { &mut open };
+        kind.insert(pod, dropped);
+    }
+    (lost, open)
+}
+
+/// Whether a drop says that something of the pod's is lost: it is no copy and no late segment.
+fn may_prove(passed: &Passed, pod: IpAddr, drop: &Drop) -> bool {
+    drop.flow.is_some_and(|flow| match flow.source == pod {
+        true => !passed.knows(flow) || passed.has_vain_answer(flow),
+        false => !passed.knows(flow) && asks_for_an_answer(&flow),
+    })
 }
 
 /// What a pod answered to peers, where none of its answers passed.
 fn vain_answers<'a>(passed: &Passed, pod: IpAddr, dropped: &Dropped<'a>) -> Dropped<'a> {
-    let is_vain = |drop: &&Drop| drop.flow.is_some_and(|it| is_vain_answer(passed, pod, it));
-    Dropped::of(dropped.drops.iter().copied().filter(is_vain).collect())
+    let is_vain = |flow: DropFlow| flow.source == pod && passed.has_vain_answer(flow);
+    let answers = dropped.drops.iter().copied();
+    Dropped::of(answers.filter(|drop| drop.flow.is_some_and(is_vain)).collect())
 }
 
-fn is_vain_answer(passed: &Passed, pod: IpAddr, flow: DropFlow) -> bool {
-    flow.source == pod && passed.has_vain_answer(flow)
+fn undecided(open: &Found<'_>) -> Option<String> {
+    let packets: u64 = open.values().map(|it| it.packets).sum();
+    (packets > 0).then(|| {
+        format!(
+            "whether {packets} packets of {}, which a packet filter dropped at ports of the bridge, \
+             were lost or copies that the bridge had flooded",
+            named(open)
+        )
+    })
 }
 
-fn is_port(topology: &Topology<'_>, name: &str) -> bool {
-    let Some((bridge, tables)) = topology.bridge.zip(topology.tables) else { return false };
-    tables.links.iter().any(|link| link.name == name && link.master == Some(bridge.index))
-}
-
-fn judged(case: &Case<'_>, found: &BTreeMap<IpAddr, Dropped<'_>>) -> Option<Judged> {
+fn judged(case: &Case<'_>, lost: &Found<'_>) -> Option<Judged> {
     let bridge = &case.topology.bridge?.name;
-    let drops: Vec<&Drop> = found.values().flat_map(|it| &it.drops).copied().collect();
-    let ports: BTreeSet<&str> = drops.iter().filter_map(|it| it.interface.as_deref()).collect();
-    let place = match Vec::from_iter(ports)[..] {
-        [] => return None,
-        [port] => port,
-        _ => bridge,
-    };
-    let all = Dropped::of(drops);
-    let pods = pods(found);
+    let drops: Vec<&Drop> = lost.values().flat_map(|it| &it.drops).copied().collect();
+    if drops.is_empty() {
+        return None;
+    }
+    let (all, pods) = (Dropped::of(drops), named(lost));
     let mut evidence = vec![
         told_of(&all, case.evidence.window.seconds),
-        format!(
-            "at ports of {bridge}, where pods are attached: behind pod_in for what they get, before \
-             pod_out for what they send"
-        ),
+        "no stage sees that place: packets to pods have passed pod_in before it, packets of pods do \
+         not reach pod_out"
+            .to_owned(),
     ];
     evidence.extend(flows(&all.drops));
-    let effects: BTreeSet<Effect> = found.keys().copied().map(Effect::AtPort).collect();
     let node = &case.evidence.node.name;
+    let own = lost.keys().map(|pod| Effect::AtPort(*pod));
+    // The same filter, told once.
+    let more = lost.keys().flat_map(|pod| [Effect::ToNode(*pod), Effect::Outside(*pod)]);
     Some(Judged {
         finding: RULE.finding(
-            format!("A firewall of {node} drops packets between {pods} and peers at {place}"),
-            case.about_interface(place),
+            format!(
+                "A firewall of {node} drops packets between {pods} and peers where {bridge} has its \
+                 ports"
+            ),
+            case.about_interface(bridge),
             case.in_window(),
             evidence,
             repair(case),
         ),
         rank: RULE.rank,
-        supports: effects.clone(),
-        explains: effects,
-        as_break: format!("packets between {pods} and peers at {place}"),
+        supports: own.clone().collect(),
+        explains: own.chain(more).collect(),
+        as_break: format!("packets between {pods} and peers at the ports of {bridge}"),
     })
 }
 
-fn pods(found: &BTreeMap<IpAddr, Dropped<'_>>) -> String {
+fn named(found: &Found<'_>) -> String {
     let named: Vec<String> = found.keys().take(NAMED).map(IpAddr::to_string).collect();
     match found.len().saturating_sub(NAMED) {
         0 if named.len() == 1 => format!("pod {}", named[0]),
@@ -123,7 +141,7 @@ fn repair(case: &Case<'_>) -> Vec<String> {
     // iptables has no hooks there.
     let mut lines: Vec<String> = show_rules(case, what).into_iter().take(1).collect();
     if case.evidence.node.platform != Platform::Talos {
-        lines.push("ebtables-legacy -L      (its rules are not listed by nft)".to_owned());
+        lines.push("ebtables-legacy-save      (its rules are not listed by nft)".to_owned());
     }
     lines
 }

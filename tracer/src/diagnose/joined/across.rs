@@ -1,12 +1,13 @@
 //! One fault, one finding, over several nodes: what a node feels of another is explained by what that
 //! one proves, or by the way between them.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use ipnet::IpNet;
 
 use super::{
     member::{Member, owner_of},
-    pods::explain_all_in_vain,
-    return_route_missing, underlay_drops_vxlan,
+    pods, return_route_missing, underlay_drops_vxlan,
     way::{Side, heard},
 };
 use crate::{
@@ -157,21 +158,34 @@ impl Merger<'_, '_> {
     fn strength(&self, proof: usize, place: usize) -> Option<Rank> {
         let ((other, by), (node, one)) = (&self.causes[proof], &self.causes[place]);
         let (by, one, own) = (&by.judged, &one.judged, &self.members[*node]);
-        let is_stronger = by.rank > one.rank && by.finding.severity >= one.finding.severity;
         let is_same = SAME.contains(&(by.finding.code, one.finding.code));
         // Of two that tell the same of each other the first is told.
         let is_told_before = other < node && is_mutual(by, one, own);
-        let is_felt = is_stronger
+        let is_felt = is_stronger(by, one)
             && rests_on(one).is_some_and(|cidr| {
-                stops(by, one, own, cidr)
-                    || is_open(one) && explain_all_in_vain(by, &self.judgements[*node].cases, cidr)
+                stops(by, one, own, cidr) || self.is_of_pods(proof, place, cidr)
             });
         let explains = is_told_before || is_same || is_felt;
         explains.then_some(by.rank)
     }
 
+    /// Whether the cause at `proof`, with others of its node, proves of every pod that was asked in vain
+    /// that packets are lost there.
+    fn is_of_pods(&self, proof: usize, place: usize, cidr: IpNet) -> bool {
+        let ((other, by), (node, one)) = (&self.causes[proof], &self.causes[place]);
+        if !pods::is_of_single_flows(&one.judged) {
+            return false;
+        }
+        let beside = self.causes.iter().filter(|(node, _)| node == other).map(|(_, it)| &it.judged);
+        let beside = beside.filter(|it| is_stronger(it, &one.judged));
+        let lost: BTreeSet<IpAddr> = beside.flat_map(pods::lost_at).collect();
+        let asked = pods::asked_in_vain(&self.judgements[*node].cases, cidr);
+        asked.is_subset(&lost) && pods::lost_at(&by.judged).any(|pod| asked.contains(&pod))
+    }
+
     fn is_open(&self, place: usize) -> bool {
-        matches!(self.by[place], By::Nothing) && is_open(&self.causes[place].1.judged)
+        let code = self.causes[place].1.judged.finding.code;
+        matches!(self.by[place], By::Nothing) && OPEN.contains(&code)
     }
 
     /// Where the same node tells this code of the same peer already.
@@ -230,9 +244,8 @@ impl Merger<'_, '_> {
     }
 }
 
-/// Whether it names no cause.
-fn is_open(judged: &Judged) -> bool {
-    OPEN.contains(&judged.finding.code)
+fn is_stronger(by: &Judged, one: &Judged) -> bool {
+    by.rank > one.rank && by.finding.severity >= one.finding.severity
 }
 
 /// The pod CIDR of another node, for what that node may tell too.

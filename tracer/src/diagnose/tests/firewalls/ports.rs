@@ -1,7 +1,10 @@
 //! `fw-drops-forwarded-pod-traffic` where pods are attached, and what is dropped there without harm.
 
 use super::{
-    super::super::testing::{BRIDGE, VETH, flow_of, link, tables},
+    super::{
+        super::testing::{BRIDGE, VETH, flow_of, link, tables},
+        injections::down_bridge,
+    },
     *,
 };
 
@@ -9,7 +12,7 @@ use super::{
 const ICMP: u8 = 1;
 const PORT: &str = "veth5e1f";
 const OTHER_PORT: &str = "vethb0a7";
-const AT_PORT: &str = "fw-drops-forwarded-pod-traffic veth5e1f";
+const AT_PORT: &str = "fw-drops-forwarded-pod-traffic cni0";
 
 /// A second pod of this node.
 fn second_pod(plan: &Plan) -> IpAddr {
@@ -51,7 +54,7 @@ fn answer(evidence: &mut Evidence, dropped: &Drop) {
 }
 
 #[test]
-fn what_a_filter_drops_at_a_pods_port_is_told_by_the_port() {
+fn what_a_filter_drops_at_a_pods_port_is_told_with_the_pod() {
     for way in [from_peer, to_peer] {
         for age in [|drop| drop, without_reason] {
             for plan in plans(&[3]) {
@@ -104,8 +107,8 @@ fn answers_to_nobody_are_no_loss() {
 }
 
 #[test]
-fn at_several_ports_it_is_told_by_the_bridge() {
-    assert_told(&["fw-drops-forwarded-pod-traffic cni0"], |evidence, plan| {
+fn at_several_ports_it_is_one_finding() {
+    assert_told(&[AT_PORT], |evidence, plan| {
         attach(evidence);
         let second = datagram(nth_address(plan.hit_cidr(), 5), second_pod(plan), OTHER_PORT);
         drop_also(evidence, [from_peer(plan, PORT), second]);
@@ -142,8 +145,59 @@ fn a_device_that_is_no_port_of_the_bridge_is_not_where_pods_are() {
 }
 
 #[test]
-fn what_network_policies_may_forbid_is_no_fault() {
-    assert_unseen("may forbid them", |evidence, plan| {
+fn what_one_filter_drops_at_a_port_is_one_finding_wherever_it_goes() {
+    assert_told(&[AT_PORT], |evidence, plan| {
+        attach(evidence);
+        let to_node = datagram(pod(plan), nth_address(plan.own_cidr(), 1), PORT);
+        let outside = datagram(pod(plan), "198.51.100.7".parse().unwrap(), PORT);
+        drop_also(evidence, [to_peer(plan, PORT), to_node, outside]);
+    });
+}
+
+#[test]
+fn a_pod_that_reaches_all_but_the_outside_is_told_so() {
+    assert_told(&["egress-dropped n1"], |evidence, plan| {
+        attach(evidence);
+        drop_also(evidence, [datagram(pod(plan), "198.51.100.7".parse().unwrap(), PORT)]);
+    });
+}
+
+#[test]
+fn datagrams_to_a_pod_that_nobody_answers_may_be_copies() {
+    assert_unseen("copies that the bridge had flooded", |evidence, plan| {
+        attach(evidence);
+        drop_also(evidence, [with_ports(from_peer(plan, PORT), UDP, 40_000, 514)]);
+    });
+}
+
+#[test]
+fn where_flows_are_left_out_an_answer_may_be_among_them() {
+    for drop in [from_peer, to_peer] {
+        assert_unseen("copies that the bridge had flooded", |evidence, plan| {
+            attach(evidence);
+            evidence.traffic.as_mut().unwrap().flows_left_out = 1;
+            drop_also(evidence, [drop(plan, PORT)]);
+        });
+    }
+}
+
+#[test]
+fn what_is_no_filters_is_as_lost_at_a_port_as_elsewhere() {
+    let plan = Plan::of(3, PASSES[1]);
+    let mut evidence = plan.evidence();
+    attach(&mut evidence);
+    down_bridge(&mut evidence, &plan);
+    let reason = Some("BRIDGE_INGRESS_STP_STATE".to_owned());
+    let symbol = Some("br_handle_frame".to_owned());
+    drop_also(&mut evidence, [Drop { reason, symbol, ..to_peer(&plan, PORT) }]);
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), ["cni0-down cni0"], "{diagnosis:#?}");
+    assert_eq!(diagnosis.drop_causes, ["cni0-down"]);
+}
+
+#[test]
+fn network_policies_have_no_hooks_at_ports() {
+    assert_told(&[AT_PORT], |evidence, plan| {
         attach(evidence);
         evidence.intent.policy_netfilter = vec!["chain KUBE-ROUTER-FORWARD".to_owned()];
         drop_also(evidence, [from_peer(plan, PORT)]);
