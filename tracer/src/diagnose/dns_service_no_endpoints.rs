@@ -7,8 +7,8 @@ use super::{
     case::Case,
     dns_servers::{self, is_asked_in_vain},
     finding::{Confidence, Severity},
-    rule::{Judged, Rank, Rule, Ruling},
-    service_addresses::{effect, evidence, refused},
+    rule::{Effect, Judged, Rank, Rule, Ruling},
+    service_addresses::{evidence, refused},
     sighted::Seen,
 };
 
@@ -45,8 +45,8 @@ fn judged(case: &Case<'_>, service: SocketAddr, seen: Seen) -> Judged {
             ],
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([effect(service)]),
-        explains: BTreeSet::from([effect(service)]),
+        supports: BTreeSet::from([Effect::ToService(service)]),
+        explains: BTreeSet::from([Effect::ToService(service)]),
         as_break: format!("dns {address}"),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     case::Case,
     finding::{Subject, SubjectKind},
-    rule::{Effect, Judged, Ruling},
+    rule::{Judged, Ruling},
     sighted::{ENOUGH_ERRORS, Refusal, Seen, error_of, lasting, refusal},
 };
 use crate::evidence::{Family, Flow, RouteKind, Sighting, has_ports};
@@ -125,16 +125,11 @@ pub(super) fn subject(service: SocketAddr) -> Subject {
     }
 }
 
-/// What is lost of what pods send to a service.
-pub(super) const fn effect(service: SocketAddr) -> Effect {
-    Effect::ToService(service)
-}
-
 /// What proves that a service has no endpoints.
 pub(super) fn evidence(case: &Case<'_>, service: SocketAddr, seen: Seen) -> Vec<String> {
-    let errors = case.evidence.window.seconds;
+    let seconds = case.evidence.window.seconds;
     vec![format!(
-        "{} ICMP errors \"port unreachable\" in {errors:.1} s from this node itself to its pods, about \
+        "{} ICMP errors \"port unreachable\" in {seconds:.1} s from this node itself to its pods, about \
          {service}: so kube-proxy refuses a service without ready endpoints",
         seen.packets
     )]

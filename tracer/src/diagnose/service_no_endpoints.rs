@@ -8,9 +8,10 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
     case::Case,
+    dns_servers,
     finding::{Confidence, Severity},
-    rule::{Judged, Rank, Rule, Ruling},
-    service_addresses::{effect, evidence, refused, subject},
+    rule::{Effect, Judged, Rank, Rule, Ruling},
+    service_addresses::{evidence, refused, subject},
     sighted::Seen,
 };
 
@@ -22,13 +23,12 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// The port of DNS, which has a code of its own.
-const DNS: u16 = 53;
 /// How the table of kube-proxy's nftables mode is told.
 const NFTABLES: &str = "table kube-proxy";
 
 fn judge(case: &Case<'_>) -> Ruling {
-    refused(case, |service| service.port() != DNS, judged)
+    // DNS has a code of its own.
+    refused(case, |service| service.port() != dns_servers::PORT, judged)
 }
 
 fn judged(case: &Case<'_>, service: SocketAddr, seen: Seen) -> Judged {
@@ -56,8 +56,8 @@ fn judged(case: &Case<'_>, service: SocketAddr, seen: Seen) -> Judged {
     Judged {
         finding,
         rank: RULE.rank,
-        supports: BTreeSet::from([effect(service)]),
-        explains: BTreeSet::from([effect(service)]),
+        supports: BTreeSet::from([Effect::ToService(service)]),
+        explains: BTreeSet::from([Effect::ToService(service)]),
         as_break: format!("the service {service}"),
     }
 }
