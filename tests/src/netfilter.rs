@@ -52,8 +52,7 @@ pub fn with_dns(plan: &Plan, node: &Node, family: Family) -> Script {
     }
 }
 
-/// Takes kube-proxy's rule for the VIP away from a node, or drops what is for it as where its service
-/// has no local endpoint. Of iptables alone.
+/// Takes kube-proxy's rule for the VIP away from a node. Of iptables alone.
 #[must_use]
 pub fn without_web(plan: &Plan, node: &Node, family: Family) -> Script {
     let rule = kube_proxy::web_portal(plan, family).replacen("-A", "-D", 1);

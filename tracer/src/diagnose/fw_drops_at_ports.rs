@@ -6,14 +6,11 @@
 //! ports of others. So on the way to a pod only what asks for an answer and got none proves a loss.
 //! Answers to what a pod itself asked look like copies and prove nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     blocked::{Passed, asks_for_an_answer, filtered, is_block},
-    bridge_ports::pod_of,
+    bridge_ports::{is_at_port, pod_of},
     case::Case,
     counted::told_of,
     dropped::Dropped,
@@ -36,32 +33,33 @@ pub(super) fn ruling(case: &Case<'_>) -> Ruling {
     Ruling { judged: Vec::from_iter(judged(case, &lost)), unseen: Vec::from_iter(undecided(&open)) }
 }
 
-/// The pods whose packets are lost where they are attached.
-pub(super) fn pods(case: &Case<'_>) -> BTreeSet<IpAddr> {
-    found(case).0.into_keys().collect()
+/// What tells of a drop whether it is at the port of a pod that is told of here: one filter is one
+/// finding, wherever the packets go.
+pub(super) fn telling<'c, 'a>(case: &'c Case<'a>) -> impl Fn(&Drop) -> bool + use<'c, 'a> {
+    let (pods, _) = found(case);
+    move |drop| drop.flow.is_some_and(|it| pods.contains_key(&it.source)) && is_at_port(case, drop)
 }
 
 /// What is lost, and what may be copies.
 fn found<'a>(case: &Case<'a>) -> (Found<'a>, Found<'a>) {
     let passed = Passed::of_pods(case);
     let knows_flows = passed.is_complete && case.evidence.traffic.is_some();
-    let all = filtered(case, |drop| pod_of(case, drop));
-    let is_lost = |pod: &IpAddr, dropped: &mut Dropped<'a>| {
-        let meant = dropped.drops.iter().copied();
-        let meant = Dropped::of(meant.filter(|drop| may_prove(&passed, *pod, drop)).collect());
-        let is_proof = knows_flows
-            && (is_block(&passed, &meant.drops) || vain_answers(&passed, *pod, &meant).lasts());
-        if is_proof {
-            *dropped = meant;
-        }
-        is_proof
-    };
     let (mut lost, mut open) = (Found::new(), Found::new());
-    for (pod, mut dropped) in all {
-        let kind = if is_lost(&pod, &mut dropped) { &mut lost } else { &mut open };
-        kind.insert(pod, dropped);
+    for (pod, dropped) in filtered(case, |drop| pod_of(case, drop)) {
+        match proven(&passed, pod, &dropped).filter(|_| knows_flows) {
+            Some(proven) => lost.insert(pod, proven),
+            None => open.insert(pod, dropped),
+        };
     }
     (lost, open)
+}
+
+/// Those of a pod's drops that prove a loss together.
+fn proven<'a>(passed: &Passed, pod: IpAddr, dropped: &Dropped<'a>) -> Option<Dropped<'a>> {
+    let drops = dropped.drops.iter().copied();
+    let meant = Dropped::of(drops.filter(|drop| may_prove(passed, pod, drop)).collect());
+    let is_proof = is_block(passed, &meant.drops) || vain_answers(passed, pod, &meant).lasts();
+    is_proof.then_some(meant)
 }
 
 /// Whether a drop says that something of the pod's is lost: it is no copy and no late segment.

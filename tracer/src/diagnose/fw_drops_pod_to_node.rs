@@ -7,7 +7,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     blocked::{Passed, blocked, is_refused_as_closed},
-    bridge_ports::is_at_port,
     case::Case,
     dropped::{Dropped, Way, way},
     finding::{Confidence, Severity},
@@ -33,11 +32,7 @@ type Asked = (IpAddr, u8, u16);
 
 fn judge(case: &Case<'_>) -> Ruling {
     let passed = Passed::of(case);
-    // One filter at a pod's port is one finding.
-    let told = fw_drops_at_ports::pods(case);
-    let is_told = |drop: &Drop| {
-        drop.flow.is_some_and(|flow| told.contains(&flow.source)) && is_at_port(case, drop)
-    };
+    let is_told = fw_drops_at_ports::telling(case);
     let found =
         blocked(case, &passed, |drop| asked(case, &passed, drop).filter(|_| !is_told(drop)));
     let drops: Vec<&Drop> = found.values().flat_map(|it| it.drops.iter().copied()).collect();
