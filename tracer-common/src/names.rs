@@ -89,6 +89,12 @@ pub const PAIRS: [&str; 8] = [
     "dns_wire_in_l3",
 ];
 
+/// Whether a program of the stages' object serves uplinks without an Ethernet header alone.
+#[must_use]
+pub fn is_layer3(program: &str) -> bool {
+    program.ends_with("_l3")
+}
+
 /// Read-only global of the drops' object: [`crate::drop::Layout`].
 pub const DROP_LAYOUT: &str = "LAYOUT";
 /// Per-CPU array of [`crate::drop::DropSlot`]: every CPU fills its own.

@@ -10,6 +10,8 @@ use crate::{
 const TTL: u8 = 64;
 /// What is left of the rates where programs are interpreted: a packet costs a millisecond there.
 const SMALL: f64 = 0.4;
+/// Nodes that another sends to at these rates there; to more it sends less each.
+const MANY: f64 = 1.5;
 
 /// Everything below, between the nodes `among`, in every family, slower where programs are
 /// interpreted.
@@ -23,7 +25,7 @@ pub fn all_pairs(plan: &Plan, among: &[usize]) -> Vec<Sender> {
         senders.extend(pods_to_hosts(plan, among, *family));
         senders.extend(pods_to_dns(plan, among, *family));
     }
-    bearable(plan, senders)
+    bearable(plan, among, senders)
 }
 
 /// From the nodes `among` themselves to pods of the others, and from pods to the other nodes: nothing
@@ -33,13 +35,16 @@ pub fn with_hosts(plan: &Plan, among: &[usize]) -> Vec<Sender> {
     let of_family = |family: &Family| {
         [hosts_to_pods(plan, among, *family), pods_to_hosts(plan, among, *family)].concat()
     };
-    bearable(plan, plan.families().iter().flat_map(of_family).collect())
+    bearable(plan, among, plan.families().iter().flat_map(of_family).collect())
 }
 
-/// Slower where programs are interpreted, as many packets in two families together as in one.
-fn bearable(plan: &Plan, mut senders: Vec<Sender>) -> Vec<Sender> {
+/// Slower where programs are interpreted: as many packets in two families together as in one, and from
+/// a node to many others together as to two.
+fn bearable(plan: &Plan, among: &[usize], mut senders: Vec<Sender>) -> Vec<Sender> {
+    let others = among.len().saturating_sub(1).max(1) as f64;
+    let small = SMALL * (MANY / others).min(1.0) / plan.families().len() as f64;
     for sender in &mut senders {
-        sender.limits.rate *= size::of(1.0, SMALL / plan.families().len() as f64);
+        sender.limits.rate *= size::of(1.0, small);
     }
     senders
 }

@@ -35,11 +35,12 @@ pub struct Overdue {
     pub key: DnsKey,
 }
 
-/// Loads the programs that pair DNS and tells the stages' programs of them.
+/// Loads the programs that pair DNS and tells the stages' programs of them; those of uplinks without
+/// an Ethernet header only where there are such.
 ///
 /// # Errors
 /// When one of them cannot be loaded: then none of them is used.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
+pub(super) fn load(ebpf: &mut Ebpf, has_layer3: bool) -> Result<()> {
     let map = ebpf.map_mut(names::DNS_COUNTS).context("the object has no counts of DNS")?;
     let mut counts: PerCpuHashMap<_, DnsKey, DnsCount> = map.try_into()?;
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
@@ -47,7 +48,8 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
         let zeros = vec![DnsCount::default(); cpus].try_into()?;
         counts.insert(key, zeros, 0).context("making room for other DNS servers")?;
     }
-    tail_calls::load(ebpf, &names::PAIRS, names::DNS_PAIRS)
+    let needed = |name: &str| has_layer3 || !names::is_layer3(name);
+    tail_calls::load(ebpf, &names::PAIRS, names::DNS_PAIRS, needed)
 }
 
 /// What has been counted, and who waits for longer than `timeout` nanoseconds. The counts are read

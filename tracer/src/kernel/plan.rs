@@ -50,6 +50,13 @@ pub struct PlannedHook {
     pub program: &'static str,
 }
 
+impl Plan {
+    /// Whether an uplink has no Ethernet header.
+    pub(super) fn has_layer3(&self) -> bool {
+        self.hooks.iter().any(|hook| names::is_layer3(hook.program))
+    }
+}
+
 impl PlannedHook {
     /// Whether both are the same program on the same side of the same device, whatever its name.
     pub(super) fn is_same_place(&self, other: &Self) -> bool {

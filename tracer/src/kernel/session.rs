@@ -52,6 +52,8 @@ pub struct Session {
     hooks: Vec<Hook>,
     slots: Slots,
     config: Config,
+    /// Whether the programs are loaded that others call at uplinks without an Ethernet header.
+    has_layer3: bool,
     /// Why rare packets are not looked at, if they are not.
     blind: Option<String>,
     /// Why DNS is not paired, if it is not.
@@ -180,11 +182,11 @@ impl Session {
             .map_err(load_error)?;
         let logger = log::start(&mut ebpf);
         if blind.is_none() {
-            sights::load(&mut ebpf)?;
+            sights::load(&mut ebpf, plan.has_layer3())?;
         }
         let blind_to_dns = match &blind {
             Some(because) => Some(because.clone()),
-            None => dns::load(&mut ebpf).err().map(|error| format!("{error:#}")),
+            None => dns::load(&mut ebpf, plan.has_layer3()).err().map(|error| format!("{error:#}")),
         };
         let samples = sample.map(|every| Samples::start(&mut ebpf, every)).transpose()?;
         let mut session = Self {
@@ -194,6 +196,7 @@ impl Session {
             hooks: Vec::new(),
             slots: Slots::new((entries - FIRST_PEER) as usize),
             config: plan.config,
+            has_layer3: plan.has_layer3(),
             blind,
             blind_to_dns,
             aging: Aging::default(),
@@ -207,10 +210,12 @@ impl Session {
     }
 
     /// Whether [`Session::update`] can follow this plan in all: the programs' configuration is
-    /// frozen, and so is the number of slots.
+    /// frozen, and so are the number of slots and the programs that others call.
     #[must_use]
     pub fn fits(&self, plan: &Plan) -> bool {
-        self.config == plan.config && self.slots.have_room_for(&plan.peers)
+        self.config == plan.config
+            && self.slots.have_room_for(&plan.peers)
+            && (self.has_layer3 || !plan.has_layer3())
     }
 
     /// Follows the node: detaches from what is no longer planned, attaches to what is new or was

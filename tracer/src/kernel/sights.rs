@@ -28,12 +28,14 @@ pub struct SightCount {
     pub packets: u64,
 }
 
-/// Loads the programs that look closely and tells the others of them.
+/// Loads the programs that look closely and tells the others of them; those of uplinks without an
+/// Ethernet header only where there are such.
 ///
 /// # Errors
 /// When one of them cannot be loaded: then no packet is looked at by it.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
-    tail_calls::load(ebpf, &names::LOOKS, names::CLOSER)
+pub(super) fn load(ebpf: &mut Ebpf, has_layer3: bool) -> Result<()> {
+    let needed = |name: &str| has_layer3 || !names::is_layer3(name);
+    tail_calls::load(ebpf, &names::LOOKS, names::CLOSER, needed)
 }
 
 /// What has been seen at devices that have hooks.

@@ -7,20 +7,26 @@ use aya::{
     programs::{ProgramFd, SchedClassifier},
 };
 
-/// Loads programs and puts them into the array that the others call them by. None of them is in it
-/// when one is refused.
+/// Loads those of `names` that are `needed` and puts each into the array that the others call it by,
+/// at its place among the names. None of them is in it when one is refused.
 ///
 /// # Errors
 /// When one of them cannot be loaded.
-pub(super) fn load(ebpf: &mut Ebpf, names: &[&str], array: &str) -> Result<()> {
+pub(super) fn load(
+    ebpf: &mut Ebpf,
+    names: &[&str],
+    array: &str,
+    needed: impl Fn(&str) -> bool,
+) -> Result<()> {
     let mut programs = Vec::new();
-    for name in names {
-        programs.push(load_one(ebpf, name).with_context(|| format!("the program {name}"))?);
+    for (number, name) in (0..).zip(names).filter(|(_, name)| needed(name)) {
+        let program = load_one(ebpf, name).with_context(|| format!("the program {name}"))?;
+        programs.push((number, name, program));
     }
     let map = ebpf.map_mut(array).context("the object has no array of programs")?;
     let mut callees: ProgramArray<_> = map.try_into()?;
-    for ((number, program), name) in (0..).zip(&programs).zip(names) {
-        callees.set(number, program, 0).with_context(|| format!("telling of {name}"))?;
+    for (number, name, program) in &programs {
+        callees.set(*number, program, 0).with_context(|| format!("telling of {name}"))?;
     }
     Ok(())
 }

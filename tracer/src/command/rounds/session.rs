@@ -90,7 +90,11 @@ impl Rounds<'_> {
             }
             return Ok(self.session.update(&plan)? || is_crowded);
         }
-        let why = if fits { "DNS servers are very many" } else { "networks or addresses changed" };
+        let why = if fits {
+            "DNS servers are very many"
+        } else {
+            "networks, addresses or uplinks changed"
+        };
         tracing::info!("{why}: loading the programs anew");
         let next = start(&plan, self.wanted.look.attach)?;
         // At once: what both programs see counts twice.
