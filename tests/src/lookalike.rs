@@ -18,6 +18,7 @@ mod jumbo_uplink;
 mod kube_proxy_nftables;
 mod layer3_uplinks;
 mod metallb_announces;
+mod no_policies;
 mod node_joined;
 mod node_left;
 mod old_link_local;
@@ -109,6 +110,7 @@ pub fn all() -> Vec<LookAlike> {
         layer3_uplinks::LOOK_ALIKES.as_slice(),
         stacks::LOOK_ALIKES.as_slice(),
         firewall::LOOK_ALIKES.as_slice(),
+        no_policies::LOOK_ALIKES.as_slice(),
         // Pods' MACs.
         pod_macs::LOOK_ALIKES.as_slice(),
         // DNS servers' pods.

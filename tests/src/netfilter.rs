@@ -1,7 +1,8 @@
-//! The packet filter rules of a node: flannel's and kube-proxy's.
+//! The packet filter rules of a node: flannel's, kube-proxy's, and those for network policies.
 
 mod flannel;
 mod kube_proxy;
+mod kube_router;
 
 use std::net::SocketAddr;
 
@@ -68,6 +69,19 @@ pub fn without_local_web(plan: &Plan, node: &Node, family: Family) -> Script {
         Some(&node.namespace),
         kube_proxy::no_local_endpoints(plan, family),
     )
+}
+
+/// Has a node stand ready for network policies, as k3s does, though there are none.
+#[must_use]
+pub fn ready_for_policies(node: &Node, family: Family) -> Script {
+    let lines = kube_router::filter(node, family).lines("filter");
+    Script::new(iptables(family), Some(&node.namespace), lines)
+}
+
+/// Takes that away.
+#[must_use]
+pub fn not_ready_for_policies(node: &Node, family: Family) -> Script {
+    Script::new(iptables(family), Some(&node.namespace), kube_router::without(node, family))
 }
 
 /// Has a node refuse a service to its pods, as kube-proxy does for one without endpoints.

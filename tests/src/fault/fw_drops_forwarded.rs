@@ -6,6 +6,7 @@ use super::{
     Fault, ONE_POD, PLAIN, Reach, Subject, filter::Chain, filter::iptables, pair, second_pod,
 };
 use crate::{
+    netfilter,
     plan::{Plan, Pod, Site},
     script::Script,
 };
@@ -40,11 +41,18 @@ pub(super) const FAULTS: [Fault; 5] = [
     Fault {
         name: "fw-drops-forwarded-pod-traffic-iptables",
         code: "fw-drops-forwarded-pod-traffic",
-        summary: "a rule of iptables drops what comes from a peer's pods in the chain FORWARD",
+        summary: "a rule of iptables drops what comes from a peer's pods in the chain FORWARD, on k3s \
+                  without network policies",
         there: THERE,
         by_drops: true,
-        breaks: |plan, site| iptables(plan, site, "-I", &from_peer(plan, site)),
-        heals: |plan, site| iptables(plan, site, "-D", &from_peer(plan, site)),
+        breaks: |plan, site| {
+            let ready = netfilter::ready_for_policies(&plan.nodes[site.victim], site.family);
+            [vec![ready], iptables(plan, site, "-I", &from_peer(plan, site))].concat()
+        },
+        heals: |plan, site| {
+            let gone = netfilter::not_ready_for_policies(&plan.nodes[site.victim], site.family);
+            [iptables(plan, site, "-D", &from_peer(plan, site)), vec![gone]].concat()
+        },
         ..PLAIN
     },
     Fault {

@@ -133,7 +133,7 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         unseen.push(format!("firewall rules of flannel and of network policies: {error:#}"));
         Default::default()
     });
-    let netlink::NetfilterSigns { flannel, policy, services } = signs;
+    let netlink::NetfilterSigns { flannel, policy, policy_elsewhere, services } = signs;
     let intent = Intent {
         subnet_env,
         peers,
@@ -145,6 +145,7 @@ pub(super) fn read_intent(args: &NodeArgs, unseen: &mut Vec<String>) -> Result<I
         vips: args.vip.clone(),
         vip_interface_options: args.vip_interface.clone(),
         policy_netfilter: policy,
+        policy_elsewhere,
         service_netfilter: services,
         flannel_netfilter: flannel,
     };

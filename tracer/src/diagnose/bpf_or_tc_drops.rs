@@ -15,7 +15,7 @@ use super::{
     dropped::{Dropped, Dropper, Told, Way, drops, lasting, told, way},
     drops::effects,
     finding::{Confidence, Finding, Severity},
-    firewall::{finding, perhaps_forbidden},
+    firewall::{finding, perhaps_forbidden_anywhere},
     missing::missed,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     unread::{is_unread, probable_by},
@@ -54,7 +54,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     if is_unread(case) {
         for pair in PAIRS {
             let Some(judged) = probably(case, pair) else { continue };
-            match perhaps_forbidden(case, || format!("why {}", judged.as_break)) {
+            match perhaps_forbidden_anywhere(case, || format!("why {}", judged.as_break)) {
                 Some(line) => ruling.unseen.push(line),
                 None => ruling.judged.push(judged),
             }
@@ -64,7 +64,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     for ((device, side), dropped) in lasting(case, |drop| on_tunnels_way(case, drop)) {
         let peers = hit(case, device, side, &dropped);
         let why = || format!("why a program on {device} drops packets of pods");
-        match perhaps_forbidden(case, why) {
+        match perhaps_forbidden_anywhere(case, why) {
             _ if peers.is_empty() => {}
             Some(line) => ruling.unseen.push(line),
             None => ruling.judged.push(judged(case, (device, side), &peers, &dropped)),

@@ -153,8 +153,22 @@ pub(super) fn allow_tunnel(case: &Case<'_>) -> String {
     }
 }
 
-/// A line for what network policies may forbid, where this cluster has any; `what` is asked.
+/// A line for what network policies may forbid on this node, where it has any; `what` is asked.
 pub(super) fn perhaps_forbidden(case: &Case<'_>, what: impl FnOnce() -> String) -> Option<String> {
-    let policy = case.evidence.intent.policy_netfilter.first()?;
+    forbidden_by(case.evidence.intent.policy_netfilter.first(), what)
+}
+
+/// The same where policies without a chain on this node count too: those of another node's pods, and
+/// those that are no chains.
+pub(super) fn perhaps_forbidden_anywhere(
+    case: &Case<'_>,
+    what: impl FnOnce() -> String,
+) -> Option<String> {
+    let intent = &case.evidence.intent;
+    forbidden_by(intent.policy_netfilter.first().or(intent.policy_elsewhere.first()), what)
+}
+
+fn forbidden_by(policy: Option<&String>, what: impl FnOnce() -> String) -> Option<String> {
+    let policy = policy?;
     Some(format!("{}: network policies, as {policy} here, may forbid them", what()))
 }

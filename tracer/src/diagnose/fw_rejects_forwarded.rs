@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{
     case::Case,
     finding::{Confidence, Severity},
-    firewall::{flow_words, perhaps_forbidden},
+    firewall::{flow_words, perhaps_forbidden, perhaps_forbidden_anywhere},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     sighted::{ENOUGH_ERRORS, error_of, lasting, refusal, sightings, words},
 };
@@ -50,7 +50,11 @@ fn judge(case: &Case<'_>) -> Ruling {
     for ((cidr, place), seen) in lasting(case, ENOUGH_ERRORS, name) {
         let Some(peer) = case.topology.peer(cidr) else { continue };
         let why = || format!("why packets to pods of {} are rejected", peer.label());
-        match perhaps_forbidden(case, why) {
+        let forbidden = match place {
+            Place::Here => perhaps_forbidden(case, why),
+            Place::There => perhaps_forbidden_anywhere(case, why),
+        };
+        match forbidden {
             Some(line) => ruling.unseen.push(line),
             None => ruling.judged.push(judged(case, peer, place, seen.packets)),
         }

@@ -40,6 +40,9 @@ pub(crate) fn topology(evidence: &Evidence) -> Topology<'_> {
     Topologies::of(evidence).into_iter().next().unwrap()
 }
 
+/// The sign of a network policy: kube-router's chain for one.
+pub(crate) const POLICY: &str = "chain KUBE-NWPLCY-XAEIGWMKXRKV6XZ6";
+
 pub(crate) const LO: u32 = 1;
 pub(crate) const UPLINK: u32 = 2;
 pub(crate) const OVERLAY: u32 = 7;

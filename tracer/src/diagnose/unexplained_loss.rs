@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     case::Case,
     finding::{Confidence, Severity},
-    firewall::perhaps_forbidden,
+    firewall::perhaps_forbidden_anywhere,
     missing::is_lossy,
     narrow::way_to,
     remedy,
@@ -39,7 +39,7 @@ fn judge(case: &Case<'_>) -> Ruling {
                 let after = pair.last_seen().name();
                 format!("why {lost} packets of {} ended after {after}", peer.label())
             };
-            match perhaps_forbidden(case, why).filter(|_| can_be_forbidden(pair)) {
+            match perhaps_forbidden_anywhere(case, why).filter(|_| can_be_forbidden(pair)) {
                 Some(line) => ruling.unseen.push(line),
                 None => ruling.judged.push(loss(case, peer, told(case, traffic, pair, lost), pair)),
             }

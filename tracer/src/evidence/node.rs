@@ -109,9 +109,13 @@ pub struct Intent {
     /// Devices on which VIPs are, by `--vip-interface`.
     #[serde(default)]
     pub vip_interface_options: Vec<String>,
-    /// Chains that carry network policies on this node (kube-router's, Calico's).
+    /// Chains that carry network policies on this node (kube-router's, Calico's), and tables that hand
+    /// packets to them. Evidence of before 2026-11-22 has chains here that are there without a policy.
     #[serde(default)]
     pub policy_netfilter: Vec<String>,
+    /// Chains of who enforces network policies that may have no chain on this node (Calico's).
+    #[serde(default)]
+    pub policy_elsewhere: Vec<String>,
     /// Chains and tables of kube-proxy on this node, e.g. `chain KUBE-SERVICES`.
     #[serde(default)]
     pub service_netfilter: Vec<String>,

@@ -2,7 +2,7 @@
 
 use super::super::{
     Confidence, Diagnosis, Severity,
-    testing::{PASSES, Pass, Plan, dropped, finds_nothing, judge, peer_traffic, told},
+    testing::{PASSES, POLICY, Pass, Plan, dropped, finds_nothing, judge, peer_traffic, told},
 };
 use crate::{
     evidence::{Drop, DropFlow, DropOuter, Drops, Evidence, HookDirection, Losses, StagePair},
@@ -144,7 +144,7 @@ fn without_headers_policies_and_other_droppers_leave_it_open() {
         assert_eq!(told(&diagnosis), [unexplained.as_str()], "{other}");
     }
     let mut evidence = evidence(&[]);
-    evidence.intent.policy_netfilter = vec!["KUBE-NWPLCY-X".to_owned()];
+    evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
     let diagnosis = super::super::diagnose(&evidence);
     assert_eq!(told(&diagnosis), [""; 0]);
     assert!(diagnosis.unseen.iter().any(|it| it.contains("a program")), "{:?}", diagnosis.unseen);
@@ -221,7 +221,7 @@ fn a_program_may_be_the_arm_of_a_network_policy() {
     for pass in PASSES {
         let plan = Plan::of(3, pass);
         let mut evidence = plan.evidence();
-        evidence.intent.policy_netfilter.push("chain cali-FORWARD".to_owned());
+        evidence.intent.policy_elsewhere.push("chain cali-FORWARD".to_owned());
         miss(&mut evidence, &plan, StagePair::OverlayToPod, (30, 15));
         set_drops(&mut evidence, vec![drop(&plan, "cni0", "TC_EGRESS", false, false)]);
         let diagnosis = judge(&mut evidence);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{
     super::{
         Diagnosis, Severity, diagnose, exit_status,
-        testing::{LO, Pass, Plan, UPLINK, address, dropped, mac, tables, told},
+        testing::{LO, POLICY, Pass, Plan, UPLINK, address, dropped, mac, tables, told},
     },
     vips::{client, in_vain, lan_client, owned, vip, vip_of, with},
 };
@@ -207,7 +207,7 @@ fn what_may_be_meant_is_not_told() {
     let pod = nth_address(plan.own_cidr(), 5);
     let mut with_policies = claimed(&plan, Some(NAMED));
     with_policies.drops = Some(drops(lan_client(&plan, 200).address, pod));
-    with_policies.intent.policy_netfilter = vec!["chain KUBE-NWPLCY-DEFAULT".to_owned()];
+    with_policies.intent.policy_netfilter = vec![POLICY.to_owned()];
     assert_eq!(told(&diagnose(&with_policies)), [""; 0], "a network policy");
 }
 

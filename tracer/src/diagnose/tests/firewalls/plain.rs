@@ -1,7 +1,7 @@
 //! `fw-drops-pod-to-node` and `egress-dropped`: no stage counts these packets.
 
 use super::{
-    super::super::testing::{BRIDGE, address, flow_of, judge_ipv4, link, tables, via},
+    super::super::testing::{BRIDGE, POLICY, address, flow_of, judge_ipv4, link, tables, via},
     *,
 };
 use crate::evidence::{Flow, IcmpError, Sight, Sighting};
@@ -209,8 +209,8 @@ fn what_something_else_drops_is_no_firewalls() {
 #[test]
 fn what_network_policies_may_forbid_is_told_in_words_only() {
     for (whom, _) in DROPPED {
-        assert_unseen("network policies, as chain cali-FORWARD here", |evidence, plan| {
-            evidence.intent.policy_netfilter = vec!["chain cali-FORWARD".to_owned()];
+        assert_unseen(&format!("network policies, as {POLICY} here"), |evidence, plan| {
+            evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
             hit(evidence, plan, whom);
         });
     }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        super::testing::{BRIDGE, VETH, flow_of, link, tables},
+        super::testing::{BRIDGE, POLICY, VETH, flow_of, link, tables},
         injections::down_bridge,
     },
     *,
@@ -199,7 +199,7 @@ fn what_is_no_filters_is_as_lost_at_a_port_as_elsewhere() {
 fn network_policies_have_no_hooks_at_ports() {
     assert_told(&[AT_PORT], |evidence, plan| {
         attach(evidence);
-        evidence.intent.policy_netfilter = vec!["chain KUBE-ROUTER-FORWARD".to_owned()];
+        evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
         drop_also(evidence, [from_peer(plan, PORT)]);
     });
 }

@@ -5,7 +5,7 @@ use super::{
     super::{
         super::{
             Confidence, PeerState, diagnose,
-            testing::{all_stages, dual, tables, twin, via},
+            testing::{POLICY, all_stages, dual, tables, twin, via},
         },
         injections::lose_route,
     },
@@ -364,7 +364,7 @@ fn what_network_policies_may_forbid_is_told_in_words_only() {
     for pair in PLAIN {
         for plan in plans(&[3]) {
             let mut evidence = plan.evidence();
-            evidence.intent.policy_netfilter = vec!["chain KUBE-ROUTER-FORWARD".to_owned()];
+            evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
             hit(&mut evidence, &plan, plan.hit(), pair);
             let diagnosis = judge(&mut evidence);
             assert_eq!(told(&diagnosis), [""; 0]);
@@ -374,12 +374,24 @@ fn what_network_policies_may_forbid_is_told_in_words_only() {
     }
 }
 
+/// Calico's chains are there without a policy; those of another node's pods drop nothing here.
+#[test]
+fn policies_elsewhere_drop_nothing_here() {
+    for plan in plans(&[3]) {
+        let mut evidence = plan.evidence();
+        evidence.intent.policy_elsewhere = vec!["chain cali-FORWARD".to_owned()];
+        hit(&mut evidence, &plan, plan.hit(), StagePair::PodToOverlay);
+        let found = told(&judge(&mut evidence));
+        assert!(found.len() == 1 && found[0].starts_with("fw-drops-forwarded"), "{found:?}");
+    }
+}
+
 #[test]
 fn network_policies_forbid_no_tunnel() {
     for pair in TUNNEL {
         for plan in plans(&[3]) {
             let mut evidence = plan.evidence();
-            evidence.intent.policy_netfilter = vec!["chain KUBE-ROUTER-FORWARD".to_owned()];
+            evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
             hit(&mut evidence, &plan, plan.hit(), pair);
             let found = told(&judge(&mut evidence));
             assert!(found.len() == 1 && found[0].starts_with("fw-drops-vxlan"), "{found:?}");

@@ -1,7 +1,10 @@
 //! ICMP errors: what peers and firewalls say, and what routers and hosts say all day.
 
 use super::{
-    super::super::{PeerState, Severity, testing::peer_traffic},
+    super::super::{
+        PeerState, Severity,
+        testing::{POLICY, peer_traffic},
+    },
     *,
 };
 use crate::evidence::RouteKind;
@@ -85,12 +88,12 @@ fn a_prohibit_route_says_the_same_and_is_told_as_what_it_is() {
 fn a_rejection_that_a_network_policy_may_mean_is_told_in_words_only() {
     for plan in plans(&[3]) {
         let mut evidence = plan.evidence();
-        evidence.intent.policy_netfilter.push("chain KUBE-NWPLCY-DEFAULT".to_owned());
+        evidence.intent.policy_elsewhere.push(POLICY.to_owned());
         let sender = plan.hit_cidr().network();
         see(&mut evidence, "flannel.1", error(sender, (3, 3), inner(&plan, pod(&plan), 6, 80)), 10);
         let diagnosis = judge(&mut evidence);
         assert_eq!(told(&diagnosis), [""; 0]);
-        assert!(diagnosis.unseen.iter().any(|line| line.contains("KUBE-NWPLCY-DEFAULT")));
+        assert!(diagnosis.unseen.iter().any(|line| line.contains(POLICY)));
     }
 }
 
