@@ -131,7 +131,17 @@ impl Lab {
         duration: &str,
         folder: &Path,
     ) -> Vec<Result<CheckOutput>> {
-        in_parallel(cases, at_once(), |case| self.check_case(case, duration, folder))
+        self.check_cases_with(cases, &["--duration", duration], folder)
+    }
+
+    /// The same with more options than the duration.
+    pub fn check_cases_with(
+        &self,
+        cases: &[Case],
+        options: &[&str],
+        folder: &Path,
+    ) -> Vec<Result<CheckOutput>> {
+        in_parallel(cases, at_once(), |case| self.check_case_with(case, options, folder))
     }
 
     /// Runs `check` for one case, for `duration` and with its evidence saved in `folder`.
@@ -139,10 +149,14 @@ impl Lab {
     /// # Errors
     /// When it gives no answer.
     pub fn check_case(&self, case: &Case, duration: &str, folder: &Path) -> Result<CheckOutput> {
+        self.check_case_with(case, &["--duration", duration], folder)
+    }
+
+    fn check_case_with(&self, case: &Case, options: &[&str], folder: &Path) -> Result<CheckOutput> {
         let file = case.evidence_file(folder);
         let file = file.to_str().ok_or_else(|| anyhow!("{} is no text", file.display()))?;
         let attach = case.attach.name();
-        let extra = ["--attach", attach, "--duration", duration, "--save", file];
+        let extra = [options, &["--attach", attach, "--save", file]].concat();
         self.check(case.node, case.intent, &extra)
     }
 }

@@ -27,12 +27,14 @@ use tracer_tests::{
     plan::{Family, Plan, Site, Stack},
     sample::{CAPABILITIES, HEALTHY, OF_GUEST, Sample, is_known},
     seed::{MAX_NODES, Shape},
-    tracer::{CheckOutput, Intent, binary},
+    tracer::{CheckOutput, DNS_TIMEOUT, Intent, binary},
 };
 
 /// How long each check looks. Longer than in the other suites: the guest may be interpreted, and
 /// a one-way tunnel is told by the packets of the window.
 const WINDOW: &str = "5s";
+/// The same for faults of DNS servers: some queries of the window have to be too late in it.
+const OF_DNS: [&str; 4] = ["--duration", "10s", DNS_TIMEOUT, "3s"];
 /// Nodes of the lab with the faults: two pairs that have nothing to do with each other.
 const NODES: usize = 4;
 
@@ -235,7 +237,9 @@ fn play(lab: &Lab, round: &[Placed]) -> Vec<Outcome> {
     let intent = if needs_peers { Intent::PeersFile } else { Intent::SubnetEnv };
     let cases = one_each(&nodes, intent);
     let folder = tempfile::tempdir().unwrap();
-    let answers = lab.check_cases(&cases, WINDOW, folder.path());
+    let is_of_dns = round.iter().any(|placed| placed.fault.code.starts_with("dns-"));
+    let options = if is_of_dns { &OF_DNS[..] } else { &["--duration", WINDOW] };
+    let answers = lab.check_cases_with(&cases, options, folder.path());
     injections.into_iter().for_each(|injection| injection.heal().unwrap());
     let answers: Vec<(Case, Result<CheckOutput>)> = cases.into_iter().zip(answers).collect();
     round.iter().map(|placed| judge(plan, round, *placed, &answers)).collect()
