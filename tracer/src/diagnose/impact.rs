@@ -158,6 +158,7 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::ToNode(_)
         | Effect::Outside(_)
         | Effect::Queued(_)
+        | Effect::Invalid(_)
         | Effect::TooBig(_) => false,
     }
 }

@@ -54,7 +54,16 @@ fn place(finding: &Finding) -> (&'static str, Option<ipnet::IpNet>, String, Stri
 }
 
 fn explains(cause: &Judged, one: &Judged) -> bool {
-    cause.rank > one.rank && !one.supports.is_empty() && one.supports.is_subset(&cause.explains)
+    let is_explained = |effect| cause.explains.contains(effect) || follows(&cause.explains, effect);
+    cause.rank > one.rank && !one.supports.is_empty() && one.supports.iter().all(is_explained)
+}
+
+/// Whether an effect follows from what becomes of other packets of the same connections.
+fn follows(effects: &BTreeSet<Effect>, effect: &Effect) -> bool {
+    let Effect::Invalid(cidr) = effect else { return false };
+    let is_loss =
+        |it: &Effect| matches!(it, Effect::Loss(of, _) | Effect::Silence(of) if of == cidr);
+    effects.iter().any(is_loss)
 }
 
 fn absorb(cause: &mut Cause, one: Judged) {

@@ -53,6 +53,9 @@ pub(super) enum Rank {
 pub(super) enum Effect {
     /// Packets of a peer's CIDR died between two stages.
     Loss(IpNet, StagePair),
+    /// A smaller part of what pods send to a peer's CIDR ended before the tunnel: what conntrack calls
+    /// invalid when other packets of these connections are lost.
+    Invalid(IpNet),
     /// Packets for a peer's CIDR left un-encapsulated.
     Leak(IpNet),
     /// Packets for the pod network, but for no known peer, left un-encapsulated.
@@ -158,6 +161,7 @@ impl Effect {
     pub(super) const fn cidr(&self) -> Option<IpNet> {
         match self {
             Self::Loss(cidr, _)
+            | Self::Invalid(cidr)
             | Self::Leak(cidr)
             | Self::Silence(cidr)
             | Self::Refused(cidr)

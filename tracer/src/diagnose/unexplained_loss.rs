@@ -7,8 +7,8 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     firewall::perhaps_forbidden_anywhere,
-    missing::is_lossy,
     narrow::way_to,
+    missing::is_lossy,
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
     silence::is_silent,
@@ -41,7 +41,11 @@ fn judge(case: &Case<'_>) -> Ruling {
             };
             match perhaps_forbidden_anywhere(case, why).filter(|_| can_be_forbidden(pair)) {
                 Some(line) => ruling.unseen.push(line),
-                None => ruling.judged.push(loss(case, peer, told(case, traffic, pair, lost), pair)),
+                None => {
+                    let supports = supports(peer, traffic, pair, lost);
+                    let told = told(case, traffic, pair, lost);
+                    ruling.judged.push(loss(case, peer, told, pair, supports));
+                }
             }
         }
     }
@@ -100,7 +104,24 @@ fn told(case: &Case<'_>, traffic: &PeerTraffic, pair: StagePair, lost: u64) -> S
     }
 }
 
-fn loss(case: &Case<'_>, peer: &Peer<'_>, evidence: String, pair: StagePair) -> Judged {
+/// Where answers are lost, conntrack calls what follows of a connection invalid, and kube-proxy has that
+/// dropped (its chain KUBE-FORWARD): a smaller part of what pods send.
+fn supports(peer: &Peer<'_>, traffic: &PeerTraffic, pair: StagePair, lost: u64) -> Effect {
+    let is_smaller_part = lost.saturating_mul(2) < traffic.packets.at(pair.last_seen());
+    if pair == StagePair::PodToOverlay && is_smaller_part {
+        Effect::Invalid(peer.cidr)
+    } else {
+        Effect::Loss(peer.cidr, pair)
+    }
+}
+
+fn loss(
+    case: &Case<'_>,
+    peer: &Peer<'_>,
+    evidence: String,
+    pair: StagePair,
+    supports: Effect,
+) -> Judged {
     let cidr = peer.cidr;
     let last = pair.last_seen().name();
     Judged {
@@ -112,7 +133,7 @@ fn loss(case: &Case<'_>, peer: &Peer<'_>, evidence: String, pair: StagePair) -> 
             [to_check(case, peer, pair)].into_iter().chain(to_try(case, peer, pair)).collect(),
         ),
         rank: RULE.rank,
-        supports: BTreeSet::from([Effect::Loss(cidr, pair)]),
+        supports: BTreeSet::from([supports]),
         explains: BTreeSet::from([Effect::Loss(cidr, pair)]),
         as_break: format!("packets of {cidr} after {last}"),
     }

@@ -60,6 +60,25 @@ fn a_peer_that_sends_another_vni() {
     }
 }
 
+/// Connections whose answers are lost: conntrack calls what pods still send of them invalid, and
+/// kube-proxy has that dropped. Most of what they send is another matter.
+#[test]
+fn few_packets_that_end_before_the_tunnel_follow_from_answers_that_are_lost() {
+    for (lost, others) in [(5, 0), (30, 1)] {
+        for plan in plans(&[2, 3]) {
+            let mut evidence = plan.evidence();
+            silence(&mut evidence, &plan, plan.hit());
+            see(&mut evidence, "eth0", other_vni(&plan, plan.hit(), 7), 20);
+            let Some(traffic) = peer_traffic(&mut evidence, plan.hit_cidr()) else { continue };
+            traffic.lost.pod_to_overlay = lost;
+            traffic.lost_early.pod_to_overlay = lost / 2;
+            let found = told(&judge(&mut evidence));
+            assert_eq!(found.len(), 1 + others, "{found:?}");
+            assert_eq!(found[0], format!("vni-mismatch {}", plan.hit_cidr()));
+        }
+    }
+}
+
 #[test]
 fn where_all_peers_agree_on_another_vni_or_port_this_node_is_the_odd_one() {
     for plan in plans(&[3, 5]) {
