@@ -165,7 +165,6 @@ fn what_is_not_built_or_not_known_says_so() {
     ] {
         assert_refused(option, &check(node, &[option, value]), 3, &[option, "not built"]);
     }
-    assert_refused("--probe", &check(node, &["--probe"]), 3, &["--probe", "not built"]);
     for command in ["top", "record"] {
         let ran = tracer(node, &[command, "--listen", "127.0.0.1:9"]);
         assert_refused(command, &ran, 3, &[command, "not built"]);

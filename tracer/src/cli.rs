@@ -74,7 +74,7 @@ pub(crate) struct CheckArgs {
     /// evidence of several nodes is judged together.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "duration", "attach", "dns_timeout", "overlay", "bridge", "uplink", "cluster_cidr",
-        "service_cidr", "subnet_env", "peers", "vip", "vip_interface", "platform",
+        "service_cidr", "subnet_env", "peers", "vip", "vip_interface", "platform", "probe",
     ])]
     pub(crate) from: Vec<PathBuf>,
     /// Severity from which a finding makes the exit status 1.
@@ -85,11 +85,13 @@ pub(crate) struct CheckArgs {
     /// nodes, and may be networks.
     #[arg(long, value_name = "FILTER")]
     pub(crate) flow: Option<FlowFilter>,
+    /// Send packets of several sizes to the node of each peer, through the tunnel, and tell which are
+    /// lost. Takes a moment, and half a minute where some are; without it nothing is sent.
+    #[arg(long)]
+    pub(crate) probe: bool,
     #[command(flatten)]
     pub(crate) look: LookArgs,
-    /// Options of the contract that are the daemon's, or not built yet.
-    #[arg(long, hide = true)]
-    pub(crate) probe: bool,
+    /// An option of the contract that is the daemon's.
     #[arg(long, value_name = "ADDR", hide = true)]
     pub(crate) listen: Option<String>,
     /// An option of the contract that is of others.
@@ -232,11 +234,7 @@ pub(crate) enum Format {
 impl CheckArgs {
     /// The first option that was given although `check` does not have it.
     pub(crate) fn not_built(&self) -> Option<&'static str> {
-        let own = [(self.probe, "--probe"), (self.listen.is_some(), "--listen")];
-        self.look
-            .later
-            .first()
-            .or_else(|| own.into_iter().find_map(|(given, name)| given.then_some(name)))
+        self.look.later.first().or_else(|| self.listen.as_ref().map(|_| "--listen"))
     }
 }
 

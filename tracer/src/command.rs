@@ -6,6 +6,7 @@ pub(crate) mod cleanup;
 mod collect;
 mod drops;
 mod observe;
+mod probe;
 mod rounds;
 pub(crate) mod run;
 mod services;

@@ -78,6 +78,8 @@ mod neigh_table_overflow;
 mod node_ip_changed;
 mod odd_one_out;
 mod outer_df_set;
+mod outer_fragments_dropped;
+mod path_mtu_blackhole;
 mod peer_node_silent;
 mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
@@ -95,6 +97,7 @@ mod pod_route_wrong_device;
 mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
+mod probed;
 mod remedy;
 mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
@@ -151,7 +154,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 85] = [
+const RULES: [Rule; 87] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -159,6 +162,8 @@ const RULES: [Rule; 85] = [
     ip_forward_off::RULE,
     outer_df_set::RULE,
     tunnel_fragments_outer::RULE,
+    path_mtu_blackhole::RULE,
+    outer_fragments_dropped::RULE,
     pod_mtu_larger_than_tunnel::RULE,
     flannel_link_flapped::RULE,
     flannel_link_recreated_empty::RULE,

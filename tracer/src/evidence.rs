@@ -10,6 +10,7 @@ mod drops;
 mod family;
 mod mac;
 mod node;
+mod probes;
 mod sightings;
 mod stage;
 mod statistics;
@@ -28,6 +29,7 @@ pub use self::{
         Capability, CapabilityState, Flannel, FlannelMemory, FlannelProcess, Hook, HookDirection,
         Intent, ModuleState, Node, OomKill, PeerIntent, Platform, Roles, SubnetEnv, Window,
     },
+    probes::{PeerProbe, ProbedSize, Probes},
     sightings::{IcmpError, Sight, Sighting},
     stage::{Stage, StageCounts, StagePair},
     statistics::{
@@ -80,6 +82,9 @@ pub struct Evidence {
     /// What became of DNS queries in the window; `None` when they were not paired.
     #[serde(default)]
     pub dns: Option<Dns>,
+    /// What peers answered; `None` when they were not asked (`--probe`).
+    #[serde(default)]
+    pub probes: Option<Probes>,
     /// What the kernel's own counters rose by in the window; `None` when they were not read.
     #[serde(default)]
     pub statistics: Option<Statistics>,

@@ -14,6 +14,7 @@ pub mod intent;
 pub mod kernel;
 pub mod netlink;
 pub mod observe;
+pub mod probe;
 pub mod process;
 pub mod statistics;
 pub mod topology;

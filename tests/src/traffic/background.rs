@@ -10,7 +10,7 @@ use crate::{
 const TTL: u8 = 64;
 /// What is left of the rates where programs are interpreted: a packet costs a millisecond there.
 const SMALL: f64 = 0.4;
-/// Nodes that another sends to at these rates there; to more it sends less each.
+/// How many times the packets for one other node a node sends to all others there.
 const MANY: f64 = 1.5;
 
 /// Everything below, between the nodes `among`, in every family, slower where programs are
@@ -39,7 +39,7 @@ pub fn with_hosts(plan: &Plan, among: &[usize]) -> Vec<Sender> {
 }
 
 /// Slower where programs are interpreted: as many packets in two families together as in one, and from
-/// a node to many others together as to two.
+/// a node to many others together not more than [`MANY`] times as many as to one.
 fn bearable(plan: &Plan, among: &[usize], mut senders: Vec<Sender>) -> Vec<Sender> {
     let others = among.len().saturating_sub(1).max(1) as f64;
     let small = SMALL * (MANY / others).min(1.0) / plan.families().len() as f64;

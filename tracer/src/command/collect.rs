@@ -17,7 +17,7 @@ use tracer::{
     topology::{self, Question, RoleProblem, Topologies},
 };
 
-use super::{Failure, observe, unobserved, usage};
+use super::{Failure, observe, probe::probe, unobserved, usage};
 use crate::cli::{CheckArgs, NodeArgs};
 
 /// Between two readings of the tables when nothing else is waited for: longer than flannel needs
@@ -36,6 +36,9 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
         evidence.capabilities.push(stages_off("--duration 0 asks for the tables only"));
         thread::sleep(APART);
         count(&mut evidence, &counters, statistics::read());
+        if args.probe {
+            probe(&mut evidence);
+        }
         read_again(&mut evidence)?;
         return Ok(evidence);
     }
@@ -50,6 +53,10 @@ pub(super) fn collect(args: &CheckArgs) -> Result<Evidence, Failure> {
     observe::observe(&mut evidence, &plan, args.duration, args.look.attach);
     count(&mut evidence, &counters, statistics::read());
     ask_for_strangers(&mut evidence)?;
+    if args.probe {
+        // Behind the window: no stage counts them.
+        probe(&mut evidence);
+    }
     read_again(&mut evidence)?;
     Ok(evidence)
 }
@@ -104,6 +111,7 @@ fn tables_and_intent(args: &NodeArgs) -> Result<Evidence, Failure> {
         drops: None,
         vips: None,
         dns: None,
+        probes: None,
         statistics: None,
         hooks: Vec::new(),
         capabilities: Vec::new(),

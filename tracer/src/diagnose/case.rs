@@ -321,11 +321,6 @@ pub(super) const fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Bytes that a packet grows by in the tunnel: inner Ethernet, VXLAN, UDP, and the outer IP header.
-pub(super) const fn tunnel_overhead(ipv4: bool) -> u32 {
-    14 + 8 + 8 + if ipv4 { 20 } else { 40 }
-}
-
 /// The name of a routing table, as `ip route` prints it.
 pub(super) fn table_name(table: u32) -> String {
     match table {

@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::case::{Case, tunnel_overhead};
+use super::case::Case;
 use crate::{
-    evidence::{DontFragment, Family, Link, Origin, RouteOutcome, Tables},
+    evidence::{DontFragment, Family, Link},
     topology::Peer,
 };
 
@@ -55,7 +55,7 @@ impl Narrow<'_> {
 /// What becomes of packets that are too large.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum TooLarge {
-    /// They are sent in fragments.
+    /// They are sent in fragments, or, by IPv6, refused in words that the sender gets.
     Fragments,
     /// They may not be, and are dropped.
     Drops,
@@ -66,15 +66,25 @@ pub(super) fn narrow<'a>(case: &'a Case<'a>, fate: TooLarge) -> Vec<Narrow<'a>> 
     let Some((tables, overlay)) = case.working_overlay() else { return Vec::new() };
     let mut found = BTreeMap::<(u32, u32), Narrow<'a>>::new();
     for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
-        let Some((node_ip, link)) = way_to(tables, peer) else { continue };
+        let Some((node_ip, link)) = peer.way(tables) else { continue };
         let mtu = link.mtu_of(Family::of(node_ip));
-        let room = mtu.saturating_sub(tunnel_overhead(node_ip.is_ipv4()));
+        let room = mtu.saturating_sub(Family::of(node_ip).tunnel_overhead());
         if overlay.mtu > room && fate_of(overlay, node_ip) == fate {
             let narrow = found.entry((room, link.index));
             narrow.or_insert(Narrow { link, mtu, room, peers: Vec::new() }).peers.push(peer);
         }
     }
     found.into_values().collect()
+}
+
+/// The largest packet that fits into the device towards a peer once it is encapsulated, and what becomes
+/// of larger ones; `None` where full packets fit.
+pub(super) fn fate_to(case: &Case<'_>, peer: &Peer<'_>) -> Option<(u32, TooLarge)> {
+    let (tables, overlay) = case.working_overlay()?;
+    let (node_ip, link) = peer.way(tables)?;
+    let family = Family::of(node_ip);
+    let room = link.mtu_of(family).saturating_sub(family.tunnel_overhead());
+    (overlay.mtu > room).then(|| (room, fate_of(overlay, node_ip)))
 }
 
 /// IFLA_VXLAN_DF concerns outer packets of IPv4 alone (drivers/net/vxlan/vxlan_core.c,
@@ -86,18 +96,4 @@ fn fate_of(overlay: &Link, node_ip: IpAddr) -> TooLarge {
     } else {
         TooLarge::Drops
     }
-}
-
-/// The peer's node address, and the device by which the kernel would send to it.
-pub(super) fn way_to<'a>(tables: &'a Tables, peer: &Peer<'_>) -> Option<(IpAddr, &'a Link)> {
-    let node_ip = peer.node_ip?;
-    let answer = tables
-        .answers
-        .iter()
-        .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
-    let RouteOutcome::Route(route) = &answer.outcome else { return None };
-    let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
-    let links = links.filter(|link| link.name != "lo");
-    let link = links.min_by_key(|link| link.mtu_of(Family::of(node_ip)))?;
-    Some((node_ip, link))
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    case::{Case, tunnel_overhead},
+    case::Case,
     finding::{Confidence, Severity},
     pods,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Link, Tables};
+use crate::evidence::{Family, Link, Tables};
 
 pub(super) const RULE: Rule = Rule {
     code: "pod-mtu-larger-than-tunnel",
@@ -42,8 +42,8 @@ fn to_pods<'a>(case: &Case<'a>, tables: &'a Tables) -> Vec<&'a Link> {
 /// the kernel has lowered its device: such a node is healthy.
 fn allowed(overlay: &Link) -> u32 {
     let local = overlay.vxlan.as_ref().and_then(|vxlan| vxlan.local);
-    let is_ipv4 = local.is_none_or(|local| local.is_ipv4());
-    overlay.mtu.saturating_add(tunnel_overhead(is_ipv4) - tunnel_overhead(true))
+    let family = local.map_or(Family::V4, Family::of);
+    overlay.mtu.saturating_add(family.tunnel_overhead() - Family::V4.tunnel_overhead())
 }
 
 fn judged(case: &Case<'_>, overlay: &Link, first: &Link, large: &[&Link]) -> Judged {

@@ -169,6 +169,7 @@ impl Plan {
             drops: None,
             vips: None,
             dns: None,
+            probes: None,
             statistics: None,
             hooks: Vec::new(),
             capabilities: Vec::new(),

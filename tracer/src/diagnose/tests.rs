@@ -19,6 +19,7 @@ mod lookalikes;
 mod nodes;
 mod pod_macs;
 mod pods;
+mod probes;
 mod process;
 mod programs;
 mod properties;

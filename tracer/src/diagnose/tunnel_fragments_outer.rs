@@ -1,5 +1,7 @@
 //! `tunnel-fragments-outer`: full packets of the overlay device do not fit into a device towards the
-//! peers once they are encapsulated. flannel sets no DF, so they are sent in fragments.
+//! peers once they are encapsulated. flannel sets no DF, so those of IPv4 are sent in fragments. Those of
+//! IPv6 never are: the kernel refuses them and tells the sender (`ip6_fragment`, net/ipv6/ip6_output.c,
+//! Linux 6.18).
 //!
 //! The kernel refuses a VXLAN device that is too large for its lower device, but never lowers it
 //! later (drivers/net/vxlan, Linux 5.10 to 6.18).
@@ -7,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    case::{Case, tunnel_overhead},
+    case::Case,
     finding::{Confidence, Severity},
     narrow::{Narrow, TooLarge, narrow},
     remedy,
@@ -24,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// The least MTU of a link that carries IPv6 (RFC 8200), bytes.
-const IPV6_MINIMUM: u32 = 1280;
+pub(super) const IPV6_MINIMUM: u32 = 1280;
 
 fn judge(case: &Case<'_>) -> Ruling {
     let Some((_, overlay)) = case.working_overlay() else { return Ruling::default() };
@@ -37,10 +39,11 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
     Judged {
         finding: RULE.finding(
             format!(
-                "{name} MTU {mtu} + {} > {} MTU {}: full packets leave in fragments",
+                "{name} MTU {mtu} + {} > {} MTU {}: {}",
                 least.mtu - least.room,
                 least.link.name,
-                least.mtu
+                least.mtu,
+                fate(case.topology.family)
             ),
             case.about_interface(name),
             case.before_start(),
@@ -54,12 +57,20 @@ fn judged(case: &Case<'_>, overlay: &Link, least: &Narrow<'_>, found: &[Narrow<'
     }
 }
 
+/// What becomes of full packets.
+const fn fate(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "full packets leave in fragments",
+        Family::V6 => "full packets are refused as too big",
+    }
+}
+
 /// flannel does not compare the MTU of a device that is there already (vxlanLinksIncompat in
 /// pkg/backend/vxlan/device.go); a restart has the new one written for the pods to come.
 fn repair(case: &Case<'_>, overlay: &str, least: &Narrow<'_>) -> Vec<String> {
     let room = least.room;
     if case.topology.family == Family::V6 && room < IPV6_MINIMUM {
-        let needed = IPV6_MINIMUM + tunnel_overhead(false);
+        let needed = IPV6_MINIMUM + Family::V6.tunnel_overhead();
         return vec![
             format!("{}      (or more)", least.raise_to(needed)),
             format!("(IPv6 needs {IPV6_MINIMUM} inside the tunnel: a smaller {overlay} loses it)"),

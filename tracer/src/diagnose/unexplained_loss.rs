@@ -7,7 +7,6 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     firewall::perhaps_forbidden_anywhere,
-    narrow::way_to,
     missing::is_lossy,
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
@@ -141,13 +140,14 @@ fn loss(
 
 /// What shows whether only large packets are lost beyond the uplink: no stage counts sizes by flow.
 fn to_try(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> Option<String> {
-    let (node_ip, link) = way_to(case.topology.tables?, peer)?;
+    let (node_ip, link) = peer.way(case.topology.tables?)?;
     let headers = if node_ip.is_ipv4() { 20 + 8 } else { 40 + 8 };
     let most = link.mtu_of(Family::of(node_ip)).checked_sub(headers)?;
     (pair == StagePair::WireToPeer).then(|| {
         format!(
             "ping -M do -c 3 -s {most} {node_ip}      (unanswered, while `-s 1000` is answered: the MTU of \
-             the path is smaller than that of {}, and full packets are lost on it)",
+             the path is smaller than that of {}, and full packets are lost on it; \
+             `flannel-tracer check --probe` asks all peers, through the tunnel)",
             link.name
         )
     })

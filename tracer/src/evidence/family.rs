@@ -48,6 +48,17 @@ impl Family {
         }
     }
 
+    /// Bytes that a packet grows by in flannel's tunnel of this IP version: inner Ethernet, VXLAN, UDP,
+    /// and the outer IP header.
+    #[must_use]
+    pub const fn tunnel_overhead(self) -> u32 {
+        let ip = match self {
+            Self::V4 => 20,
+            Self::V6 => 40,
+        };
+        14 + 8 + 8 + ip
+    }
+
     /// Bits of an address: the prefix length of a single host.
     #[must_use]
     pub const fn bits(self) -> u8 {

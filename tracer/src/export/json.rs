@@ -4,6 +4,7 @@ mod dns;
 mod drop;
 mod flow;
 mod joined;
+mod probe;
 mod vip;
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
@@ -48,6 +49,9 @@ pub struct Check<'a> {
     drops: Vec<DropJson<'a>>,
     dns: Vec<dns::DnsJson>,
     vips: Vec<VipJson>,
+    /// Only where peers were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<Vec<probe::ProbeJson<'a>>>,
     flannel: FlannelJson,
     findings: Vec<FindingJson<'a>>,
     unseen: &'a [String],
@@ -176,6 +180,10 @@ pub fn document<'a>(
     if more > 0 {
         truncated.insert("vip_clients", more);
     }
+    let mut probes = probe::probes(evidence);
+    if let Some(probes) = &mut probes {
+        cut(probes, "probes", &mut truncated);
+    }
     let findings = diagnosis.findings.iter();
     let mut findings: Vec<FindingJson<'_>> =
         findings.map(|finding| FindingJson { finding, node: None }).collect();
@@ -194,6 +202,7 @@ pub fn document<'a>(
         drops,
         dns,
         vips,
+        probes,
         flannel: flannel(evidence),
         findings,
         unseen: &diagnosis.unseen,

@@ -1,6 +1,7 @@
 //! The text of `check`: for a person at a terminal in the middle of an incident.
 
 mod joined;
+mod probes;
 mod vips;
 
 use std::{
@@ -54,6 +55,9 @@ pub fn render(diagnosis: &Diagnosis, evidence: &Evidence, status: u8) -> String 
     }
     if let Some(servers) = evidence.dns.as_ref().and_then(dns::in_words) {
         text.push_str(&labelled("dns", &servers));
+    }
+    if let Some(line) = probes::line(evidence) {
+        text.push_str(&labelled("probes", &line));
     }
     if !diagnosis.unseen.is_empty() {
         text.push_str(&labelled("not seen", &diagnosis.unseen.join("; ")));

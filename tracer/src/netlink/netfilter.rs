@@ -20,10 +20,12 @@ const FLANNEL_PREFIX: &str = "FLANNEL-";
 const KUBE_ROUTER_PREFIX: &str = "KUBE-NWPLCY-";
 const KUBE_ROUTER_HASH: usize = 16;
 /// What Calico's chains of policies and of groups of them begin with, for packets to pods and from them;
-/// they are where the pods are (felix/rules/rule_defs.go, Calico 3.30).
+/// they are where the pods are (felix/rules/rule_defs.go, Calico 3.30). In nftables the name of the
+/// table that they would be in is before that.
 const CALICO_PREFIXES: [&str; 4] = ["cali-pi-", "cali-po-", "cali-gi-", "cali-go-"];
 /// And all of its chains.
 const CALICO_PREFIX: &str = "cali-";
+const CALICO_IN_NFTABLES: &str = "filter-";
 /// The table that hands packets to kube-network-policies, which flannel's chart offers, and its name in
 /// kindnet: the policies are in that process.
 const QUEUE_TABLES: [&str; 2] = ["kube-network-policies", "kindnet-network-policies"];
@@ -77,7 +79,8 @@ impl NetfilterSigns {
         Self {
             flannel: flannel.into_iter().collect(),
             policy: chains_of(is_policy).chain(queues()).collect(),
-            policy_elsewhere: chains_of(|chain| chain.starts_with(CALICO_PREFIX)).collect(),
+            policy_elsewhere: chains_of(|chain| of_iptables(chain).starts_with(CALICO_PREFIX))
+                .collect(),
             services: chains_of(|chain| chain.starts_with(PROXY_CHAIN)).chain(of_proxy).collect(),
         }
     }
@@ -87,7 +90,12 @@ impl NetfilterSigns {
 fn is_policy(chain: &str) -> bool {
     let hash = chain.strip_prefix(KUBE_ROUTER_PREFIX);
     hash.is_some_and(|hash| hash.len() == KUBE_ROUTER_HASH)
-        || CALICO_PREFIXES.iter().any(|prefix| chain.starts_with(prefix))
+        || CALICO_PREFIXES.iter().any(|prefix| of_iptables(chain).starts_with(prefix))
+}
+
+/// The name that a chain of Calico has in iptables.
+fn of_iptables(chain: &str) -> &str {
+    chain.strip_prefix(CALICO_IN_NFTABLES).unwrap_or(chain)
 }
 
 /// A chain in words; that it is one of IPv4 goes without saying.
@@ -131,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_chain_of_a_policy_is_a_sign() {
-        for chain in ["KUBE-NWPLCY-XAEIGWMKXRKV6XZ6", "cali-pi-_Tz0VFh3CqEd8Qx1", "cali-go-_1"] {
+        for chain in
+            ["KUBE-NWPLCY-XAEIGWMKXRKV6XZ6", "cali-pi-_Tz0VFh3CqEd8Qx1", "filter-cali-go-_1"]
+        {
             assert_eq!(signs(&[], &["KUBE-SERVICES", chain]).policy, [format!("chain {chain}")]);
         }
         let queue = signs(&["kube-network-policies"], &["postrouting"]);

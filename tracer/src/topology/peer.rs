@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::{Topology, candidates, index::Index, leaves_by};
 use crate::evidence::{
-    FdbEntry, MacAddress, Neighbour, NeighbourState, Origin, PeerIntent, PeerTraffic, Route,
-    RouteKind, RouteOutcome, Stranger,
+    Family, FdbEntry, Link, MacAddress, Neighbour, NeighbourState, Origin, PeerIntent, PeerTraffic,
+    Route, RouteKind, RouteOutcome, Stranger, Tables,
 };
 
 /// Another node of the cluster, by its pod CIDR.
@@ -90,6 +90,21 @@ impl<'a> Peer<'a> {
     pub fn resolved(&self) -> Option<(&'a Neighbour, MacAddress)> {
         let neighbour = self.neighbour.filter(|entry| is_resolved(entry))?;
         Some((neighbour, neighbour.mac?))
+    }
+
+    /// Its node address, and the device by which the kernel would send to it: of several the smallest.
+    #[must_use]
+    pub fn way<'t>(&self, tables: &'t Tables) -> Option<(IpAddr, &'t Link)> {
+        let node_ip = self.node_ip?;
+        let answer = tables
+            .answers
+            .iter()
+            .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
+        let RouteOutcome::Route(route) = &answer.outcome else { return None };
+        let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
+        let links = links.filter(|link| link.name != "lo");
+        let link = links.min_by_key(|link| link.mtu_of(Family::of(node_ip)))?;
+        Some((node_ip, link))
     }
 
     /// The words for this peer, `10.244.3.0/24 (n1, 192.168.1.223)`.

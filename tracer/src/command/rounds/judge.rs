@@ -144,6 +144,7 @@ impl Rounds<'_> {
             drops,
             vips,
             dns: seen.dns,
+            probes: None,
             statistics: None,
             hooks: self.session.hooks().to_vec(),
             capabilities: self.capabilities(),

@@ -214,7 +214,7 @@ fn a_lower_mtu_of_ipv6_alone_makes_fragments_of_its_tunnel_alone() {
     let finding = &diagnosis.findings[0];
     assert_eq!(
         finding.title,
-        "flannel-v6.1 MTU 1430 + 70 > eth0 MTU 1400: full packets leave in fragments"
+        "flannel-v6.1 MTU 1430 + 70 > eth0 MTU 1400: full packets are refused as too big"
     );
     let why = "has MTU 1400 for IPv6 (`sysctl net/ipv6/conf/eth0/mtu`; 1500 else)";
     assert!(finding.evidence[0].contains(why), "{:?}", finding.evidence);
