@@ -52,12 +52,20 @@ pub(super) fn filtered<'a, K: Ord>(
     case: &Case<'a>,
     name: impl Fn(&'a Drop) -> Option<K>,
 ) -> BTreeMap<K, Dropped<'a>> {
-    let conntrack = case.evidence.statistics.as_ref().and_then(|it| it.conntrack);
-    let by_conntrack = conntrack.map_or(0, |it| it.dropped + it.insert_failed);
-    let mut found = lasting(case, |drop| {
+    filtered_as(case, |drop| {
         told(drop, Dropper::Firewall)?;
         name(drop)
-    });
+    })
+}
+
+/// The same where `name` knows itself what a filter dropped.
+pub(super) fn filtered_as<'a, K: Ord>(
+    case: &Case<'a>,
+    name: impl Fn(&'a Drop) -> Option<K>,
+) -> BTreeMap<K, Dropped<'a>> {
+    let conntrack = case.evidence.statistics.as_ref().and_then(|it| it.conntrack);
+    let by_conntrack = conntrack.map_or(0, |it| it.dropped + it.insert_failed);
+    let mut found = lasting(case, name);
     found.retain(|_, dropped| dropped.packets > 2 * by_conntrack);
     found
 }

@@ -16,7 +16,9 @@ use crate::{evidence::Drop, topology::Topology};
 /// The pod of this node that sent a packet to a peer's, or was to have one of a peer's, when a filter
 /// dropped it where the pod is attached.
 pub(super) fn pod_of(case: &Case<'_>, drop: &Drop) -> Option<IpAddr> {
-    told(drop, Dropper::Firewall)?;
+    if told(drop, Dropper::Firewall).is_none() && !is_by_hook(case, drop) {
+        return None;
+    }
     let (flow, device) = (drop.flow?, drop.interface.as_deref()?);
     let pod = match way(case, drop)? {
         Way::Out(_) if is_port(&case.topology, device) => flow.source,
@@ -24,6 +26,14 @@ pub(super) fn pod_of(case: &Case<'_>, drop: &Drop) -> Option<IpAddr> {
         _ => return None,
     };
     case.topology.is_own(pod).then_some(pod)
+}
+
+/// A drop of the bridge's first hook, which the kernel runs in the function that takes frames from ports:
+/// before it had reasons, nothing tells more (`nf_hook_bridge_pre`, net/bridge/br_input.c, 5.10). That
+/// function drops packets of hosts too where the port forwards nothing, as below a bridge that is down.
+fn is_by_hook(case: &Case<'_>, drop: &Drop) -> bool {
+    let is_function = drop.reason.is_none() && drop.symbol.as_deref() == Some("br_handle_frame");
+    is_function && case.topology.bridge.is_some_and(|bridge| bridge.up)
 }
 
 /// Whether a packet was at a port of the bridge.

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
-    blocked::{Passed, asks_for_an_answer, filtered, is_block},
+    blocked::{Passed, asks_for_an_answer, filtered_as, is_block},
     bridge_ports::{is_at_port, pod_of},
     case::Case,
     counted::told_of,
@@ -45,7 +45,7 @@ fn found<'a>(case: &Case<'a>) -> (Found<'a>, Found<'a>) {
     let passed = Passed::of_pods(case);
     let knows_flows = passed.is_complete && case.evidence.traffic.is_some();
     let (mut lost, mut open) = (Found::new(), Found::new());
-    for (pod, dropped) in filtered(case, |drop| pod_of(case, drop)) {
+    for (pod, dropped) in filtered_as(case, |drop| pod_of(case, drop)) {
         match proven(&passed, pod, &dropped).filter(|_| knows_flows) {
             Some(proven) => lost.insert(pod, proven),
             None => open.insert(pod, dropped),

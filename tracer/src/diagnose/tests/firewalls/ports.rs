@@ -195,6 +195,21 @@ fn what_is_no_filters_is_as_lost_at_a_port_as_elsewhere() {
     assert_eq!(diagnosis.drop_causes, ["cni0-down"]);
 }
 
+/// As 5.10 has it, which gives no reasons.
+#[test]
+fn what_the_bridges_first_hook_drops_is_a_filters_unless_the_bridge_is_down() {
+    let symbol = || Some("br_handle_frame".to_owned());
+    assert_told(&[AT_PORT], |evidence, plan| {
+        attach(evidence);
+        drop_also(evidence, [Drop { reason: None, symbol: symbol(), ..to_peer(plan, PORT) }]);
+    });
+    assert_told(&["cni0-down cni0"], |evidence, plan| {
+        attach(evidence);
+        down_bridge(evidence, plan);
+        drop_also(evidence, [Drop { reason: None, symbol: symbol(), ..to_peer(plan, PORT) }]);
+    });
+}
+
 #[test]
 fn network_policies_have_no_hooks_at_ports() {
     assert_told(&[AT_PORT], |evidence, plan| {
