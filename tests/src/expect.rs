@@ -10,10 +10,13 @@ use serde_json::Value;
 
 use crate::{
     fault::{Fault, Reach, Severity, Subject},
+    kernel,
     plan::{Family, Plan, Site},
     tracer::{CheckOutput, Intent},
 };
 
+/// The first kernel that says why it drops.
+const FIRST_WITH_REASONS: (u32, u32) = (5, 17);
 /// The exit status for a node with nothing wrong.
 const FINE: i32 = 0;
 /// The exit status for a node with findings.
@@ -140,7 +143,7 @@ impl Injected<'_> {
             self.judge_lessers(self.site.peer, self.fault.without_peers, answer)?;
             return Ok(Said::Lesser);
         }
-        if node == self.site.victim && self.fault.by_drops && !reads_drops(answer) {
+        if node == self.site.victim && self.is_unread(answer) {
             return self.judge_without_drops(answer);
         }
         if node == self.site.victim {
@@ -157,6 +160,13 @@ impl Injected<'_> {
         no_finding(answer)?;
         peers_are_ok(self.plan, &self.plan.others(node), answer)?;
         Ok(Said::Nothing)
+    }
+
+    /// Whether drops prove the fault, and are not read as far as that.
+    fn is_unread(&self, answer: &CheckOutput) -> bool {
+        let release = answer.json["node"]["kernel"].as_str().unwrap_or_default();
+        let has_no_reasons = kernel::is_older(release, FIRST_WITH_REASONS);
+        self.fault.by_drops && (self.fault.by_reasons && has_no_reasons || !reads_drops(answer))
     }
 
     /// The node that has a fault which drops prove, and cannot read whose packets they are: where

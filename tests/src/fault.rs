@@ -104,6 +104,8 @@ pub struct Fault {
     /// What the kernel drops, flow by flow, proves it. Where that is not read the victim calls it
     /// likely, and what concerns no peer it does not tell.
     pub by_drops: bool,
+    /// The reason of these drops proves it: the same holds where the kernel gives none (before 5.17).
+    pub by_reasons: bool,
     /// How many nodes the lab must have at least.
     pub nodes: usize,
     /// The families that can have it; the file of a fault says why one cannot.
@@ -203,6 +205,7 @@ const PLAIN: Fault = Fault {
     there: &["tunnel-one-way"],
     without_peers: &[],
     by_drops: false,
+    by_reasons: false,
     nodes: 1,
     families: Stack::Dual.families(),
     strikes: Strikes::OneFamily,

@@ -15,7 +15,8 @@ pub fn is_before(version: (u32, u32)) -> bool {
 }
 
 /// Whether a kernel's release is older than a version; a name without numbers is not.
-fn is_older(release: &str, version: (u32, u32)) -> bool {
+#[must_use]
+pub fn is_older(release: &str, version: (u32, u32)) -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     numbers.next().zip(numbers.next()).is_some_and(|own| own < version)
 }

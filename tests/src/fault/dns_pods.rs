@@ -45,6 +45,7 @@ pub(super) const FAULTS: [Fault; 2] = [
         name: "dns-server-overloaded",
         code: "dns-server-overloaded",
         summary: "a DNS server reads no more queries, and its socket is full",
+        by_reasons: true,
         breaks: |plan, site| {
             second_pod(plan, site).map(|pod| deaf::starts(pod, PORT)).into_iter().collect()
         },
