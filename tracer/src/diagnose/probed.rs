@@ -37,10 +37,9 @@ pub(super) fn since(case: &Case<'_>) -> Since {
     Since { not_after: case.moments_ago(-seconds), ..case.in_window() }
 }
 
-/// What was lost meanwhile beyond the uplink.
+/// What is lost beyond the uplink, now or with the next full packet.
 pub(super) fn lost(peer: &Peer<'_>) -> BTreeSet<Effect> {
-    let is_lossy = peer.traffic.is_some_and(|it| it.lost.wire_to_peer > 0);
-    is_lossy.then_some(Effect::Loss(peer.cidr, StagePair::WireToPeer)).into_iter().collect()
+    BTreeSet::from([Effect::Loss(peer.cidr, StagePair::WireToPeer)])
 }
 
 impl Limit<'_> {

@@ -75,6 +75,8 @@ fn fragments_that_are_lost_are_told_beside_who_makes_them() {
     let (plan, diagnosis) = judged(&sizes, |evidence, _| set_uplink_mtu(evidence, 1400));
     let expected = format!("outer-fragments-dropped {}", plan.hit_cidr());
     assert_eq!(told(&diagnosis), [expected, "tunnel-fragments-outer flannel.1".to_owned()]);
+    let hit = diagnosis.peers.iter().find(|peer| peer.cidr == plan.hit_cidr()).unwrap();
+    assert_eq!(hit.state, PeerState::Broken, "whatever else passes");
 }
 
 #[test]
