@@ -62,6 +62,12 @@ fn reader_has_gone(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// What waits for time, signals and packets in the calling thread.
+fn clock() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().context("starting the clock")
+}
+
 /// Wrong usage or unreadable input.
 pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
     Failure { status: Status::Usage, error: error.into() }

@@ -3,9 +3,9 @@
 //! Each is a UDP datagram to a port where nobody listens, at an address of the peer's node in the pod
 //! network, and may not be sent in fragments inside the tunnel. The node answers with "port
 //! unreachable", which is short however large the datagram was (it quotes up to 576 bytes, by IPv6 up to
-//! 1280): a size that is not answered was lost on the way there. Kernels limit these answers to six at once and one a second after that
-//! (`icmp_ratelimit`, net/ipv4/icmp.c, Linux 6.18), so a large packet is waited for before the next
-//! small one is sent.
+//! 1280): a size that is not answered was lost on the way there. Kernels limit these answers to six at
+//! once and one a second after that (`icmp_ratelimit`, net/ipv4/icmp.c, Linux 6.18), so a large packet is
+//! waited for before the next small one is sent.
 
 use std::{
     io::{self, ErrorKind},
@@ -67,16 +67,11 @@ pub fn questions(topologies: &Topologies<'_>) -> (Vec<PeerQuestion>, u64) {
 fn of_topology(topology: &Topology<'_>) -> Vec<PeerQuestion> {
     let serving = topology.overlay.filter(|it| topology.overlay_serves() && it.mtu > SMALL);
     let (Some(overlay), Some(tables)) = (serving, topology.tables) else { return Vec::new() };
-    let room = |peer: &Peer<'_>| {
-        let (node_ip, link) = peer.way(tables)?;
-        let family = Family::of(node_ip);
-        Some(link.mtu_of(family).saturating_sub(family.tunnel_overhead()))
-    };
     let of_peer = |peer: &Peer<'_>| PeerQuestion {
         cidr: peer.cidr,
         addresses: [peer.gateway, nth_address(peer.cidr, 1)],
         full: overlay.mtu,
-        whole: room(peer).filter(|room| (SMALL + 1..overlay.mtu).contains(room)),
+        whole: peer.room(tables).filter(|room| (SMALL + 1..overlay.mtu).contains(room)),
     };
     let peers = topology.peers.iter();
     let peers = peers.filter(|peer| peer.overlay_route.is_some() && peer.direct.is_none());

@@ -13,6 +13,7 @@ use tracer::{
 };
 
 use super::{
+    clock,
     drops::{Dropping, overlays_of},
     services::{Services, of_a_check},
     vips::{Answering, Around},
@@ -45,10 +46,7 @@ fn watch(
     duration: Duration,
     mode: AttachMode,
 ) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the clock")?;
+    let runtime = clock()?;
     // Before anything is attached: from here on a signal cannot leave a filter behind.
     let stop = runtime.block_on(async { Stop::new() }).context("listening for signals")?;
     remove_leftovers(&mut evidence.unseen);

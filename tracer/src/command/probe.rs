@@ -9,6 +9,8 @@ use tracer::{
     topology::Topologies,
 };
 
+use super::clock;
+
 /// Asks all peers that have a route over the overlay device.
 pub(super) fn probe(evidence: &mut Evidence) {
     let (questions, left_out) = probe::questions(&Topologies::of(evidence));
@@ -27,9 +29,6 @@ pub(super) fn probe(evidence: &mut Evidence) {
 }
 
 fn ask(questions: Vec<PeerQuestion>) -> anyhow::Result<Vec<PeerProbe>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the clock")?;
+    let runtime = clock()?;
     runtime.block_on(probe::ask(questions)).context("sending packets to the peers")
 }

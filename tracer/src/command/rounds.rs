@@ -21,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
@@ -57,7 +56,7 @@ use self::{
     window::{Snapshot, Window},
 };
 use super::{
-    Failure, Status, collect,
+    Failure, Status, clock, collect,
     drops::Dropping,
     not_started, observe,
     services::Services,
@@ -129,11 +128,7 @@ pub(super) fn block_on(
     future: impl Future<Output = Result<Status, Failure>>,
 ) -> Result<Status, Failure> {
     kernel::require_kernel(&process::kernel_release()).map_err(unobserved)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the clock")
-        .map_err(not_started)?;
+    let runtime = clock().map_err(not_started)?;
     runtime.block_on(future)
 }
 

@@ -63,16 +63,14 @@ pub(super) enum TooLarge {
 
 /// The devices on whose way this becomes of full packets, the smallest first.
 pub(super) fn narrow<'a>(case: &'a Case<'a>, fate: TooLarge) -> Vec<Narrow<'a>> {
-    let Some((tables, overlay)) = case.working_overlay() else { return Vec::new() };
+    let Some((tables, _)) = case.working_overlay() else { return Vec::new() };
     let mut found = BTreeMap::<(u32, u32), Narrow<'a>>::new();
     for peer in case.topology.peers.iter().filter(|peer| peer.direct.is_none()) {
         let Some((node_ip, link)) = peer.way(tables) else { continue };
         let mtu = link.mtu_of(Family::of(node_ip));
-        let room = mtu.saturating_sub(Family::of(node_ip).tunnel_overhead());
-        if overlay.mtu > room && fate_of(overlay, node_ip) == fate {
-            let narrow = found.entry((room, link.index));
-            narrow.or_insert(Narrow { link, mtu, room, peers: Vec::new() }).peers.push(peer);
-        }
+        let Some((room, _)) = fate_to(case, peer).filter(|(_, it)| *it == fate) else { continue };
+        let narrow = found.entry((room, link.index));
+        narrow.or_insert(Narrow { link, mtu, room, peers: Vec::new() }).peers.push(peer);
     }
     found.into_values().collect()
 }
@@ -81,9 +79,7 @@ pub(super) fn narrow<'a>(case: &'a Case<'a>, fate: TooLarge) -> Vec<Narrow<'a>> 
 /// of larger ones; `None` where full packets fit.
 pub(super) fn fate_to(case: &Case<'_>, peer: &Peer<'_>) -> Option<(u32, TooLarge)> {
     let (tables, overlay) = case.working_overlay()?;
-    let (node_ip, link) = peer.way(tables)?;
-    let family = Family::of(node_ip);
-    let room = link.mtu_of(family).saturating_sub(family.tunnel_overhead());
+    let (room, node_ip) = peer.room(tables).zip(peer.node_ip)?;
     (overlay.mtu > room).then(|| (room, fate_of(overlay, node_ip)))
 }
 

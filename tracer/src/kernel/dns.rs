@@ -48,8 +48,7 @@ pub(super) fn load(ebpf: &mut Ebpf, has_layer3: bool) -> Result<()> {
         let zeros = vec![DnsCount::default(); cpus].try_into()?;
         counts.insert(key, zeros, 0).context("making room for other DNS servers")?;
     }
-    let needed = |name: &str| has_layer3 || !names::is_layer3(name);
-    tail_calls::load(ebpf, &names::PAIRS, names::DNS_PAIRS, needed)
+    tail_calls::load(ebpf, &names::PAIRS, names::DNS_PAIRS, has_layer3)
 }
 
 /// What has been counted, and who waits for longer than `timeout` nanoseconds. The counts are read

@@ -34,8 +34,7 @@ pub struct SightCount {
 /// # Errors
 /// When one of them cannot be loaded: then no packet is looked at by it.
 pub(super) fn load(ebpf: &mut Ebpf, has_layer3: bool) -> Result<()> {
-    let needed = |name: &str| has_layer3 || !names::is_layer3(name);
-    tail_calls::load(ebpf, &names::LOOKS, names::CLOSER, needed)
+    tail_calls::load(ebpf, &names::LOOKS, names::CLOSER, has_layer3)
 }
 
 /// What has been seen at devices that have hooks.

@@ -107,6 +107,14 @@ impl<'a> Peer<'a> {
         Some((node_ip, link))
     }
 
+    /// The largest packet that fits into the device towards its node once it is encapsulated, bytes.
+    #[must_use]
+    pub fn room(&self, tables: &Tables) -> Option<u32> {
+        let (node_ip, link) = self.way(tables)?;
+        let family = Family::of(node_ip);
+        Some(link.mtu_of(family).saturating_sub(family.tunnel_overhead()))
+    }
+
     /// The words for this peer, `10.244.3.0/24 (n1, 192.168.1.223)`.
     #[must_use]
     pub fn label(&self) -> String {
