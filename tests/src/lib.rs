@@ -53,6 +53,7 @@ pub mod sample;
 pub mod script;
 pub mod seed;
 pub mod service;
+pub mod shown;
 pub mod size;
 pub mod soak;
 pub mod state;

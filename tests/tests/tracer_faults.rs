@@ -30,6 +30,7 @@ use tracer_tests::{
     published::publish,
     sample::{OF_LAB, Sample},
     seed::Shape,
+    shown::Shown,
     size,
     tracer::{CheckOutput, Intent, binary},
 };
@@ -46,6 +47,9 @@ const NOBODY: u32 = 65534;
 /// The stacks that labs are of, in turn.
 const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
 
+/// This suite, where it leaves what it showed.
+const SUITE: &str = "tracer_faults";
+
 /// The columns of the page, which are those stacks.
 const PAGE_HEAD: &str = "| fault | IPv4 | IPv6 | dual stack |\n| --- | --- | --- | --- |\n";
 
@@ -57,10 +61,16 @@ struct Kind {
     stack: Stack,
 }
 
+/// What the page says of a lab.
+struct Cell {
+    fault: &'static str,
+    stack: Stack,
+    words: String,
+}
+
 /// The verdicts on one lab, in the order of its cases.
 struct Verdicts {
     fault: &'static str,
-    stack: Stack,
     /// Its seed, its stack, and the family that is struck.
     lab: String,
     verdicts: Vec<(Case, Result<Said>)>,
@@ -76,31 +86,43 @@ struct PublicFolder {
 fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     let public = PublicFolder::new();
     let only = env::var(ONLY).unwrap_or_default();
-    let mut all = Vec::new();
     let share = Sample::of_environment(OF_LAB).unwrap();
+    let mut shown = Shown::of_environment(SUITE).unwrap();
+    let (mut all, mut cells) = (Vec::new(), Vec::new());
     for (number, fault) in fault::all().iter().enumerate() {
         let is_drawn = share.faults.iter().any(|it| it.name == fault.name);
         if !is_drawn || !fault.name.contains(&only) {
             continue;
         }
-        let labs = labs(number as u64, fault);
-        // One lab of each fault where that is all there is time for.
-        let turn = share.seed.or(size::is_small().then_some(number as u64));
-        let drawn = turn.map(|turn| turn as usize % labs.len());
-        for (place, lab) in labs.into_iter().enumerate() {
-            if drawn.is_some_and(|drawn| drawn != place) {
-                continue;
-            }
-            let verdicts = play(fault, &lab, &share, &public);
-            say(&format!("{}, {}: {} wrong\n", fault.name, verdicts.lab, verdicts.wrong()));
-            all.push(verdicts);
+        for kind in labs_of_share(number as u64, fault, &share) {
+            let case = kind.case(fault);
+            let known = shown.words(&case).map(str::to_owned);
+            let words = known.unwrap_or_else(|| {
+                let verdicts = play(fault, &kind, &share, &public);
+                let words = verdicts.cell();
+                say(&format!("{}, {}: {} wrong\n", fault.name, verdicts.lab, verdicts.wrong()));
+                if verdicts.wrong() == 0 {
+                    shown.keep(case, words.clone()).unwrap();
+                }
+                all.push(verdicts);
+                words
+            });
+            cells.push(Cell { fault: fault.name, stack: kind.stack_for(fault), words });
         }
     }
-    assert!(!all.is_empty(), "no fault is called {only}");
+    assert!(!cells.is_empty(), "no fault is called {only}");
     say(&format!("\n{}", all.iter().map(Verdicts::table).collect::<String>()));
-    publish("tracer_faults", &page(&all));
+    publish(SUITE, &page(&cells));
     let wrong: String = all.iter().map(Verdicts::complaints).collect();
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The labs to play a fault in: all of them, or one where that is all there is time for.
+fn labs_of_share(number: u64, fault: &Fault, share: &Sample) -> Vec<Kind> {
+    let labs = labs(number, fault);
+    let turn = share.seed.or(size::is_small().then_some(number));
+    let drawn = turn.map(|turn| labs[turn as usize % labs.len()]);
+    drawn.map_or_else(|| labs.to_vec(), |lab| vec![lab])
 }
 
 /// Other labs for each fault: two of three nodes, and one of two, five or one; each of another
@@ -123,9 +145,7 @@ fn labs(number: u64, fault: &Fault) -> [Kind; 3] {
 
 /// Injects a fault into a new lab and checks all nodes in all ways at the same time.
 fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Verdicts {
-    // What IPv4 alone can have is played beside a healthy IPv6 too.
-    let has_ipv6 = fault.families.contains(&Family::V6);
-    let stack = if kind.stack == Stack::V6 && !has_ipv6 { Stack::Dual } else { kind.stack };
+    let stack = kind.stack_for(fault);
     let shape = Shape { nodes: Some(kind.nodes), stack, ..Shape::default() };
     let mut plan = Plan::draw(kind.seed, &shape);
     if !fault.suits(plan.site) {
@@ -149,7 +169,7 @@ fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Ve
     };
     let verdicts = cases.into_iter().zip(answers.into_iter().zip(again)).map(judge).collect();
     let lab = format!("seed {} {stack:?}, {}", kind.seed, site.family.name());
-    Verdicts { fault: fault.name, stack, lab, verdicts }
+    Verdicts { fault: fault.name, lab, verdicts }
 }
 
 fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
@@ -163,15 +183,15 @@ fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {
 
 /// A line for each fault and a column for each stack, in Markdown: how many checks were right, and in
 /// what lab.
-fn page(all: &[Verdicts]) -> String {
-    let mut faults: Vec<&str> = all.iter().map(|it| it.fault).collect();
+fn page(cells: &[Cell]) -> String {
+    let mut faults: Vec<&str> = cells.iter().map(|it| it.fault).collect();
     faults.dedup();
     let line = |fault: &str| {
-        let cell = |stack: &Stack| {
-            let of_cell = |it: &&Verdicts| it.fault == fault && it.stack == *stack;
-            all.iter().filter(of_cell).map(Verdicts::cell).collect::<Vec<_>>().join(", ")
+        let words = |stack: &Stack| {
+            let of_cell = |it: &&Cell| it.fault == fault && it.stack == *stack;
+            cells.iter().filter(of_cell).map(|it| &*it.words).collect::<Vec<_>>().join(", ")
         };
-        format!("| {fault} | {} |\n", STACKS.iter().map(cell).collect::<Vec<_>>().join(" | "))
+        format!("| {fault} | {} |\n", STACKS.iter().map(words).collect::<Vec<_>>().join(" | "))
     };
     let lines: String = faults.into_iter().map(line).collect();
     format!("{PAGE_HEAD}{lines}")
@@ -180,6 +200,21 @@ fn page(all: &[Verdicts]) -> String {
 /// Past the capture of the test harness: these lines are for the reader of a passing run too.
 fn say(text: &str) {
     io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// What IPv4 alone can have is played beside a healthy IPv6 too.
+    fn stack_for(&self, fault: &Fault) -> Stack {
+        let has_ipv6 = fault.families.contains(&Family::V6);
+        if self.stack == Stack::V6 && !has_ipv6 { Stack::Dual } else { self.stack }
+    }
+
+    /// The name of a fault in this lab.
+    fn case(&self, fault: &Fault) -> String {
+        format!("{} seed {} nodes {} {:?}", fault.name, self.seed, self.nodes, self.stack)
+    }
 }
 
 // === impl PublicFolder ===

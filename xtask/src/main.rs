@@ -7,6 +7,7 @@ mod bench;
 mod bpf_toolchain;
 mod build;
 mod demo;
+mod folder;
 mod fuzz;
 mod lab;
 mod lint;

@@ -2,6 +2,7 @@
 
 mod libtest;
 mod page;
+mod record;
 mod report;
 mod skips;
 mod slow;
@@ -20,12 +21,14 @@ use serde::Deserialize;
 use tracer_tests::published::FOLDER_VARIABLE;
 use tracer_tests::sample::SEED_VARIABLE;
 use tracer_tests::seed;
+use tracer_tests::shown;
 
 use self::libtest::Reader;
-use self::page::Tables;
+use self::page::{Shown, Tables};
+use self::record::{Begun, Records};
 pub(crate) use self::report::{Report, Tally};
 pub(crate) use self::skips::AllowedSkips;
-use self::slow::SlowTests;
+use self::slow::{LeftOut, SlowTests};
 use crate::build::{self, Built};
 use crate::page::writable;
 use crate::privileges::as_root;
@@ -47,6 +50,14 @@ pub(crate) struct TestArgs {
     /// What the share of faults is drawn from without --all; by default the commit
     #[arg(long, conflicts_with = "all")]
     seed: Option<u64>,
+    /// Do not run again what a run with --all has shown to be right: the page says of which commits
+    /// it is
+    #[arg(long, requires = "all")]
+    resume: bool,
+    /// Where a run with --all keeps what it has shown to be right, and --resume finds it: target, or
+    /// DIR/tests and DIR/kernels that outlive the machine
+    #[arg(long, value_name = "DIR", requires = "all")]
+    records: Option<PathBuf>,
     /// Write what was shown to a file too, as Markdown with the date
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -87,6 +98,19 @@ pub(crate) struct Suite {
     manifest: PathBuf,
 }
 
+/// The tier `lab` while it runs.
+struct LabRun {
+    built: Built,
+    /// What the share of the faults is drawn from; `None` for all of them.
+    seed: Option<u64>,
+    slow: SlowTests,
+    left: LeftOut,
+    records: Option<Records>,
+    reader: Reader,
+    /// Whether every suite has ended well.
+    succeeded: bool,
+}
+
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut report = Report::new(AllowedSkips::read()?);
     // Before the tiers have run for an hour.
@@ -100,7 +124,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     for tier in if args.tiers.is_empty() { Tier::value_variants() } else { &args.tiers } {
         eprintln!("test: tier {tier}");
         let started = Instant::now();
-        report.add(&tier.to_string(), tier.run(seed, &mut tables));
+        report.add(&tier.to_string(), tier.run(seed, args, &mut tables));
         eprintln!("test: tier {tier} took {} s", started.elapsed().as_secs());
     }
     print!("{}", report.text());
@@ -127,6 +151,21 @@ impl TestArgs {
         let seed = seed.map(|seed| format!(" --seed {seed}"));
         self.all.then(|| " --all".to_owned()).into_iter().chain(tiers).chain(seed).collect()
     }
+
+    /// Where a run of everything keeps what the lab's suites showed; `None` for a share of it.
+    fn records_of_lab(&self) -> Result<Option<Records>> {
+        if !self.all {
+            return Ok(None);
+        }
+        let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
+        let folder = self.records_in("tests");
+        let folder = folder.unwrap_or_else(|| build::target_folder().join("tests"));
+        Records::new(folder, self.resume, now).map(Some)
+    }
+
+    fn records_in(&self, name: &str) -> Option<PathBuf> {
+        self.records.as_ref().map(|it| it.join(name))
+    }
 }
 
 // === impl Tier ===
@@ -134,12 +173,12 @@ impl TestArgs {
 impl Tier {
     /// Runs the tier, with a share of the faults that is drawn from a seed or with all of them; what
     /// kept it from running is a failure like any other.
-    fn run(self, seed: Option<u64>, tables: &mut Tables) -> Tally {
+    fn run(self, seed: Option<u64>, args: &TestArgs, tables: &mut Tables) -> Tally {
         let tally = match self {
             Self::Lint => lint::check(),
             Self::Unit => unit(),
-            Self::Lab => build::production().and_then(|built| lab(&built, seed, tables)),
-            Self::Vm => vm::tier(seed),
+            Self::Lab => lab(seed, args, tables),
+            Self::Vm => vm::tier(seed, args.resume, args.records_in("kernels")),
         };
         tally.unwrap_or_else(|error| {
             let mut tally = Tally::default();
@@ -174,20 +213,75 @@ impl Suite {
         self.manifest.parent().unwrap_or(shell::workspace())
     }
 
-    /// What runs it as root, with faults drawn from a seed; it leaves its tables in a folder.
-    fn command(&self, built: &Built, seed: Option<u64>, tables: &Path) -> Result<Command> {
+    /// What runs it as root, with the faults and without the tests that `lab` says; it leaves its
+    /// tables in a folder.
+    fn command(&self, lab: &LabRun, tables: &Path) -> Result<Command> {
         let mut command = as_root("env", "the lab's network namespaces")?;
-        command.args(built.environment());
-        command.args(seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
-        let mut folder = OsString::from(format!("{FOLDER_VARIABLE}="));
-        folder.push(tables);
-        command.arg(folder);
+        command.args(lab.built.environment());
+        command.args(lab.seed.map(|seed| format!("{SEED_VARIABLE}={seed}")));
+        command.arg(variable(FOLDER_VARIABLE, tables));
+        let records = lab.records.as_ref();
+        command.args(records.map(|it| variable(shown::FOLDER_VARIABLE, it.folder())));
         command.args(setup::prometheus::environment());
         command.arg(&self.executable).args(["--test-threads=1", "--exact"]);
         // Where cargo would run it.
         command.current_dir(self.folder());
+        lab.left.of(self.name()).for_each(|name| _ = command.args(["--skip", name]));
         Ok(command)
     }
+}
+
+// === impl LabRun ===
+
+impl LabRun {
+    /// What was kept of a suite, or how it ends now.
+    fn known_or_run(&mut self, suite: &Suite, tables: &Tables) -> Result<Shown> {
+        let begun = self.records.as_ref().map(|it| it.begin(suite.name())).transpose()?;
+        let at = match begun {
+            Some(Begun::Known(shown)) => {
+                eprintln!("test: {} was right of {}", shown.suite, shown.at.join("; "));
+                self.reader.pass(shown.counts.passed);
+                return Ok(shown);
+            }
+            Some(Begun::Open(at)) => at,
+            None => vec![build::commit()],
+        };
+        let shown = self.run(suite, at, tables)?;
+        if let Some(records) = self.records.as_ref().filter(|_| shown.counts.failed == 0) {
+            records.keep(&shown)?;
+        }
+        Ok(shown)
+    }
+
+    fn run(&mut self, suite: &Suite, at: Vec<String>, tables: &Tables) -> Result<Shown> {
+        eprintln!("test: {}", suite.executable);
+        let (name, before, out_before) =
+            (suite.name(), self.reader.counts(), self.reader.filtered_out());
+        let started = Instant::now();
+        let ended_well = stream(&mut suite.command(self, tables.folder())?, &mut self.reader)?;
+        self.succeeded &= ended_well;
+        let left_out = self.reader.filtered_out() - out_before;
+        if let Some(why) = self.left.complaint(name, left_out) {
+            self.reader.fail(&why);
+        }
+        for (test, took) in self.reader.take_times() {
+            if let Some(line) = self.slow.lacks(name, &test, took) {
+                eprintln!("test: slow, and not in the list of slow tests: {line}");
+            }
+        }
+        let mut counts = self.reader.counts().since(before);
+        // One that dies has no results.
+        counts.failed += usize::from(!ended_well && counts.failed == 0);
+        let (took, table) = (started.elapsed(), tables.of(name)?);
+        Ok(Shown { suite: name.to_owned(), counts, took, at, table })
+    }
+}
+
+/// A variable for env(1) that names a path.
+fn variable(name: &str, path: &Path) -> OsString {
+    let mut variable = OsString::from(format!("{name}="));
+    variable.push(path);
+    variable
 }
 
 /// What needs no privileges.
@@ -203,30 +297,19 @@ fn unit() -> Result<Tally> {
 }
 
 /// The suites that make network namespaces, as root; one test at a time, because there is one lab on a machine.
-fn lab(built: &Built, seed: Option<u64>, tables: &mut Tables) -> Result<Tally> {
-    let mut reader = Reader::default();
-    let mut succeeded = true;
+fn lab(seed: Option<u64>, args: &TestArgs, tables: &mut Tables) -> Result<Tally> {
+    let built = build::production()?;
+    let records = args.records_of_lab()?;
     let slow = SlowTests::read()?;
     let left = seed.map(|seed| slow.left_by(seed)).unwrap_or_default();
+    let mut lab =
+        LabRun { built, seed, slow, left, records, reader: Reader::default(), succeeded: true };
     for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
-        eprintln!("test: {}", suite.executable);
-        let mut command = suite.command(built, seed, tables.folder())?;
-        left.of(suite.name()).for_each(|name| _ = command.args(["--skip", name]));
-        let (before, out_before) = (reader.counts(), reader.filtered_out());
-        let started = Instant::now();
-        succeeded &= stream(&mut command, &mut reader)?;
-        if let Some(why) = left.complaint(suite.name(), reader.filtered_out() - out_before) {
-            reader.fail(&why);
-        }
-        for (name, took) in reader.take_times() {
-            if let Some(line) = slow.lacks(suite.name(), &name, took) {
-                eprintln!("test: slow, and not in the list of slow tests: {line}");
-            }
-        }
-        tables.add(suite.name(), reader.counts().since(before), started.elapsed())?;
+        let shown = lab.known_or_run(suite, tables)?;
+        tables.add(shown);
     }
-    let mut tally = reader.finish(succeeded);
-    tally.left_out = left.words();
+    let mut tally = lab.reader.finish(lab.succeeded);
+    tally.left_out = lab.left.words();
     Ok(tally)
 }
 

@@ -47,7 +47,7 @@ use self::table::Done;
 use self::trial::{Trial, Tried};
 use crate::page::writable;
 use crate::test::Tally;
-use crate::{build, packages, setup};
+use crate::{build, folder, packages, setup};
 
 /// What this command needs beside the lab's programs.
 const PROGRAMS: [packages::Provider; 4] = [
@@ -151,15 +151,16 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
 }
 
 /// The tier `vm` of `cargo xtask test`: whether a guest that dies is seen, and then the matrix, a check
-/// a cell, with the cases that are drawn from a seed or with all suites.
-pub(crate) fn tier(seed: Option<u64>) -> Result<Tally> {
+/// a cell, with the cases that are drawn from a seed, or with all suites: those go on, or not, with the
+/// `records` of what was right.
+pub(crate) fn tier(seed: Option<u64>, resume: bool, records: Option<PathBuf>) -> Result<Tally> {
     if let Err(error) = x86_64() {
         let mut tally = Tally::default();
         tally.skip("guests", &error.to_string());
         return Ok(tally);
     }
     let all = seed.is_none();
-    let args = VmArgs { all, seed, jobs: JOBS, ..VmArgs::default() };
+    let args = VmArgs { all, seed, records, resume, jobs: JOBS, ..VmArgs::default() };
     let mut tally = Tally::default();
     for tried in args.try_deaths()? {
         println!("vm: {tried}");
@@ -193,7 +194,7 @@ impl VmArgs {
         let folder = folder()?;
         let _alone = alone(&folder)?;
         // Before the guests have run for hours.
-        self.records.as_deref().map(record::writable).transpose()?;
+        self.records.as_deref().map(folder::writable).transpose()?;
         let seed = (!self.all).then(|| self.seed.unwrap_or_else(seed::random));
         if let Some(seed) = seed {
             eprintln!("vm: cases drawn from --seed {seed}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tracer_tests::published::published;
 
@@ -16,11 +17,16 @@ pub(super) struct Tables {
     suites: Vec<Shown>,
 }
 
-struct Shown {
-    suite: String,
-    counts: Counts,
-    took: Duration,
-    table: Option<String>,
+/// How a suite ended.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Shown {
+    pub(super) suite: String,
+    pub(super) counts: Counts,
+    pub(super) took: Duration,
+    /// Of which commits, and when.
+    pub(super) at: Vec<String>,
+    /// What it left for the page.
+    pub(super) table: Option<String>,
 }
 
 // === impl Tables ===
@@ -36,22 +42,24 @@ impl Tables {
         self.folder.path()
     }
 
-    /// Takes over what a suite left.
-    pub(super) fn add(&mut self, suite: &str, counts: Counts, took: Duration) -> Result<()> {
-        let cannot = || format!("cannot read the table of {suite}");
-        let table = published(self.folder(), suite).with_context(cannot)?;
-        self.suites.push(Shown { suite: suite.to_owned(), counts, took, table });
-        Ok(())
+    /// The table that a suite left, if it left one.
+    pub(super) fn of(&self, suite: &str) -> Result<Option<String>> {
+        published(self.folder(), suite).with_context(|| format!("cannot read the table of {suite}"))
+    }
+
+    /// Takes over how a suite ended.
+    pub(super) fn add(&mut self, shown: Shown) {
+        self.suites.push(shown);
     }
 
     fn text(&self) -> String {
         let mut all = Table::new();
         all.load_style(presets::ASCII_MARKDOWN);
-        all.set_header(["suite", "passed", "failed", "skipped", "took"]);
-        for Shown { suite, counts, took, .. } in &self.suites {
+        all.set_header(["suite", "commit", "passed", "failed", "skipped", "took"]);
+        for Shown { suite, counts, took, at, .. } in &self.suites {
             let numbers = [counts.passed, counts.failed, counts.skipped].map(|it| it.to_string());
             let took = format!("{} s", took.as_secs());
-            all.add_row([suite.clone()].into_iter().chain(numbers).chain([took]));
+            all.add_row([suite.clone(), at.join("; ")].into_iter().chain(numbers).chain([took]));
         }
         let tables = self.suites.iter().filter_map(|it| Some((&it.suite, it.table.as_ref()?)));
         let tables: String =
@@ -81,12 +89,14 @@ mod tests {
         std::fs::write(tables.folder().join("faults.md"), "| a |\n").expect("the folder");
         let counts = Counts { passed: 3, failed: 0, skipped: 1 };
         for suite in ["attach", "faults"] {
-            tables.add(suite, counts, Duration::from_secs(7)).expect("readable");
+            let table = tables.of(suite).expect("readable");
+            let (suite, took) = (suite.to_owned(), Duration::from_secs(7));
+            tables.add(Shown { suite, counts, took, at: vec!["c0ffee".to_owned()], table });
         }
         let page = page(" --all", "6 passed\n", &tables);
         assert!(page.contains("What `cargo xtask test --all` said on "), "{page}");
         assert!(page.contains("```text\n6 passed\n```\n"), "{page}");
-        assert!(page.contains("| attach | 3      | 0      | 1       | 7 s  |"), "{page}");
+        assert!(page.contains("| attach | c0ffee | 3      | 0      | 1       | 7 s  |"), "{page}");
         assert!(page.ends_with("\n## faults\n\n| a |\n"), "{page}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 use super::skips::AllowedSkips;
 
 /// One test or check that was not run.
@@ -24,7 +26,7 @@ pub(crate) struct Tally {
 }
 
 /// How many tests came out how.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,

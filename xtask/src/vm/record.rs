@@ -48,14 +48,6 @@ impl Record {
     }
 }
 
-/// A folder for records, made where there is none, in which files can be written.
-pub(super) fn writable(folder: &Path) -> Result<()> {
-    let probe = folder.join(".probe");
-    let tried = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, ""));
-    tried.with_context(|| format!("cannot keep records in {}", folder.display()))?;
-    fs::remove_file(&probe).with_context(|| format!("cannot remove {}", probe.display()))
-}
-
 fn file(folder: &Path, row: &Row) -> PathBuf {
     folder.join(format!("{}.json", row.file()))
 }
