@@ -52,6 +52,7 @@ mod policy_rule_hijacks_pod_route;
 mod rp_filter_drops_inner;
 pub mod services;
 mod tunnel_fragments_outer;
+mod underlay_neighbour_wrong_mac;
 mod uplink_down;
 mod vni_mismatch;
 mod vtep_source_address_lost;
@@ -266,6 +267,7 @@ pub fn all() -> Vec<Fault> {
         duplicate_pod_address::FAULTS.as_slice(),
         fdb_entry_dead_node_ip::FAULTS.as_slice(),
         peer_node_silent::FAULTS.as_slice(),
+        underlay_neighbour_wrong_mac::FAULTS.as_slice(),
         pod_veth_detached::FAULTS.as_slice(),
         pod_address_gone::FAULTS.as_slice(),
         // Firewalls.

@@ -12,6 +12,7 @@ mod firewall;
 mod flannel_nftables;
 mod flannel_v6_twin;
 mod forwarding_by_device;
+mod frames_of_bonds;
 mod fresh_node;
 mod ipv6_noise;
 mod jumbo_uplink;
@@ -92,6 +93,7 @@ pub fn all() -> Vec<LookAlike> {
         metallb_announces::LOOK_ALIKES.as_slice(),
         stale_fdb::LOOK_ALIKES.as_slice(),
         dead_lan_host::LOOK_ALIKES.as_slice(),
+        frames_of_bonds::LOOK_ALIKES.as_slice(),
         second_card::LOOK_ALIKES.as_slice(),
         fresh_node::LOOK_ALIKES.as_slice(),
         jumbo_uplink::LOOK_ALIKES.as_slice(),

@@ -164,6 +164,7 @@ fn what_one_node_proves_the_other_does_not_tell_again() {
     let _traffic = lab.traffic_all_pairs();
     for (name, subject) in [
         ("fdb-entry-missing", peer.clone()),
+        ("underlay-neighbour-wrong-mac", peer.clone()),
         ("flannel-link-down", plan.overlay(Family::V4)),
         ("cni0-down", plan.victim().bridge.clone()),
     ] {

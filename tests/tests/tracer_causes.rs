@@ -5,6 +5,7 @@
 
 use std::{fs, process::Command};
 
+use ipnet::IpNet;
 use serde_json::Value;
 use tracer_tests::{
     expect::{only_finding, peer_states},
@@ -12,6 +13,7 @@ use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     lan,
     matrix::in_parallel,
+    netns,
     plan::{Family, Plan, Site},
     sample::{OF_LAB, Sample},
     script::Script,
@@ -330,4 +332,40 @@ fn a_node_that_got_another_address_is_told_by_the_others_as_moved() {
     }
     let answer = lab.check(plan.site.victim, Intent::PeersFile, &window()).unwrap();
     assert_eq!(found(&answer), [("vtep-source-address-lost".into(), plan.overlay(Family::V4))]);
+}
+
+/// It answers ARP, so that the entry is as good as any: its MAC is not the one that frames come from.
+/// And it refuses the tunnel's packets, which is no fault of the peer.
+#[test]
+fn a_machine_that_has_the_address_of_a_peer_too_is_told_by_its_mac() {
+    const ITS_MAC: &str = "02:00:00:00:aa:77";
+    let lab = lab(419);
+    let plan = lab.plan();
+    let (victim, peer) = (plan.victim(), plan.peer());
+    let (twin, its) = (IpNet::from(peer.ip.of(Family::V4)), peer.ip.v4);
+    let _traffic = lab.traffic_all_pairs();
+    let answered =
+        format!("neigh replace {its} lladdr {ITS_MAC} dev {} nud reachable", victim.uplink);
+    // Else the peer asks for the victim, and the entry learns from that.
+    let keeps_quiet = format!(
+        "neigh replace {} lladdr {} dev {} nud permanent",
+        victim.ip.v4, victim.uplink_mac, peer.uplink
+    );
+    for script in [
+        Script::ip(
+            netns::CLIENT,
+            [format!("link set eth0 address {ITS_MAC}"), lan::add_address(twin, "eth0")],
+        ),
+        Script::ip(&peer.namespace, [keeps_quiet]),
+        Script::ip(&victim.namespace, [answered]),
+    ] {
+        script.run().unwrap();
+    }
+    for answer in check_victim(&lab) {
+        let finding = only_finding(&answer).unwrap();
+        assert_eq!(finding["code"], "underlay-neighbour-wrong-mac", "{finding:#}");
+        assert_eq!(finding["subject"]["key"], peer.subnet.v4.to_string());
+        assert_eq!(finding["confidence"], "likely");
+        assert!(finding["title"].as_str().unwrap().contains(ITS_MAC), "{finding:#}");
+    }
 }

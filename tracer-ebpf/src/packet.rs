@@ -11,6 +11,8 @@ use tracer_ebpf::{
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
+/// Where an Ethernet header has its source.
+const SOURCE_MAC: u32 = 6;
 /// The number of a VLAN in a tag (VLAN_VID_MASK, include/linux/if_vlan.h).
 const VLAN_NUMBER: u32 = 0xfff;
 
@@ -143,6 +145,15 @@ impl Skb {
             size => size + (inner.headers_end(packet) - inner.network_at) as u32,
         };
         size > u32::from(mtu)
+    }
+
+    /// Copies the source of an Ethernet frame, which is longer than that.
+    #[inline(always)]
+    pub(crate) fn source_mac(self, mac: &mut [u8; 6]) {
+        let (at, length) = (SOURCE_MAC, mac.len() as u32);
+        // SAFETY: the destination is as long as the length says, and the kernel checks the offset
+        // against the packet: what it refuses it fills with zeros.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), at, mac.as_mut_ptr().cast(), length) };
     }
 
     /// The linear part.

@@ -12,6 +12,8 @@ use tracer_common::{
     stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD, WIRE_IN},
 };
 
+use crate::packet::Skb;
+
 #[map]
 static PEERS: PerCpuArray<PeerValue> = PerCpuArray::with_max_entries(SLOTS, 0);
 
@@ -56,7 +58,7 @@ pub(crate) fn count_slot(slot: u32, stage: usize, packets: u32, bytes: u32) {
 }
 
 /// Counts a flow's packet at a stage. `forwardable` is false when the node must not pass it on;
-/// `mac` is the VTEP MAC that it came from, at the stage that sees one.
+/// `mac` is the VTEP MAC that it came from, and `frame` the Ethernet frame, at the stage that sees them.
 #[inline(always)]
 pub(crate) fn count(
     class: Class,
@@ -65,6 +67,7 @@ pub(crate) fn count(
     bytes: u32,
     forwardable: bool,
     (mac_high, mac_low): (u16, u32),
+    frame: Option<Skb>,
 ) {
     let Some(value) = PEERS.get_ptr_mut(class.slot) else { return };
     // SAFETY: this CPU's value, and nothing else on this CPU touches it while we run.
@@ -73,6 +76,11 @@ pub(crate) fn count(
     value.count(stage, packets, bytes);
     if stage == WIRE_IN {
         value.set_vtep_mac(mac_high, mac_low);
+        if let Some(frame) = frame
+            && let Some(mac) = value.outer_mac_due()
+        {
+            frame.source_mac(mac);
+        }
     }
     if stage == OVERLAY_OUT && !class.local_pod {
         value.count(HOST, packets, bytes);

@@ -114,6 +114,7 @@ mod tests;
 mod tunnel_fragments_outer;
 mod tunnel_one_way;
 mod underlay;
+mod underlay_neighbour_wrong_mac;
 mod unexplained_loss;
 mod unmapped;
 mod unread;
@@ -154,7 +155,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 87] = [
+const RULES: [Rule; 88] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -209,6 +210,7 @@ const RULES: [Rule; 87] = [
     fdb_entry_dead_node_ip::RULE,
     node_ip_changed::RULE,
     peer_node_silent::RULE,
+    underlay_neighbour_wrong_mac::RULE,
     pod_veth_detached::RULE,
     pod_address_gone::RULE,
     // Pods' MACs.

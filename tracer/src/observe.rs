@@ -163,6 +163,7 @@ fn peer(observation: &Observation, slot: usize, to_services: Sent) -> PeerTraffi
         undelivered: Vec::new(),
         outer_source: None,
         inner_source_mac: at(&end.late).vtep_mac.map(MacAddress),
+        outer_source_mac: at(&end.late).outer_mac.map(MacAddress),
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct TunnelEnd<A> {
     pub(super) address: A,
     /// Its VTEP MAC where the packet comes from it, else zeros.
     pub(super) mac: (u16, u32),
+    /// Whether the packet comes from it in an Ethernet frame.
+    pub(super) is_framed: bool,
 }
 
 /// Counts an inner packet at a stage. `remote` is the other tunnel end, where one is seen.
@@ -44,7 +46,8 @@ pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     let address = remote.map_or(A::ZERO, |end| end.address);
     let class = flows::count::<A, STAGE>(skb, &inner.key, segments, address);
     let mac = remote.map_or((0, 0), |end| end.mac);
-    peers::count(class, STAGE, segments, bytes, !inner.expires(), mac);
+    let frame = remote.filter(|end| end.is_framed).map(|_| skb);
+    peers::count(class, STAGE, segments, bytes, !inner.expires(), mac, frame);
 }
 
 /// Whether the node will answer a pod's packet to a peer by ICMP instead of sending it on.

@@ -81,7 +81,8 @@ fn out_of<A: Counted, P: Packet>(
             if vxlan.vni() == config.vni() && config.is_tunnel_end(vxlan.outer.source) =>
         {
             if let Some(inner) = vxlan.inner(packet)? {
-                let end = TunnelEnd { address: vxlan.outer.destination, mac: (0, 0) };
+                let address = vxlan.outer.destination;
+                let end = TunnelEnd { address, mac: (0, 0), is_framed: false };
                 account::<A, P, WIRE_OUT>(skb, packet, &inner, Some(end));
                 // Before what is rare: an answer in fragments is one all the same.
                 if inner.key.is_dns() {
@@ -142,7 +143,8 @@ fn into_of<A: Counted, P: Packet>(
                 true
             } else {
                 if let Some(inner) = vxlan.inner(packet)? {
-                    let end = TunnelEnd { address: vxlan.outer.source, mac: vxlan.source_mac };
+                    let (address, mac) = (vxlan.outer.source, vxlan.source_mac);
+                    let end = TunnelEnd { address, mac, is_framed: ethernet };
                     account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
                     // What is rare here is nothing that the node takes.
                     if inner.key.is_dns()

@@ -149,6 +149,7 @@ fn add(mut a: SlotReading, b: SlotReading) -> SlotReading {
     a.packets.iter_mut().zip(b.packets).for_each(|(sum, count)| *sum += count);
     a.bytes.iter_mut().zip(b.bytes).for_each(|(sum, count)| *sum += count);
     a.vtep_mac = b.vtep_mac.or(a.vtep_mac);
+    a.outer_mac = b.outer_mac.or(a.outer_mac);
     a
 }
 

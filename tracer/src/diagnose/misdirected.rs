@@ -11,16 +11,13 @@ use super::{
     case::Case,
     life,
     rule::Effect,
-    silence::{SEVERAL, is_silent},
+    silence::{is_silent, mostly_unanswered},
     underlay::{entry, is_unanswered, protocol},
 };
 use crate::{
     evidence::{PeerIntent, PeerTraffic, Stage, StagePair},
     topology::Peer,
 };
-
-/// How many packets must have gone unanswered before it means something.
-const ENOUGH: u64 = 3;
 
 /// A peer whose packets go where no node is.
 pub(super) struct Misdirected<'c, 'a> {
@@ -120,7 +117,6 @@ fn unresolved(case: &Case<'_>, peer: &Peer<'_>, written: IpAddr) -> Option<(Effe
 /// Packets that ask for an answer leave, and none comes.
 fn unanswered(case: &Case<'_>, peer: &Peer<'_>) -> Option<(Effect, String)> {
     let traffic = peer.traffic.filter(|_| sees_all(case))?;
-    let (lost, early) = (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer);
     let seconds = case.evidence.window.seconds;
     if is_silent(traffic) {
         let words = format!(
@@ -129,17 +125,11 @@ fn unanswered(case: &Case<'_>, peer: &Peer<'_>) -> Option<(Effect, String)> {
         );
         return Some((Effect::Silence(peer.cidr), words));
     }
-    // One client whose answers are forbidden, or one dead pod, is no matter of the node.
-    let is_most = match traffic.answered {
-        Some(answered) => lost >= answered && traffic.addresses_silent >= SEVERAL,
-        None => lost.saturating_mul(2) >= traffic.asking_out && traffic.addresses_asked >= SEVERAL,
-    };
-    (is_most && lost >= ENOUGH && early > 0 && lost > early).then(|| {
-        let words = format!(
-            "{lost} packets that left encapsulated in {seconds:.1} s asked for an answer and got none"
-        );
-        (Effect::Loss(peer.cidr, StagePair::WireToPeer), words)
-    })
+    let lost = mostly_unanswered(traffic)?;
+    let words = format!(
+        "{lost} packets that left encapsulated in {seconds:.1} s asked for an answer and got none"
+    );
+    Some((Effect::Loss(peer.cidr, StagePair::WireToPeer), words))
 }
 
 /// Nothing came out of the tunnel from the peer, and it would have been seen.

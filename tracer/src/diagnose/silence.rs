@@ -10,7 +10,7 @@ use crate::{
 const ENOUGH: u64 = 3;
 /// How many addresses must keep silent: a single one may have reasons of its own, a policy, a
 /// firewall in the pod, and they are no matter of the tunnel.
-pub(super) const SEVERAL: u64 = 2;
+const SEVERAL: u64 = 2;
 
 /// The known peers that are silent, with what was sent to them; none where an answer could have come
 /// unseen.
@@ -30,4 +30,15 @@ pub(super) const fn is_silent(traffic: &PeerTraffic) -> bool {
         && traffic.packets.wire_out > traffic.early.wire_out
         && traffic.packets.wire_in == 0
         && traffic.packets.overlay_in == 0
+}
+
+/// How many packets asked and got no answer, where those are most of what asked in both halves of the
+/// window. One client whose answers are forbidden, or one dead pod, is no matter of the node.
+pub(super) fn mostly_unanswered(traffic: &PeerTraffic) -> Option<u64> {
+    let (lost, early) = (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer);
+    let is_most = match traffic.answered {
+        Some(answered) => lost >= answered && traffic.addresses_silent >= SEVERAL,
+        None => lost.saturating_mul(2) >= traffic.asking_out && traffic.addresses_asked >= SEVERAL,
+    };
+    (is_most && lost >= ENOUGH && early > 0 && lost > early).then_some(lost)
 }

@@ -228,7 +228,7 @@ impl Plan {
             routes: self.routes(),
             ..Tables::default()
         };
-        tables.neighbours.push(neighbour(UPLINK, self.gateway(), MacAddress([2, 9, 9, 9, 9, 9])));
+        tables.neighbours.push(neighbour(UPLINK, self.gateway(), uplink_mac(254)));
         tables.neighbours.push(Neighbour {
             state: NeighbourState::NoArp,
             ..neighbour(OVERLAY, "ff02::16".parse().unwrap(), MacAddress([51, 51, 0, 0, 0, 22]))
@@ -332,6 +332,7 @@ impl Plan {
                 undelivered: Vec::new(),
                 outer_source: Some(self.node_ip(node)),
                 inner_source_mac: Some(mac(node)),
+                outer_source_mac: Some(uplink_mac(node)),
             });
             traffic.flows.push(self.flow(node, true));
             traffic.flows.push(self.flow(node, false));
@@ -407,6 +408,11 @@ pub(crate) fn peer_traffic(evidence: &mut Evidence, cidr: IpNet) -> Option<&mut 
 
 pub(crate) fn mac(node: u8) -> MacAddress {
     MacAddress([0x0a, 0, 0, 0, 7, node])
+}
+
+/// The MAC of a node's uplink.
+pub(crate) fn uplink_mac(node: u8) -> MacAddress {
+    MacAddress([2, 9, 9, 9, 9, node])
 }
 
 pub(crate) fn all_stages(packets: u64) -> StageCounts {

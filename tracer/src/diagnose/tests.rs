@@ -30,5 +30,6 @@ mod services;
 mod sighted;
 mod statistics;
 mod underlay;
+mod underlay_macs;
 mod vips;
 mod vips_here;

@@ -106,6 +106,11 @@ pub struct PeerTraffic {
     pub outer_source: Option<IpAddr>,
     /// Inner Ethernet source of VXLAN received from it: its VTEP MAC.
     pub inner_source_mac: Option<MacAddress>,
+    /// Outer Ethernet source of VXLAN received from it: the MAC of its node, or of a router. `None`
+    /// where CPUs saw different ones, by an uplink without Ethernet, and in evidence of before it was
+    /// read.
+    #[serde(default)]
+    pub outer_source_mac: Option<MacAddress>,
 }
 
 /// An address of this node that packets of a peer did not reach.

@@ -55,6 +55,8 @@ pub struct SlotReading {
     /// The inner Ethernet source of what was received from the peer of this slot, since the programs
     /// were loaded; `None` when CPUs last saw different ones.
     pub vtep_mac: Option<[u8; 6]>,
+    /// The outer Ethernet source of the same, in the same words.
+    pub outer_mac: Option<[u8; 6]>,
 }
 
 /// One flow's counters, summed over the CPUs.
@@ -237,6 +239,7 @@ fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<Slot
         add(&mut reading.bytes, value.bytes());
     }
     reading.vtep_mac = agreed(values.iter().filter_map(PeerValue::vtep_mac));
+    reading.outer_mac = agreed(values.iter().filter_map(PeerValue::outer_mac));
     Ok(reading)
 }
 

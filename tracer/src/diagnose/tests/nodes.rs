@@ -203,30 +203,28 @@ fn assert_healthy_but_for(expected: &[&str], change: impl Fn(&mut Evidence, &Pla
     assert_eq!(told(&judge(&mut evidence)), expected);
 }
 
-#[test]
-fn a_stranger_at_the_old_address_that_refuses_the_tunnel_is_no_fault_of_its_own() {
-    let plan = Plan::of(3, Pass::PeersFile);
-    let mut evidence = plan.evidence();
-    send_elsewhere_in_silence(&mut evidence, &plan);
-    let stranger: IpAddr = ELSEWHERE.parse().unwrap();
+/// A machine answers packets of the tunnel with "port unreachable".
+pub(super) fn refuse_tunnel(evidence: &mut Evidence, plan: &Plan, machine: IpAddr) {
     let quoted = DropFlow {
         source: plan.node_ip(plan.own),
-        destination: stranger,
+        destination: machine,
         protocol: 17,
         source_port: 0,
         destination_port: 8472,
     };
     let receiver = quoted.source;
-    let what = Sight::IcmpError(IcmpError {
-        sender: stranger,
-        receiver,
-        kind: 3,
-        code: 3,
-        mtu: 0,
-        quoted,
-    });
+    let what =
+        Sight::IcmpError(IcmpError { sender: machine, receiver, kind: 3, code: 3, mtu: 0, quoted });
     let sighting = Sighting { interface: "eth0".to_owned(), what, packets: 6, early: 3 };
     evidence.traffic.as_mut().unwrap().sightings.push(sighting);
+}
+
+#[test]
+fn a_stranger_at_the_old_address_that_refuses_the_tunnel_is_no_fault_of_its_own() {
+    let plan = Plan::of(3, Pass::PeersFile);
+    let mut evidence = plan.evidence();
+    send_elsewhere_in_silence(&mut evidence, &plan);
+    refuse_tunnel(&mut evidence, &plan, ELSEWHERE.parse().unwrap());
     assert_eq!(told(&judge(&mut evidence)), [dead(&plan)]);
 }
 

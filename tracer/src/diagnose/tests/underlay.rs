@@ -8,7 +8,7 @@ use super::{
         PeerState, Severity, exit_status,
         testing::{
             OVERLAY, PASSES, Pass, Plan, UPLINK, address, judge, judge_ipv4, link, neighbour,
-            peer_traffic, tables, told, via,
+            peer_traffic, tables, told, uplink_mac, via,
         },
     },
     injections::{delete_overlay, down_overlay},
@@ -93,8 +93,8 @@ pub(super) fn set_node_entry(
     state: NeighbourState,
     age: f64,
 ) {
-    let node = plan.node_ip(node);
-    let entry = neighbour(UPLINK, node, MacAddress([2, 9, 9, 9, 9, 1]));
+    let (node, its_mac) = (plan.node_ip(node), uplink_mac(node));
+    let entry = neighbour(UPLINK, node, its_mac);
     let mac = entry.mac.filter(|_| state.is_valid());
     tables(evidence).neighbours.retain(|it| it.ifindex != UPLINK || it.address != node);
     tables(evidence).neighbours.push(Neighbour { mac, state, updated_age: Some(age), ..entry });
