@@ -2,6 +2,7 @@
 
 pub mod layer3;
 pub mod loss;
+pub mod narrow;
 
 use std::net::IpAddr;
 

@@ -15,18 +15,26 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::{
-    fault,
+    fault::{self, Injection},
     lab::{LOCK_WAIT, Lab},
-    lan::loss,
-    plan::{Family, Node, Plan, Stack},
+    lan::{
+        loss,
+        narrow::{plain_switch, port_mtu, uplink_mtu, without_fragments},
+    },
+    plan::{Family, Node, Plan, SYSLOG_PORT, Stack},
     sample::{OF_LAB, Sample},
     seed::Shape,
     size,
     tracer::{CheckOutput, Intent, binary},
+    traffic::{Flow, Limits, Sender, Traffic},
 };
 
 /// How long each check looks.
 const WINDOW: [&str; 2] = ["4s", "8s"];
+/// A link that is too small for full packets, which TCP over IPv6 still passes.
+const NARROW: u32 = 1400;
+/// Bytes of payload that do not fit into such a link once they are encapsulated, and into others do.
+const LARGE: usize = 1360;
 /// The user `nobody`, who may nothing.
 const NOBODY: u32 = 65534;
 /// Columns of a terminal.
@@ -214,6 +222,49 @@ fn told_of_the_pair(plan: &Plan, answer: &CheckOutput) -> BTreeSet<(String, Stri
     let at_other = answer.json["findings"][0]["node"] == other.as_str();
     let (node, subject) = if at_other { (other, one) } else { (one, other) };
     BTreeSet::from([(node, "underlay-drops-vxlan".to_owned(), subject)])
+}
+
+/// Large datagrams from a pod of the victim to one of the peer, beside all that the lab sends.
+fn large_datagrams(plan: &Plan, family: Family) -> Sender {
+    let [from, to] = [plan.victim(), plan.peer()].map(|node| node.first_pod().unwrap());
+    let flow = Flow::UdpOneWay { to: to.at(family, SYSLOG_PORT), size: LARGE };
+    Sender { namespace: from.namespace.clone(), flow, limits: Limits::steady(20.0) }
+}
+
+/// Both nodes answer everything that is small: only their counts tell.
+#[test]
+fn large_packets_that_the_network_loses_are_told_by_both_ends() {
+    for (seed, stack) in share().turn_of([(438, Stack::V4), (439, Stack::V6)]) {
+        let shape = Shape { nodes: Some(2), stack, uplink_mtu: 1500, ..Shape::default() };
+        let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
+        let (plan, family) = (lab.plan(), lab.plan().families()[0]);
+        let (victim, peer) = (key(plan, plan.victim()), key(plan, plan.peer()));
+        let _traffic = lab.traffic_all_pairs();
+        let _large = Traffic::start(vec![large_datagrams(plan, family)]);
+        let judged = || Saved::of(&lab, &plan.all_nodes(), Intent::Nothing).judged();
+        assert_eq!(told(&judged()), BTreeSet::new(), "seed {seed}: large packets pass");
+
+        let narrow = [plain_switch(), port_mtu(plan.peer(), NARROW)];
+        let narrow = Injection::apply(&narrow, vec![port_mtu(plan.peer(), 1500)]).unwrap();
+        let about = |code: &str| (victim.clone(), code.to_owned(), peer.clone());
+        let answer = judged();
+        assert_eq!(told(&answer), BTreeSet::from([about("path-mtu-blackhole")]), "seed {seed}");
+        assert_eq!(answer.json["findings"][0]["confidence"], "likely");
+        assert_eq!(states(&answer, &victim, &peer), ["broken"]);
+        drop(narrow);
+
+        if family == Family::V4 {
+            let small = [uplink_mtu(plan.victim(), NARROW)];
+            let _small = Injection::apply(&small, vec![uplink_mtu(plan.victim(), 1500)]).unwrap();
+            let fragmenting =
+                (victim.clone(), "tunnel-fragments-outer".to_owned(), plan.overlay(family));
+            assert_eq!(told(&judged()), BTreeSet::from([fragmenting.clone()]), "fragments pass");
+            let (dropping, gone) = without_fragments();
+            let _dropping = Injection::apply(&[plain_switch(), dropping], vec![gone]).unwrap();
+            let expected = BTreeSet::from([about("outer-fragments-dropped"), fragmenting]);
+            assert_eq!(told(&judged()), expected, "seed {seed}");
+        }
+    }
 }
 
 #[test]

@@ -3,15 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::path::Path;
-
 use serde_json::Value;
 use tracer_tests::{
     expect,
     fault::{Injection, filter::Chain},
     lab::{LOCK_WAIT, Lab},
-    netns,
-    plan::{Family, Node, Plan, Stack},
+    lan::narrow::{plain_switch, port_mtu, uplink_mtu, without_fragments},
+    plan::{Family, Plan, Stack},
     script::{Script, Tool},
     seed::Shape,
     told::in_labs,
@@ -54,37 +52,6 @@ fn about(plan: &Plan, code: &'static str, nodes: &[usize], family: Family) -> To
     let mut networks: Vec<_> = nodes.iter().map(|it| plan.nodes[*it].subnet.of(family)).collect();
     networks.sort();
     networks.into_iter().map(|network| (code, network.to_string())).collect()
-}
-
-/// The switch's port towards a node.
-fn port_mtu(node: &Node, mtu: u32) -> Script {
-    Script::ip(netns::SWITCH, [format!("link set {} mtu {mtu}", node.name)])
-}
-
-/// No switch sends in fragments what is too large for a port, as a bridge does that looks into packets.
-fn plain_switch() -> Script {
-    let settings = ["iptables", "ip6tables"].map(|it| format!("bridge/bridge-nf-call-{it}=0"));
-    let can_look = Path::new("/proc/sys/net/bridge").exists();
-    Script::new(Tool::Sysctl, Some(netns::SWITCH), settings.into_iter().filter(|_| can_look))
-}
-
-fn uplink_mtu(node: &Node, mtu: u32) -> Script {
-    Script::ip(&node.namespace, [format!("link set {} mtu {mtu}", node.uplink)])
-}
-
-/// Has the switch drop fragments of both IP versions.
-fn without_fragments() -> (Script, Script) {
-    let lines = [
-        "add table bridge whole",
-        "add chain bridge whole here { type filter hook forward priority 0; }",
-        "add rule bridge whole here ip frag-off & 0x3fff != 0 drop",
-        "add rule bridge whole here exthdr frag exists drop",
-    ];
-    let gone = ["delete table bridge whole"];
-    let script = |lines: &[&str]| {
-        Script::new(Tool::Nft, Some(netns::SWITCH), lines.iter().map(|it| (*it).to_owned()))
-    };
-    (script(&lines), script(&gone))
 }
 
 fn peers_that_answer_full(answer: &CheckOutput) -> usize {

@@ -34,7 +34,7 @@ pub struct PeerValue {
 const OUTER_MAC_EVERY: u16 = 64;
 
 const _: () = {
-    assert!(size_of::<PeerValue>() == 152);
+    assert!(size_of::<PeerValue>() == 168);
     assert!(align_of::<PeerValue>() == 8);
     assert!(SLOTS < 1 << 15);
 };

@@ -127,6 +127,15 @@ impl Skb {
         self.length().saturating_sub(inner.network_at as u32)
     }
 
+    /// Bytes of the largest inner packet that it stands for: of its payload where there are several.
+    #[inline(always)]
+    pub(crate) fn largest(self, inner_bytes: u32) -> u32 {
+        match self.gso_size() {
+            0 => inner_bytes,
+            size => size,
+        }
+    }
+
     /// Whether a packet of a pod is too large for the overlay device and may not be fragmented:
     /// the node answers with "fragmentation needed" (net/ipv4/ip_forward.c, ip_exceeds_mtu) or
     /// "packet too big" (net/ipv6/ip6_output.c, ip6_pkt_too_big).

@@ -9,7 +9,7 @@ use tracer_common::{
     address::Address,
     flow::Class,
     peer::{OTHER, PeerValue, SLOTS},
-    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD, WIRE_IN},
+    stage::{HOST, OVERLAY_IN, OVERLAY_OUT, TO_POD, WIRE_IN, large_at},
 };
 
 use crate::packet::Skb;
@@ -57,26 +57,40 @@ pub(crate) fn count_slot(slot: u32, stage: usize, packets: u32, bytes: u32) {
     }
 }
 
-/// Counts a flow's packet at a stage. `forwardable` is false when the node must not pass it on;
-/// `mac` is the VTEP MAC that it came from, and `frame` the Ethernet frame, at the stage that sees them.
+/// What is counted of a flow's packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// Segments.
+    pub(crate) packets: u32,
+    /// Of all of them.
+    pub(crate) bytes: u32,
+    /// Bytes of the largest, see [`Skb::largest`].
+    pub(crate) largest: u32,
+    /// False when the node must not pass it on.
+    pub(crate) forwardable: bool,
+    /// The VTEP MAC that it came from, at the stage that sees one.
+    pub(crate) mac: (u16, u32),
+    /// The Ethernet frame that it came in, at the same.
+    pub(crate) frame: Option<Skb>,
+}
+
+/// Counts a flow's packet at a stage.
 #[inline(always)]
-pub(crate) fn count(
-    class: Class,
-    stage: usize,
-    packets: u32,
-    bytes: u32,
-    forwardable: bool,
-    (mac_high, mac_low): (u16, u32),
-    frame: Option<Skb>,
-) {
+pub(crate) fn count(class: Class, stage: usize, seen: Seen) {
     let Some(value) = PEERS.get_ptr_mut(class.slot) else { return };
     // SAFETY: this CPU's value, and nothing else on this CPU touches it while we run.
     let value = unsafe { &mut *value };
-    let (packets, bytes) = (u64::from(packets), u64::from(bytes));
+    let (packets, bytes) = (u64::from(seen.packets), u64::from(seen.bytes));
     value.count(stage, packets, bytes);
+    if let Some((index, least)) = large_at(stage)
+        && seen.largest > least
+    {
+        value.count(index, packets, bytes);
+    }
     if stage == WIRE_IN {
+        let (mac_high, mac_low) = seen.mac;
         value.set_vtep_mac(mac_high, mac_low);
-        if let Some(frame) = frame
+        if let Some(frame) = seen.frame
             && let Some(mac) = value.outer_mac_due()
         {
             frame.source_mac(mac);
@@ -85,7 +99,7 @@ pub(crate) fn count(
     if stage == OVERLAY_OUT && !class.local_pod {
         value.count(HOST, packets, bytes);
     }
-    if stage == OVERLAY_IN && class.local_pod && forwardable {
+    if stage == OVERLAY_IN && class.local_pod && seen.forwardable {
         value.count(TO_POD, packets, bytes);
     }
 }

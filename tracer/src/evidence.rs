@@ -41,8 +41,8 @@ pub use self::{
         Origin, Route, RouteAnswer, RouteKind, RouteOutcome, Rule, Scope, Tables, UdpSocket, Vxlan,
     },
     traffic::{
-        Count, Flow, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals, Stranger,
-        Traffic, Undelivered, Untranslated, has_ports,
+        Count, Flow, LargePackets, Losses, ParseErrors, PeerTraffic, SelfCounters, StageTotals,
+        Stranger, Traffic, Undelivered, Untranslated, has_ports,
     },
     vips::{Vip, VipAnnouncer, VipClient, VipDevice, VipOwner, VipRules, Vips},
 };

@@ -20,13 +20,13 @@ use ipnet::IpNet;
 use tracer_common::{
     counter::{PARSE_ERRORS, ParseError},
     peer::{FIRST_PEER, FRAGMENTS},
-    stage::{FLOW_COUNTS, HOST, LEAK, STAGES},
+    stage::{FLOW_COUNTS, HOST, LARGE_IN, LARGE_OUT, LEAK, STAGES},
 };
 
 use crate::{
     evidence::{
-        Count, Losses, MacAddress, ParseErrors, PeerTraffic, SelfCounters, Stage, StageCounts,
-        StageTotals, Traffic,
+        Count, LargePackets, Losses, MacAddress, ParseErrors, PeerTraffic, SelfCounters, Stage,
+        StageCounts, StageTotals, Traffic,
     },
     kernel::{FlowReading, Reading, SlotReading},
 };
@@ -152,6 +152,11 @@ fn peer(observation: &Observation, slot: usize, to_services: Sent) -> PeerTraffi
         cidr: IpNet::default(),
         packets: with_services(stage_counts(&whole), to_services.total),
         early: with_services(stage_counts(&half), to_services.early),
+        large: Some(LargePackets {
+            wire_out: whole.packets[LARGE_OUT],
+            wire_out_early: half.packets[LARGE_OUT],
+            wire_in: whole.packets[LARGE_IN],
+        }),
         leaked: whole.packets[LEAK],
         leaked_early: half.packets[LEAK],
         lost: losses::lost(start, end, slot, to_services.total),

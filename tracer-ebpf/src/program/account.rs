@@ -9,7 +9,8 @@ use tracer_ebpf::parse::{Inner, Packet};
 use crate::{
     flows::{self, Counted},
     packet::Skb,
-    peers, samples,
+    peers::{self, Seen},
+    samples,
 };
 
 /// What an outer header tells of the other tunnel end, in words as they lie in memory.
@@ -45,9 +46,15 @@ pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     }
     let address = remote.map_or(A::ZERO, |end| end.address);
     let class = flows::count::<A, STAGE>(skb, &inner.key, segments, address);
-    let mac = remote.map_or((0, 0), |end| end.mac);
-    let frame = remote.filter(|end| end.is_framed).map(|_| skb);
-    peers::count(class, STAGE, segments, bytes, !inner.expires(), mac, frame);
+    let seen = Seen {
+        packets: segments,
+        bytes,
+        largest: skb.largest(bytes),
+        forwardable: !inner.expires(),
+        mac: remote.map_or((0, 0), |end| end.mac),
+        frame: remote.filter(|end| end.is_framed).map(|_| skb),
+    };
+    peers::count(class, STAGE, seen);
 }
 
 /// Whether the node will answer a pod's packet to a peer by ICMP instead of sending it on.

@@ -3,10 +3,12 @@
 //! Each node's evidence is judged by itself, with what the others' evidence says of its peers for an
 //! intent ([`facts`]). Then [`across`] makes one finding of one fault: what one node merely feels is
 //! explained by what another proves, or by packets that the one sent and the other never got
-//! ([`way`]). No finding comes from here alone: at least one node has to feel something.
+//! ([`way`]). No finding comes from here alone: at least one node has to feel something, but that large
+//! packets are lost, of which connections that begin with small ones tell nobody ([`large_lost`]).
 
 mod across;
 mod facts;
+mod large_lost;
 mod member;
 mod pods;
 mod return_route_missing;

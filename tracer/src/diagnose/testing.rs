@@ -20,9 +20,9 @@ use super::{Diagnosis, diagnose};
 use crate::{
     evidence::{
         Address, Count, DontFragment, Evidence, FdbEntry, Flannel, FlannelProcess, Flow,
-        Forwarding, Intent, Link, Losses, MacAddress, ModuleState, Neighbour, NeighbourState,
-        NextHop, Node, PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind, Rule, SCHEMA,
-        Scope, StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
+        Forwarding, Intent, LargePackets, Link, Losses, MacAddress, ModuleState, Neighbour,
+        NeighbourState, NextHop, Node, PeerIntent, PeerTraffic, Platform, Roles, Route, RouteKind,
+        Rule, SCHEMA, Scope, StageCounts, StageTotals, SubnetEnv, Tables, Traffic, Vxlan, Window,
     },
     topology::{TABLE_LOCAL, TABLE_MAIN, Topologies, Topology, nth_address},
 };
@@ -321,6 +321,7 @@ impl Plan {
                 cidr: self.cidr(node),
                 packets: all_stages(40),
                 early: all_stages(20),
+                large: Some(LargePackets { wire_out: 12, wire_out_early: 6, wire_in: 12 }),
                 leaked: 0,
                 leaked_early: 0,
                 lost: Losses::default(),

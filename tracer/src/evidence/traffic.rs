@@ -80,6 +80,9 @@ pub struct PeerTraffic {
     pub packets: StageCounts,
     /// Packets until the read in the middle.
     pub early: StageCounts,
+    /// Of these those that are large; `None` in evidence of before they were counted.
+    #[serde(default)]
+    pub large: Option<LargePackets>,
     /// Packets for it that left an uplink un-encapsulated.
     pub leaked: u64,
     /// Packets of that kind until the read in the middle.
@@ -111,6 +114,17 @@ pub struct PeerTraffic {
     /// read.
     #[serde(default)]
     pub outer_source_mac: Option<MacAddress>,
+}
+
+/// Encapsulated packets of more than some 1280 bytes ([`tracer_common::stage::large_at`]).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargePackets {
+    /// Those that left, in the window.
+    pub wire_out: u64,
+    /// The same until the read in the middle.
+    pub wire_out_early: u64,
+    /// Those that came in, in the window.
+    pub wire_in: u64,
 }
 
 /// An address of this node that packets of a peer did not reach.

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
+    large_lost::{self, LargeLost},
     member::{Member, owner_of},
     pods, return_route_missing, underlay_drops_vxlan,
     way::{Side, heard},
@@ -65,6 +66,7 @@ pub(super) fn merge(
     let by = vec![By::Nothing; causes.len()];
     let mut merger = Merger { members, judgements, causes, by, unseen: Vec::new() };
     (0..merger.causes.len()).for_each(|place| merger.explain_by_cause(place));
+    merger.add_large_lost();
     (0..merger.causes.len()).for_each(|place| merger.explain_by_the_way(place));
     merger.finish()
 }
@@ -112,6 +114,24 @@ impl Merger<'_, '_> {
         peer.map_or(By::Nothing, |peer| {
             By::Both(Box::new(return_route_missing::finding(felt, &peer.label(), proven)))
         })
+    }
+
+    /// What the counts of two nodes say of the large packets between them, where no probe has shown it.
+    fn add_large_lost(&mut self) {
+        for LargeLost { from, to, cause } in large_lost::find(self.members, self.judgements) {
+            let (node, finding) = (from.0, &cause.judged.finding);
+            let is_same = |known: &Finding| {
+                large_lost::CODES.contains(&known.code) && known.subject.key == finding.subject.key
+            };
+            let mut own = self.causes.iter().filter(|(at, _)| *at == node);
+            if own.any(|(_, known)| is_same(&known.judged.finding)) {
+                continue;
+            }
+            self.causes.push((node, cause));
+            self.by.push(By::Nothing);
+            // Each by the pod CIDR of the other.
+            self.explain_pair((from.0, to.1), (to.0, from.1), self.causes.len() - 1);
+        }
     }
 
     fn explain_by_the_way(&mut self, place: usize) {

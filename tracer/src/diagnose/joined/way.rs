@@ -58,6 +58,18 @@ pub(super) struct Lost {
     pub(super) interface: String,
 }
 
+/// Large packets that left one node and never came to the other, which got smaller ones.
+pub(super) struct Large {
+    /// How many left while the other looked, or more.
+    pub(super) sent: u64,
+    /// How many smaller ones came in.
+    pub(super) smaller: u64,
+    /// For how long both looked at once, seconds.
+    pub(super) together: f64,
+    /// The device of the receiver where they should have come in.
+    pub(super) interface: String,
+}
+
 impl<'c, 'a> Side<'c, 'a> {
     /// A node that knows `cidr` as a peer's and counted its packets.
     pub(super) fn of(member: &'c Member, cases: &'c [Case<'a>], cidr: IpNet) -> Option<Self> {
@@ -92,19 +104,29 @@ impl<'c, 'a> Side<'c, 'a> {
     }
 
     /// Packets that left while the other looked: those of each half of the window that the other's
-    /// covers.
-    fn sent_while(&self, other: &Member) -> u64 {
+    /// covers, of which `early` left in the first half and `late` in the second.
+    fn sent_while(&self, other: &Member, (early, late): (u64, u64)) -> u64 {
         let (start, end) = self.member.window;
         let half = end.duration_since(start) / 2;
         let middle = start.saturating_add(half).unwrap_or(end);
-        let early = self.traffic.early.wire_out;
-        let late = self.traffic.packets.wire_out.saturating_sub(early);
         let is_covered = |from: Timestamp, to: Timestamp| {
             let both = together((from, to), other.window);
             both > 0.0 && both >= half.as_secs_f64() * (1.0 - SLACK)
         };
         let counted = [(is_covered(start, middle), early), (is_covered(middle, end), late)];
         counted.into_iter().filter(|(is_covered, _)| *is_covered).map(|(_, sent)| sent).sum()
+    }
+
+    /// Packets that left in each half of the window.
+    fn sent(&self) -> (u64, u64) {
+        let early = self.traffic.early.wire_out;
+        (early, self.traffic.packets.wire_out.saturating_sub(early))
+    }
+
+    /// Large packets that left in each half of the window; `None` where they were not counted.
+    fn sent_large(&self) -> Option<(u64, u64)> {
+        let large = self.traffic.large?;
+        Some((large.wire_out_early, large.wire_out.saturating_sub(large.wire_out_early)))
     }
 
     /// What its own uplinks dropped behind the tracer's program; `None` when that was not read.
@@ -148,7 +170,7 @@ pub(super) fn fate(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Fate {
             link.name
         )));
     }
-    let (sent, dropped) = (from.sent_while(to.member), from.dropped_here());
+    let (sent, dropped) = (from.sent_while(to.member, from.sent()), from.dropped_here());
     if sent.saturating_sub(dropped.unwrap_or_default()) < MANY || from.sent_by_flows() < MANY {
         return Fate::Unknown(None);
     }
@@ -157,6 +179,22 @@ pub(super) fn fate(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Fate {
         is_queue_known: dropped.is_some(),
         together: together(from.member.window, to.member.window),
         address,
+        interface: link.name.clone(),
+    })
+}
+
+/// The large packets that `from` sent to `to`, where none of them came in, in both halves of the window,
+/// and many smaller ones did.
+pub(super) fn large(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Option<Large> {
+    let (_, link) = meeting(from, to)?;
+    let halves = from.sent_large().filter(|(early, late)| *early > 0 && *late > 0)?;
+    let sent = from.sent_while(to.member, halves);
+    let (large, smaller) = (to.traffic.large?.wire_in, to.traffic.packets.wire_in);
+    let is_most = sent.saturating_sub(from.dropped_here().unwrap_or_default()) >= MANY;
+    (large == 0 && is_most && smaller >= MANY).then(|| Large {
+        sent,
+        smaller,
+        together: together(from.member.window, to.member.window),
         interface: link.name.clone(),
     })
 }

@@ -4,6 +4,7 @@
 mod corpus;
 mod export;
 mod facts;
+mod large;
 mod vips;
 
 use std::net::Ipv6Addr;
