@@ -60,8 +60,19 @@ impl Shown {
         self.cases.insert(case, words);
         let Some(file) = &self.file else { return Ok(()) };
         let text = serde_json::to_string_pretty(&self.cases).context("words are JSON")? + "\n";
-        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+        write_whole(file, &text)
     }
+}
+
+/// Writes a file that is there as a whole or as it was, whenever the writer is ended.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_whole(file: &Path, text: &str) -> Result<()> {
+    let cannot = || format!("cannot write {}", file.display());
+    let draft = file.with_extension("draft");
+    fs::write(&draft, text).with_context(cannot)?;
+    fs::rename(&draft, file).with_context(cannot)
 }
 
 /// Where the cases of a suite are, in a folder.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use tracer_tests::shown;
+use tracer_tests::{kernel, shown};
 
 use super::page::Shown;
 use crate::folder::writable;
@@ -15,8 +15,8 @@ use crate::folder::writable;
 /// Where it is kept.
 pub(super) struct Records {
     folder: PathBuf,
-    /// Whether suites that were right are not run again.
-    resume: bool,
+    /// The release under which suites run.
+    kernel: String,
     /// Commit and day of what is under test.
     now: String,
 }
@@ -24,6 +24,8 @@ pub(super) struct Records {
 /// What is kept of a suite.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
+    /// The release under which it ran.
+    kernel: String,
     /// Of which commits, and when.
     at: Vec<String>,
     /// How it ended, if it was right.
@@ -41,10 +43,15 @@ pub(super) enum Begun {
 // === impl Records ===
 
 impl Records {
-    /// Records in a folder, which is made where there is none.
-    pub(super) fn new(folder: PathBuf, resume: bool, now: String) -> Result<Self> {
+    /// Records in a folder, which is made where there is none. Where nothing is resumed they begin anew.
+    pub(super) fn new(folder: &Path, resume: bool, now: String) -> Result<Self> {
+        // Suites run in a folder of their own.
+        let folder = std::path::absolute(folder).context("--records")?;
         writable(&folder)?;
-        Ok(Self { folder, resume, now })
+        if !resume {
+            forget(&folder)?;
+        }
+        Ok(Self { folder, kernel: kernel::release(), now })
     }
 
     /// Where suites keep their cases.
@@ -54,15 +61,16 @@ impl Records {
 
     /// What is known of a suite, or where it begins.
     pub(super) fn begin(&self, suite: &str) -> Result<Begun> {
-        let mut record = Record::default();
-        if self.resume {
-            record = self.find(suite)?;
-        } else {
-            self.forget(suite)?;
-        }
+        let mut record =
+            self.find(suite)?.filter(|it| it.kernel == self.kernel).unwrap_or_default();
         if let Some(shown) = record.shown {
             return Ok(Begun::Known(shown));
         }
+        if record.at.is_empty() {
+            // Its cases are of another kernel, or of nobody knows when.
+            remove(&shown::file(&self.folder, suite))?;
+        }
+        record.kernel.clone_from(&self.kernel);
         record.at.retain(|it| *it != self.now);
         record.at.push(self.now.clone());
         // Its cases are kept one by one: it may not come to its end.
@@ -70,41 +78,52 @@ impl Records {
         Ok(Begun::Open(record.at))
     }
 
-    /// Keeps that a suite was right.
+    /// Keeps how a suite ended, if it was right and left nothing out.
     pub(super) fn keep(&self, shown: &Shown) -> Result<()> {
-        let record = Record { at: shown.at.clone(), shown: Some(shown.clone()) };
+        if shown.counts.failed + shown.counts.skipped > 0 {
+            return Ok(());
+        }
+        let (kernel, at) = (self.kernel.clone(), shown.at.clone());
+        let record = Record { kernel, at, shown: Some(shown.clone()) };
         self.write(&shown.suite, &record)
     }
 
-    fn find(&self, suite: &str) -> Result<Record> {
+    fn find(&self, suite: &str) -> Result<Option<Record>> {
         let file = self.file(suite);
         match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| file.display().to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| file.display().to_string()),
         }
     }
 
-    fn forget(&self, suite: &str) -> Result<()> {
-        for file in [self.file(suite), shown::file(&self.folder, suite)] {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", file.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn write(&self, suite: &str, record: &Record) -> Result<()> {
-        let file = self.file(suite);
         let text = serde_json::to_string_pretty(record).context("a record is JSON")? + "\n";
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+        shown::write_whole(&self.file(suite), &text)
     }
 
     fn file(&self, suite: &str) -> PathBuf {
         self.folder.join(format!("{suite}.json"))
+    }
+}
+
+/// Removes every record.
+fn forget(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.context("a folder's entry")?.path();
+        if path.extension().is_some_and(|it| it == "json") {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -116,7 +135,7 @@ mod tests {
     use super::*;
 
     fn records(folder: &Path, resume: bool, now: &str) -> Records {
-        Records::new(folder.to_owned(), resume, now.to_owned()).expect("a folder")
+        Records::new(folder, resume, now.to_owned()).expect("a folder")
     }
 
     fn open(records: &Records) -> Vec<String> {
@@ -156,5 +175,29 @@ mod tests {
         fs::write(&cases, "{}").expect("writable");
         assert_eq!(open(&records(folder.path(), false, "second")), ["second"]);
         assert!(!cases.exists());
+    }
+
+    #[test]
+    fn a_suite_that_failed_or_left_something_out_is_run_again_and_one_of_another_kernel_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = records(folder.path(), false, "first");
+        for (failed, skipped) in [(1, 0), (0, 1)] {
+            let at = open(&first);
+            let counts = Counts { passed: 2, failed, skipped };
+            first.keep(&Shown { counts, ..shown(at) }).expect("writable");
+        }
+        first.keep(&shown(open(&first))).expect("writable");
+        let cases = shown::file(folder.path(), "vips");
+        fs::write(&cases, "{}").expect("writable");
+        let newer = Records { kernel: "7.2.0".to_owned(), ..records(folder.path(), true, "newer") };
+        assert_eq!(open(&newer), ["newer"]);
+        assert!(!cases.exists());
+    }
+
+    #[test]
+    fn suites_find_the_folder_wherever_they_run() {
+        let folder = tempfile::tempdir_in(".").expect("a folder");
+        let relative = folder.path().file_name().expect("a name");
+        assert!(records(Path::new(relative), false, "now").folder().is_absolute());
     }
 }
