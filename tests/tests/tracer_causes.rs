@@ -14,9 +14,9 @@ use tracer_tests::{
     lan,
     matrix::in_parallel,
     netns,
-    plan::{Family, Plan, Site},
+    plan::{Family, Node, Plan, Site},
     sample::{OF_LAB, Sample},
-    script::Script,
+    script::{Script, Tool},
     seed::Shape,
     size, state,
     tracer::{CheckOutput, Intent, binary},
@@ -27,6 +27,8 @@ const WINDOW: &str = "3s";
 const LONG_WINDOW: &str = "5s";
 /// The last part of the address that a node gets whose own is replaced.
 const MOVED_TO: u8 = 7;
+/// The MAC of a machine that has a node's address too.
+const TWIN_MAC: &str = "02:00:00:00:aa:77";
 
 fn lab(seed: u64) -> Lab {
     let shape = Shape { nodes: Some(3), ..Shape::default() };
@@ -335,37 +337,49 @@ fn a_node_that_got_another_address_is_told_by_the_others_as_moved() {
 }
 
 /// It answers ARP, so that the entry is as good as any: its MAC is not the one that frames come from.
-/// And it refuses the tunnel's packets, which is no fault of the peer.
+/// Where it refuses the tunnel's packets, that is told, with the MACs; where it keeps silent, the MACs.
 #[test]
 fn a_machine_that_has_the_address_of_a_peer_too_is_told_by_its_mac() {
-    const ITS_MAC: &str = "02:00:00:00:aa:77";
     let lab = lab(419);
-    let plan = lab.plan();
-    let (victim, peer) = (plan.victim(), plan.peer());
-    let (twin, its) = (IpNet::from(peer.ip.of(Family::V4)), peer.ip.v4);
+    let (victim, peer, port) = (lab.plan().victim(), lab.plan().peer(), lab.plan().port);
     let _traffic = lab.traffic_all_pairs();
+    for script in twin_of(victim, peer) {
+        script.run().unwrap();
+    }
+    let about_peer = |code: &str| {
+        for answer in check_victim(&lab) {
+            let finding = only_finding(&answer).unwrap();
+            assert_eq!(finding["code"], code, "{finding:#}");
+            assert_eq!(finding["subject"]["key"], peer.subnet.v4.to_string());
+            assert!(finding.to_string().contains(TWIN_MAC), "{finding:#}");
+            let is_sure = code == "peer-vtep-not-listening";
+            assert_eq!(finding["confidence"], if is_sure { "certain" } else { "likely" });
+        }
+    };
+    about_peer("peer-vtep-not-listening");
+    let quiet = [
+        "add table inet quiet".to_owned(),
+        "add chain inet quiet input { type filter hook input priority 0; }".to_owned(),
+        format!("add rule inet quiet input udp dport {port} drop"),
+    ];
+    Script::new(Tool::Nft, Some(netns::CLIENT), quiet).run().unwrap();
+    about_peer("underlay-neighbour-wrong-mac");
+}
+
+/// The LAN's client gets the peer's address, and the victim has its MAC for it.
+fn twin_of(victim: &Node, peer: &Node) -> [Script; 3] {
+    let (twin, ip) = (IpNet::from(peer.ip.of(Family::V4)), peer.ip.v4);
     let answered =
-        format!("neigh replace {its} lladdr {ITS_MAC} dev {} nud reachable", victim.uplink);
+        format!("neigh replace {ip} lladdr {TWIN_MAC} dev {} nud reachable", victim.uplink);
     // Else the peer asks for the victim, and the entry learns from that.
     let keeps_quiet = format!(
         "neigh replace {} lladdr {} dev {} nud permanent",
         victim.ip.v4, victim.uplink_mac, peer.uplink
     );
-    for script in [
-        Script::ip(
-            netns::CLIENT,
-            [format!("link set eth0 address {ITS_MAC}"), lan::add_address(twin, "eth0")],
-        ),
+    let its = [format!("link set eth0 address {TWIN_MAC}"), lan::add_address(twin, "eth0")];
+    [
+        Script::ip(netns::CLIENT, its),
         Script::ip(&peer.namespace, [keeps_quiet]),
         Script::ip(&victim.namespace, [answered]),
-    ] {
-        script.run().unwrap();
-    }
-    for answer in check_victim(&lab) {
-        let finding = only_finding(&answer).unwrap();
-        assert_eq!(finding["code"], "underlay-neighbour-wrong-mac", "{finding:#}");
-        assert_eq!(finding["subject"]["key"], peer.subnet.v4.to_string());
-        assert_eq!(finding["confidence"], "likely");
-        assert!(finding["title"].as_str().unwrap().contains(ITS_MAC), "{finding:#}");
-    }
+    ]
 }

@@ -26,12 +26,20 @@ pub struct PeerValue {
     /// Packets until the outer Ethernet source is read again.
     outer_mac_in: u16,
     outer_mac: [u8; 6],
-    _pad: u16,
+    /// When that was, see [`seconds`].
+    outer_mac_time: u16,
 }
 
 /// Of so many packets of a peer one has its outer Ethernet source read: it seldom changes, and the
 /// packet path is spared the copy.
-const OUTER_MAC_EVERY: u16 = 64;
+const OUTER_MAC_EVERY: u16 = 16;
+/// For how long it is known: a node may get another card, and a CPU its packets no more.
+pub const OUTER_MAC_SECONDS: u16 = 20;
+
+/// Seconds of a clock of nanoseconds; they come again after 18 hours.
+const fn seconds(nanoseconds: u64) -> u16 {
+    (nanoseconds / 1_000_000_000) as u16
+}
 
 const _: () = {
     assert!(size_of::<PeerValue>() == 168);
@@ -67,24 +75,34 @@ impl PeerValue {
         if self.mac_high == 0 && self.mac_low == 0 { None } else { Some([a, b, c, d, e, f]) }
     }
 
-    /// Where the outer Ethernet source of a packet from this peer belongs, six octets as they lie in the
-    /// frame; `None` where this packet's is not needed.
+    /// Whether the outer Ethernet source of the packet that came from this peer is to be read.
     #[inline(always)]
-    pub const fn outer_mac_due(&mut self) -> Option<&mut [u8; 6]> {
+    pub const fn is_outer_mac_due(&mut self) -> bool {
         if self.outer_mac_in != 0 {
             self.outer_mac_in -= 1;
-            return None;
+            return false;
         }
         self.outer_mac_in = OUTER_MAC_EVERY - 1;
-        Some(&mut self.outer_mac)
+        true
+    }
+
+    /// Where it belongs, six octets as they lie in the frame; `now` is the kernel's monotonic clock, in
+    /// nanoseconds.
+    #[inline(always)]
+    pub const fn outer_mac_at(&mut self, now: u64) -> &mut [u8; 6] {
+        self.outer_mac_time = seconds(now);
+        &mut self.outer_mac
     }
 
     /// The outer Ethernet source of one of the last packets that this CPU received from the peer: its
-    /// node's, or a router's; `None` when it has received none by Ethernet.
+    /// node's, or a router's. `None` when it has read none by Ethernet for [`OUTER_MAC_SECONDS`] until
+    /// `now`, by the kernel's monotonic clock, in nanoseconds.
     #[must_use]
-    pub const fn outer_mac(&self) -> Option<[u8; 6]> {
+    pub const fn outer_mac(&self, now: u64) -> Option<[u8; 6]> {
         let [a, b, c, d, e, f] = self.outer_mac;
-        if a | b | c | d | e | f == 0 { None } else { Some(self.outer_mac) }
+        let age = seconds(now).wrapping_sub(self.outer_mac_time);
+        let is_known = a | b | c | d | e | f != 0 && age <= OUTER_MAC_SECONDS;
+        if is_known { Some(self.outer_mac) } else { None }
     }
 
     /// Segments by index of [`crate::stage`].
@@ -104,15 +122,27 @@ impl PeerValue {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_000_000_000;
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
     #[test]
-    fn the_outer_mac_is_asked_for_by_the_first_packet_and_by_one_of_many_after() {
+    fn the_outer_mac_is_read_of_the_first_packet_and_of_one_of_many_after() {
         let mut value = PeerValue::default();
-        assert_eq!(value.outer_mac(), None);
-        let due = |value: &mut PeerValue| value.outer_mac_due().is_some();
-        *value.outer_mac_due().expect("the first packet") = [2, 0, 0, 0, 0, 7];
+        assert!(value.is_outer_mac_due());
         let every = usize::from(OUTER_MAC_EVERY);
-        let asked: Vec<usize> = (1..=2 * every).filter(|_| due(&mut value)).collect();
-        assert_eq!(asked, [every, 2 * every]);
-        assert_eq!(value.outer_mac(), Some([2, 0, 0, 0, 0, 7]));
+        let due: Vec<usize> = (1..=2 * every).filter(|_| value.is_outer_mac_due()).collect();
+        assert_eq!(due, [every, 2 * every]);
+    }
+
+    #[test]
+    fn the_outer_mac_is_known_for_a_while() {
+        let mut value = PeerValue::default();
+        // Near the end of what the seconds can tell.
+        let now = 65_530 * SECOND;
+        assert_eq!(value.outer_mac(now), None);
+        *value.outer_mac_at(now) = MAC;
+        let later = |seconds: u16| now + u64::from(seconds) * SECOND;
+        assert_eq!(value.outer_mac(later(OUTER_MAC_SECONDS)), Some(MAC));
+        assert_eq!(value.outer_mac(later(OUTER_MAC_SECONDS + 1)), None);
     }
 }

@@ -27,9 +27,9 @@ pub const SIZED_COUNTS: usize = 8;
 
 /// The part of [`OVERLAY_IN`] whose destination is a pod of this node.
 pub const TO_POD: usize = 8;
-/// The part of [`WIRE_OUT`] in which an inner packet is large, see [`large_at`].
+/// The part of [`WIRE_OUT`] that pods of this node sent in large packets, see [`large_at`].
 pub const LARGE_OUT: usize = 9;
-/// The same of [`WIRE_IN`].
+/// Large packets among [`WIRE_IN`], and all that come in fragments.
 pub const LARGE_IN: usize = 10;
 /// What a peer counts in packets.
 pub const PEER_COUNTS: usize = 11;
@@ -37,20 +37,22 @@ pub const PEER_COUNTS: usize = 11;
 /// Where large packets of a stage are counted too, and above how many bytes one is large.
 ///
 /// They are bytes of the inner packet, or, where the kernel holds several as one, of the payload of each
-/// (`gso_size`): in between lie at most 72 bytes of headers, IPv6's and TCP's with timestamps. So the
-/// least is lower where packets come in, and whatever is large where it leaves is large there too.
+/// (`gso_size`): in between lie 100 bytes of headers, IPv6's and TCP's with all options, or somewhat more.
+/// So the least is lower where packets come in: whatever is large where it leaves is large there too.
 #[inline(always)]
 #[must_use]
 pub const fn large_at(stage: usize) -> Option<(usize, u32)> {
     match stage {
         WIRE_OUT => Some((LARGE_OUT, LARGE)),
-        WIRE_IN => Some((LARGE_IN, LARGE - 80)),
+        WIRE_IN => Some((LARGE_IN, LARGE_IN_ABOVE)),
         _ => None,
     }
 }
 
 /// What every way must carry is not large: the least MTU of IPv6 (RFC 8200, section 5).
 pub const LARGE: u32 = 1280;
+/// Above how many bytes a packet that comes in is large.
+pub const LARGE_IN_ABOVE: u32 = LARGE - 128;
 
 /// Whether packets at `stage` leave the node: then the destination is the remote end.
 #[must_use]

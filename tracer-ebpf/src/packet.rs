@@ -11,6 +11,8 @@ use tracer_ebpf::{
 
 /// PACKET_OTHERHOST: an Ethernet frame for somebody else (include/uapi/linux/if_packet.h).
 const OTHERHOST: u32 = 3;
+/// The segment size of SCTP's packets, which is none (include/linux/skbuff.h, Linux 6.18).
+const GSO_BY_FRAGS: u32 = 0xffff;
 /// Where an Ethernet header has its source.
 const SOURCE_MAC: u32 = 6;
 /// The number of a VLAN in a tag (VLAN_VID_MASK, include/linux/if_vlan.h).
@@ -127,11 +129,13 @@ impl Skb {
         self.length().saturating_sub(inner.network_at as u32)
     }
 
-    /// Bytes of the largest inner packet that it stands for: of its payload where there are several.
+    /// Bytes of the largest inner packet that it stands for: of its payload where there are several; 0
+    /// where they are of different sizes, which nothing tells.
     #[inline(always)]
     pub(crate) fn largest(self, inner_bytes: u32) -> u32 {
         match self.gso_size() {
             0 => inner_bytes,
+            GSO_BY_FRAGS => 0,
             size => size,
         }
     }

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
+    helpers::bpf_ktime_get_ns,
     macros::map,
     maps::{LpmTrie, PerCpuArray, lpm_trie::Key},
 };
@@ -82,7 +83,9 @@ pub(crate) fn count(class: Class, stage: usize, seen: Seen) {
     let value = unsafe { &mut *value };
     let (packets, bytes) = (u64::from(seen.packets), u64::from(seen.bytes));
     value.count(stage, packets, bytes);
+    // What others send by this node the peer knows under another slot.
     if let Some((index, least)) = large_at(stage)
+        && (stage == WIRE_IN || class.local_pod)
         && seen.largest > least
     {
         value.count(index, packets, bytes);
@@ -91,9 +94,11 @@ pub(crate) fn count(class: Class, stage: usize, seen: Seen) {
         let (mac_high, mac_low) = seen.mac;
         value.set_vtep_mac(mac_high, mac_low);
         if let Some(frame) = seen.frame
-            && let Some(mac) = value.outer_mac_due()
+            && value.is_outer_mac_due()
         {
-            frame.source_mac(mac);
+            // SAFETY: the helper takes no arguments.
+            let now = unsafe { bpf_ktime_get_ns() };
+            frame.source_mac(value.outer_mac_at(now));
         }
     }
     if stage == OVERLAY_OUT && !class.local_pod {

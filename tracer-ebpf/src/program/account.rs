@@ -22,6 +22,8 @@ pub(super) struct TunnelEnd<A> {
     pub(super) mac: (u16, u32),
     /// Whether the packet comes from it in an Ethernet frame.
     pub(super) is_framed: bool,
+    /// Whether it may be the first fragment of what comes from it: the size of the whole is unknown then.
+    pub(super) is_cut: bool,
 }
 
 /// Counts an inner packet at a stage. `remote` is the other tunnel end, where one is seen.
@@ -49,7 +51,7 @@ pub(super) fn account<A: Counted, P: Packet, const STAGE: usize>(
     let seen = Seen {
         packets: segments,
         bytes,
-        largest: skb.largest(bytes),
+        largest: if remote.is_some_and(|end| end.is_cut) { u32::MAX } else { skb.largest(bytes) },
         forwardable: !inner.expires(),
         mac: remote.map_or((0, 0), |end| end.mac),
         frame: remote.filter(|end| end.is_framed).map(|_| skb),

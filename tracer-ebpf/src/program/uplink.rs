@@ -82,7 +82,7 @@ fn out_of<A: Counted, P: Packet>(
         {
             if let Some(inner) = vxlan.inner(packet)? {
                 let address = vxlan.outer.destination;
-                let end = TunnelEnd { address, mac: (0, 0), is_framed: false };
+                let end = TunnelEnd { address, mac: (0, 0), is_framed: false, is_cut: false };
                 account::<A, P, WIRE_OUT>(skb, packet, &inner, Some(end));
                 // Before what is rare: an answer in fragments is one all the same.
                 if inner.key.is_dns() {
@@ -144,7 +144,8 @@ fn into_of<A: Counted, P: Packet>(
             } else {
                 if let Some(inner) = vxlan.inner(packet)? {
                     let (address, mac) = (vxlan.outer.source, vxlan.source_mac);
-                    let end = TunnelEnd { address, mac, is_framed: ethernet };
+                    let is_cut = vxlan.outer.maybe_first_fragment;
+                    let end = TunnelEnd { address, mac, is_framed: ethernet, is_cut };
                     account::<A, P, WIRE_IN>(skb, packet, &inner, Some(end));
                     // What is rare here is nothing that the node takes.
                     if inner.key.is_dns()

@@ -1,7 +1,8 @@
 //! `outer-fragments-dropped`: what does not fit into this node's uplink leaves in fragments, and the
-//! fragments are lost on the way to a peer: clouds and firewalls drop them. Proven by `--probe`: the
-//! largest packet that leaves in one piece arrives, and one byte more does not. Of IPv4 alone: by IPv6
-//! the kernel sends no encapsulated packet in fragments.
+//! fragments are lost on the way to a peer: clouds and firewalls drop them. One node alone proves it by
+//! `--probe`: the largest packet that leaves in one piece arrives, and one byte more does not; the counts
+//! of both nodes are in [`super::joined`]. Of IPv4 alone: by IPv6 the kernel sends no encapsulated packet
+//! in fragments.
 
 use std::collections::BTreeSet;
 

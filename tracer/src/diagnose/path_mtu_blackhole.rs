@@ -1,6 +1,7 @@
 //! `path-mtu-blackhole`: packets above some size are lost on the way to a peer, in silence: a link on
 //! the way (VPN, PPPoE, a cloud's network) is smaller than this node's uplink. Small packets pass, bulk
-//! transfers and TLS hang. Proven by `--probe` alone: no stage counts sizes.
+//! transfers and TLS hang. One node alone proves it by `--probe`; the counts of both are in
+//! [`super::joined`].
 
 use std::collections::BTreeSet;
 

@@ -8,6 +8,7 @@ use super::{
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     sighted::{Refusal, refusal, refused_tunnels, tunnel, words},
+    underlay_neighbour_wrong_mac::another_machine,
 };
 use crate::{evidence::IcmpError, topology::Peer};
 
@@ -33,6 +34,17 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, error: &IcmpError, packets: u64) -> 
     let (cidr, node, port) = (peer.cidr, error.sender, error.quoted.destination_port);
     let (name, seconds) = (case.overlay_name(), case.evidence.window.seconds);
     let vni = tunnel(case).map_or(0, |vxlan| vxlan.vni);
+    let mut repair = vec![
+        format!(
+            "flannel-tracer check      (on {}: {name} is missing, down, or has another port)",
+            peer.short_name()
+        ),
+        format!(
+            "(if that finds nothing: `ip -d link show type vxlan` there must show VNI {vni} and port \
+             {port}; a firewall may answer so too: `nft list ruleset`)"
+        ),
+    ];
+    repair.extend(another_machine(case, peer));
     Judged {
         finding: RULE.finding(
             format!("The node of {} does not listen on UDP {port}", peer.label()),
@@ -43,16 +55,7 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, error: &IcmpError, packets: u64) -> 
                  packets to UDP {port}",
                 words(error)
             )],
-            vec![
-                format!(
-                    "flannel-tracer check      (on {}: {name} is missing, down, or has another port)",
-                    peer.short_name()
-                ),
-                format!(
-                    "(if that finds nothing: `ip -d link show type vxlan` there must show VNI {vni} and \
-                     port {port}; a firewall may answer so too: `nft list ruleset`)"
-                ),
-            ],
+            repair,
         ),
         rank: RULE.rank,
         supports: BTreeSet::from([Effect::Refused(cidr)]),

@@ -3,19 +3,23 @@
 //!
 //! The node's own MAC is that of the frames in which its tunnel packets come. That it differs from the
 //! neighbour entry is no fault by itself: a bond sends by several MACs, and what comes by a router has
-//! the router's. It is one when nothing of what asks is answered.
+//! the router's. It is one when nothing of what asks is answered, neither by a pod nor by an ICMP error
+//! about the tunnel, and no network policy is likely to be the reason. The peer's own evidence has the last word.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     case::Case,
-    finding::{Confidence, Severity},
+    finding::{Confidence, Finding, Severity},
+    firewall::perhaps_forbidden_anywhere,
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    sighted::{error_of, is_of_tunnel, sightings},
     silence::mostly_unanswered,
     underlay::{destination, entry, protocol},
+    unexplained_loss,
 };
 use crate::{
-    evidence::{Link, MacAddress, Neighbour, NeighbourState, Stage, Tables},
+    evidence::{Link, MacAddress, Neighbour, NeighbourState, Stage, StagePair, Tables},
     topology::Peer,
 };
 
@@ -23,13 +27,13 @@ pub(super) const RULE: Rule = Rule {
     code: "underlay-neighbour-wrong-mac",
     severity: Severity::Critical,
     confidence: Confidence::Certain,
-    rank: Rank::Live,
+    // What other proofs are there of the same loss come first.
+    rank: Rank::Told,
     judge,
 };
 
 /// A peer whose frames come from another MAC than they are sent to.
-struct Wrong<'c, 'a> {
-    peer: &'c Peer<'a>,
+struct Differing<'a> {
     node: IpAddr,
     uplink: &'a Link,
     entry: &'a Neighbour,
@@ -37,31 +41,66 @@ struct Wrong<'c, 'a> {
     written: MacAddress,
     /// What frames of the node have.
     seen: MacAddress,
-    /// Packets that asked and were not answered.
-    lost: u64,
 }
 
 fn judge(case: &Case<'_>) -> Ruling {
     if !case.sees_all(Stage::WireIn) {
         return Ruling::default();
     }
+    // What it then says is said of the loss.
+    let is_forbidden = perhaps_forbidden_anywhere(case, String::new).is_some();
     let peers = case.topology.peers.iter().filter(|peer| peer.overlay_route.is_some());
-    Ruling::from(
-        peers.filter_map(|peer| Some(judged(case, &wrong(case, peer)?))).collect::<Vec<_>>(),
-    )
+    let found = peers.filter_map(|peer| {
+        let (differing, lost) = differing(case, peer).zip(unanswered(peer))?;
+        let is_by_hand = is_written_by_hand(differing.entry);
+        let is_told = !is_refused(case, differing.node) && (is_by_hand || !is_forbidden);
+        let confidence = if is_by_hand && !is_forbidden {
+            Confidence::Certain
+        } else {
+            // Somebody has answered with that MAC, or pods may not answer.
+            Confidence::Likely
+        };
+        is_told.then(|| judged(case, peer, &differing, (lost, confidence)))
+    });
+    Ruling::from(found.collect::<Vec<_>>())
 }
 
-fn wrong<'c, 'a>(case: &Case<'a>, peer: &'c Peer<'a>) -> Option<Wrong<'c, 'a>> {
+/// How many packets asked for an answer, where none was answered.
+fn unanswered(peer: &Peer<'_>) -> Option<u64> {
+    let traffic = peer.traffic.filter(|it| it.answered == Some(0))?;
+    mostly_unanswered(traffic)
+}
+
+fn differing<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<Differing<'a>> {
     let node = destination(peer)?;
     let (uplink, entry) = entry(case, node)?;
-    let written = entry.mac.filter(|_| entry.state.is_valid())?;
+    // The kernel itself writes the device's own MAC where nobody is asked (arp_constructor,
+    // net/ipv4/arp.c, Linux 6.18).
+    let is_resolved = entry.state.is_valid() && entry.state != NeighbourState::NoArp;
+    let written = entry.mac.filter(|_| is_resolved)?;
     let traffic = peer.traffic.filter(|it| it.outer_source == Some(node))?;
     // The MAC is that of one of the last packets, whenever it came: so packets must go on coming.
     let comes = traffic.packets.wire_in > traffic.early.wire_in;
     let seen = traffic.outer_source_mac.filter(|mac| comes && *mac != written)?;
-    let lost = mostly_unanswered(traffic).filter(|_| traffic.answered == Some(0))?;
     let is_others = is_of_another(case.topology.tables?, uplink, node, seen);
-    (!is_others).then_some(Wrong { peer, node, uplink, entry, written, seen, lost })
+    (!is_others).then_some(Differing { node, uplink, entry, written, seen })
+}
+
+/// Where whoever has a peer's address answers, and the peer's frames come from another MAC: what to look
+/// at.
+pub(super) fn another_machine(case: &Case<'_>, peer: &Peer<'_>) -> Option<String> {
+    let Differing { node, uplink, written, seen, .. } = differing(case, peer)?;
+    Some(format!(
+        "(this node sends to {written} for {node}, whose tunnel packets come from {seen}: if that is no \
+         bond, another machine has the address; `ip neigh del {node} dev {}` asks anew)",
+        uplink.name
+    ))
+}
+
+/// Whether whoever has the address says that it takes no tunnel packets: they do get there.
+fn is_refused(case: &Case<'_>, node: IpAddr) -> bool {
+    let mut errors = sightings(case).filter_map(error_of);
+    errors.any(|error| error.quoted.destination == node && is_of_tunnel(case, &error))
 }
 
 /// Whether the MAC is that of another machine of the link, a router perhaps, or this node's own. The
@@ -79,14 +118,19 @@ fn is_of_another(tables: &Tables, uplink: &Link, node: IpAddr, mac: MacAddress) 
     is_own || neighbours.filter(|it| it.mac == Some(mac)).any(|it| is_others(it.address))
 }
 
-fn judged(case: &Case<'_>, wrong: &Wrong<'_, '_>) -> Judged {
-    let Wrong { peer, node, uplink, written, seen, lost, .. } = wrong;
+fn judged(
+    case: &Case<'_>,
+    peer: &Peer<'_>,
+    differing: &Differing<'_>,
+    (lost, confidence): (u64, Confidence),
+) -> Judged {
+    let Differing { node, uplink, entry, written, seen } = differing;
     let (cidr, device) = (peer.cidr, &uplink.name);
     let seconds = case.evidence.window.seconds;
-    let mut finding = RULE.finding(
+    let finding = RULE.finding(
         format!("{device} sends to {written} for {node}, whose frames come from {seen}"),
         case.about_peer(peer),
-        case.after_age(wrong.entry.updated_age),
+        case.after_age(entry.updated_age),
         vec![
             format!("the neighbour entry of {device} for {node} has the MAC {written}"),
             format!("VXLAN packets from {node} come in frames of {seen}"),
@@ -95,27 +139,43 @@ fn judged(case: &Case<'_>, wrong: &Wrong<'_, '_>) -> Judged {
                  none was answered"
             ),
         ],
-        remedy(wrong),
+        remedy(differing),
     );
-    if !is_written_by_hand(wrong.entry) {
-        // Somebody has answered with that MAC.
-        finding.confidence = Confidence::Likely;
-    }
     Judged {
-        finding,
+        finding: Finding { confidence, ..finding },
         rank: RULE.rank,
-        supports: BTreeSet::new(),
-        explains: Effect::beyond_overlay(cidr).collect(),
+        supports: BTreeSet::from([Effect::Loss(cidr, StagePair::WireToPeer)]),
+        // The first as the peer feels it: to it this node is as one whose packets do not leave.
+        explains: BTreeSet::from([
+            Effect::Loss(cidr, StagePair::OverlayToWire),
+            Effect::Loss(cidr, StagePair::WireToPeer),
+            Effect::Silence(cidr),
+        ]),
         as_break: format!("MAC of the node of {cidr}"),
     }
 }
 
 /// Nobody is asked whether such an entry is right.
-const fn is_written_by_hand(entry: &Neighbour) -> bool {
-    matches!(entry.state, NeighbourState::Permanent | NeighbourState::NoArp)
+fn is_written_by_hand(entry: &Neighbour) -> bool {
+    entry.state == NeighbourState::Permanent
 }
 
-fn remedy(Wrong { node, uplink, entry, written, seen, .. }: &Wrong<'_, '_>) -> Vec<String> {
+/// What is left of a finding when the peer's evidence shows that packets did come in there.
+pub(super) fn disproved(finding: &Finding) -> Finding {
+    let cidr = &finding.subject.key;
+    Finding {
+        breaks: finding.breaks.clone(),
+        ..unexplained_loss::RULE.finding(
+            format!("Packets of {cidr} are lost after {}", Stage::WireOut.name()),
+            finding.subject.clone(),
+            finding.since.clone(),
+            finding.evidence.last().cloned().into_iter().collect(),
+            Vec::new(),
+        )
+    }
+}
+
+fn remedy(Differing { node, uplink, entry, written, seen }: &Differing<'_>) -> Vec<String> {
     let device = &uplink.name;
     let delete = format!("ip neigh del {node} dev {device}");
     let protocol = protocol(*node);

@@ -7,6 +7,7 @@ use aya::{
     Ebpf,
     maps::{MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
+use nix::time::{ClockId, clock_gettime};
 use tracer_common::{
     address::Address,
     counter::{Counter, PARSE_ERROR_ENTRIES},
@@ -55,7 +56,8 @@ pub struct SlotReading {
     /// The inner Ethernet source of what was received from the peer of this slot, since the programs
     /// were loaded; `None` when CPUs last saw different ones.
     pub vtep_mac: Option<[u8; 6]>,
-    /// The outer Ethernet source of the same, in the same words.
+    /// The outer Ethernet source of what came from it within the last seconds
+    /// ([`tracer_common::peer::OUTER_MAC_SECONDS`]), in the same words.
     pub outer_mac: Option<[u8; 6]>,
 }
 
@@ -116,9 +118,10 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading>
     let counters: PerCpuArray<&MapData, u64> = array(ebpf, names::COUNTERS)?;
     let errors: PerCpuArray<&MapData, u64> = array(ebpf, names::PARSE_ERRORS)?;
     let counter = |counter: Counter| sum(&counters, counter as u32);
+    let now = monotonic();
     Ok(Reading {
         slots: (0..FIRST_PEER + peers as u32)
-            .map(|slot| read_slot(&slots, slot))
+            .map(|slot| read_slot(&slots, slot, now))
             .collect::<Result<_>>()?,
         parse_errors: (0..PARSE_ERROR_ENTRIES)
             .map(|index| sum(&errors, index))
@@ -231,7 +234,15 @@ fn sum(array: &PerCpuArray<&MapData, u64>, index: u32) -> Result<u64> {
     Ok(values.iter().sum())
 }
 
-fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<SlotReading> {
+/// The kernel's monotonic clock, by which programs tell the time (`bpf_ktime_get_ns`), in nanoseconds.
+fn monotonic() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
+    })
+}
+
+/// `now` is that of [`monotonic`].
+fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32, now: u64) -> Result<SlotReading> {
     let values = array.get(&slot, 0).with_context(|| format!("reading peer slot {slot}"))?;
     let mut reading = SlotReading::default();
     for value in values.iter() {
@@ -239,7 +250,7 @@ fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32) -> Result<Slot
         add(&mut reading.bytes, value.bytes());
     }
     reading.vtep_mac = agreed(values.iter().filter_map(PeerValue::vtep_mac));
-    reading.outer_mac = agreed(values.iter().filter_map(PeerValue::outer_mac));
+    reading.outer_mac = agreed(values.iter().filter_map(|value| value.outer_mac(now)));
     Ok(reading)
 }
 

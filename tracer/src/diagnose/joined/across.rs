@@ -17,12 +17,18 @@ use crate::{
         judgement::Judgement,
         merge::{self, Cause},
         rule::{Effect, Judged, Rank},
+        tunnel_fragments_outer, underlay_neighbour_wrong_mac, unexplained_loss,
     },
     evidence::{Family, StagePair},
 };
 
-/// Findings that name no cause: it may be the network.
-const OPEN: [&str; 3] = ["tunnel-one-way", "unexplained-loss", "peer-node-silent"];
+/// Findings that name no cause, or one that the other end can disprove: it may be the network.
+const OPEN: [&str; 4] = [
+    "tunnel-one-way",
+    "unexplained-loss",
+    "peer-node-silent",
+    underlay_neighbour_wrong_mac::RULE.code,
+];
 /// What a node proves of itself, and by which code others tell the same.
 const SAME: [(&str, &str); 3] = [
     ("flannel-mac-rewritten", "peer-vtep-mac-changed"),
@@ -119,18 +125,41 @@ impl Merger<'_, '_> {
     /// What the counts of two nodes say of the large packets between them, where no probe has shown it.
     fn add_large_lost(&mut self) {
         for LargeLost { from, to, cause } in large_lost::find(self.members, self.judgements) {
-            let (node, finding) = (from.0, &cause.judged.finding);
-            let is_same = |known: &Finding| {
-                large_lost::CODES.contains(&known.code) && known.subject.key == finding.subject.key
+            let finding = &cause.judged.finding;
+            let is_same = |(at, known): &&(usize, Cause)| {
+                let known = &known.judged.finding;
+                let is_its = *at == from.0 && known.subject.key == finding.subject.key;
+                is_its && large_lost::CODES.contains(&known.code)
             };
-            let mut own = self.causes.iter().filter(|(at, _)| *at == node);
-            if own.any(|(_, known)| is_same(&known.judged.finding)) {
+            if self.causes.iter().any(|it| is_same(&it)) {
                 continue;
             }
-            self.causes.push((node, cause));
-            self.by.push(By::Nothing);
-            // Each by the pod CIDR of the other.
-            self.explain_pair((from.0, to.1), (to.0, from.1), self.causes.len() - 1);
+            let by = self.narrow_end(from, to);
+            self.causes.push((from.0, cause));
+            self.by.push(by.map_or(By::Nothing, By::Cause));
+            self.explain_loss(from.0, to.1, self.causes.len() - 1);
+        }
+    }
+
+    /// Where it is told already that large packets are lost between two nodes: the receiver tells that its
+    /// own uplink is too small, or the same of the way back was found before.
+    fn narrow_end(&self, from: (usize, IpNet), to: (usize, IpNet)) -> Option<usize> {
+        self.causes.iter().position(|(node, known)| {
+            let (code, subject) = (known.judged.finding.code, &known.judged.finding.subject);
+            let is_way_back = large_lost::CODES.contains(&code) && subject.cidr == Some(from.1);
+            *node == to.0 && (is_way_back || code == tunnel_fragments_outer::RULE.code)
+        })
+    }
+
+    /// What a node feels of another without a cause.
+    fn explain_loss(&mut self, node: usize, cidr: IpNet, by: usize) {
+        for place in 0..by {
+            let (at, cause) = &self.causes[place];
+            let is_its = *at == node && self.felt(place).is_some_and(|(of, _)| of == cidr);
+            let is_loss = cause.judged.finding.code == unexplained_loss::RULE.code;
+            if is_its && is_loss && self.is_open(place) {
+                self.by[place] = By::Cause(by);
+            }
         }
     }
 
@@ -148,8 +177,12 @@ impl Merger<'_, '_> {
                 self.explain_pair((node, cidr), (other, back), place);
             }
             Err(reason) => {
-                self.unseen.extend(reason);
                 let finding = &mut self.causes[place].1.judged.finding;
+                if finding.code != underlay_neighbour_wrong_mac::RULE.code {
+                    self.unseen.extend(reason);
+                } else if far.received() > 0 {
+                    *finding = underlay_neighbour_wrong_mac::disproved(finding);
+                }
                 finding.evidence.extend(heard(&far));
             }
         }

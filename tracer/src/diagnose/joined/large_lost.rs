@@ -62,13 +62,15 @@ pub(super) fn find(members: &[Member], judgements: &[Judgement<'_>]) -> Vec<Larg
     found.collect()
 }
 
-/// A pod CIDR of each of two nodes, for each IP version.
+/// The pod CIDR of each of two nodes, for each IP version of which both have one: of several a count
+/// tells only a part.
 fn ends(one: &Member, other: &Member) -> Vec<(IpNet, IpNet)> {
-    let first = |member: &Member, family: Family| {
-        let mut cidrs = member.ends.iter().flat_map(|end| end.cidrs.clone());
-        cidrs.find(|cidr| Family::of_net(*cidr) == family)
+    let only = |member: &Member, family: Family| {
+        let cidrs = member.ends.iter().flat_map(|end| end.cidrs.clone());
+        let of_family: Vec<IpNet> = cidrs.filter(|cidr| Family::of_net(*cidr) == family).collect();
+        (of_family.len() == 1).then(|| of_family[0])
     };
-    let of = |family| first(one, family).zip(first(other, family));
+    let of = |family| only(one, family).zip(only(other, family));
     [Family::V4, Family::V6].into_iter().filter_map(of).collect()
 }
 

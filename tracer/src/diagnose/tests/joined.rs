@@ -5,6 +5,7 @@ mod corpus;
 mod export;
 mod facts;
 mod large;
+mod macs;
 mod vips;
 
 use std::net::Ipv6Addr;

@@ -7,8 +7,8 @@ use super::{
         Severity,
         finding::Confidence,
         testing::{
-            PASSES, Pass, Plan, UPLINK, assert_healthy, judge, judge_ipv4, neighbour, peer_traffic,
-            tables, told, uplink_mac, via,
+            PASSES, POLICY, Pass, Plan, UPLINK, assert_healthy, judge, judge_ipv4, neighbour,
+            peer_traffic, tables, told, uplink_mac, via,
         },
     },
     nodes::refuse_tunnel,
@@ -37,6 +37,12 @@ fn lose_answers(evidence: &mut Evidence, plan: &Plan, addresses: u64, answered: 
     (traffic.lost.wire_to_peer, traffic.lost_early.wire_to_peer) = (30, 15);
     (traffic.asking_out, traffic.answered, traffic.addresses_silent) =
         (70, Some(answered), addresses);
+}
+
+/// Both, as the node feels them whose entry somebody wrote.
+pub(super) fn send_to_nobody(evidence: &mut Evidence, plan: &Plan) {
+    write(evidence, plan, NeighbourState::Permanent);
+    lose_answers(evidence, plan, 2, 0);
 }
 
 fn broken(pass: Pass, nodes: u8, state: NeighbourState) -> (Evidence, Plan) {
@@ -76,10 +82,37 @@ fn an_entry_that_somebody_wrote_is_certain_and_one_that_was_answered_likely() {
 }
 
 #[test]
-fn a_machine_with_the_node_s_address_that_refuses_the_tunnel_is_told_by_the_mac() {
+fn whoever_refuses_the_tunnel_gets_its_packets_and_the_mac_is_a_hint() {
     let (mut evidence, plan) = broken(Pass::PeersFile, 3, NeighbourState::Reachable);
     refuse_tunnel(&mut evidence, &plan, plan.node_ip(plan.hit()));
-    assert_eq!(told(&judge(&mut evidence)), expected(&plan));
+    let diagnosis = judge(&mut evidence);
+    assert_eq!(told(&diagnosis), [format!("peer-vtep-not-listening {}", plan.hit_cidr())]);
+    let hints = |remedy: &[String]| remedy.iter().any(|it| it.contains(&NOBODYS.to_string()));
+    assert!(hints(&diagnosis.findings[0].remedy), "{diagnosis:?}");
+    // The MACs are the same: no other machine is hinted at.
+    set_node_entry(&mut evidence, &plan, plan.hit(), NeighbourState::Reachable, 1.0);
+    let diagnosis = judge(&mut evidence);
+    assert!(!diagnosis.findings[0].remedy.iter().any(|it| it.contains("another machine")));
+}
+
+#[test]
+fn where_a_policy_may_forbid_answers_only_an_entry_that_somebody_wrote_is_told() {
+    let of = |state: NeighbourState| {
+        let (mut evidence, plan) = broken(Pass::PeersFile, 3, state);
+        evidence.intent.policy_netfilter = vec![POLICY.to_owned()];
+        (judge(&mut evidence), plan)
+    };
+    assert_eq!(told(&of(NeighbourState::Reachable).0), [""; 0]);
+    let (by_hand, plan) = of(NeighbourState::Permanent);
+    assert_eq!(told(&by_hand), expected(&plan));
+    assert_eq!(by_hand.findings[0].confidence, Confidence::Likely);
+}
+
+#[test]
+fn an_entry_that_the_kernel_made_of_a_device_without_arp_is_nobody_s_mistake() {
+    let (mut evidence, plan) = broken(Pass::PeersFile, 3, NeighbourState::NoArp);
+    let loss = format!("unexplained-loss {}", plan.hit_cidr());
+    assert_eq!(told(&judge(&mut evidence)), [loss]);
 }
 
 #[test]

@@ -97,3 +97,30 @@ fn what_a_queue_drops_or_windows_that_do_not_overlap_prove_nothing() {
     later(&mut nodes[1], 60);
     assert_eq!(told(&judge(&nodes)), [""; 0]);
 }
+
+#[test]
+fn a_receiver_whose_own_uplink_is_too_small_tells_it_and_nobody_else() {
+    let small_uplink: Fault = |evidence, plan| {
+        let uplinks = tables(evidence).links.iter_mut().filter(|it| it.name == "eth0");
+        uplinks.for_each(|it| it.mtu = 1400);
+        hears_small_ones(evidence, plan);
+    };
+    let joined = judge(&pair(Pass::Tables, healthy, small_uplink));
+    assert_eq!(told(&joined), ["1: tunnel-fragments-outer flannel.1"]);
+    let breaks = &joined.findings[0].finding.breaks;
+    assert!(breaks.iter().any(|it| it.starts_with("large packets to ")), "{breaks:?}");
+}
+
+#[test]
+fn a_link_that_is_too_small_for_both_is_one_finding() {
+    let nodes = pair(Pass::Tables, hears_small_ones, hears_small_ones);
+    assert_told(&nodes, &[PATH]);
+}
+
+#[test]
+fn windows_that_cover_one_another_by_half_prove_nothing() {
+    let mut nodes = pair(Pass::Tables, healthy, hears_small_ones);
+    let half = (nodes[1].window.seconds / 2.0).ceil() as i64;
+    later(&mut nodes[1], half);
+    assert_eq!(told(&judge(&nodes)), [""; 0]);
+}
