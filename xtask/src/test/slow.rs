@@ -15,7 +15,7 @@ const FILE: &str = "tests/slow-tests.txt";
 /// What takes longer belongs on the list.
 const SLOW: Duration = Duration::from_secs(10);
 /// Seconds of them that a change has time for.
-const ALLOWANCE: u64 = 200;
+const ALLOWANCE: u64 = 150;
 
 /// The tests that take long.
 pub(crate) struct SlowTests(Vec<SlowTest>);
