@@ -4,7 +4,8 @@
 //! The node's own MAC is that of the frames in which its tunnel packets come. That it differs from the
 //! neighbour entry is no fault by itself: a bond sends by several MACs, and what comes by a router has
 //! the router's. It is one when nothing of what asks is answered, neither by a pod nor by an ICMP error
-//! about the tunnel, and no network policy is likely to be the reason. The peer's own evidence has the last word.
+//! about the tunnel, and no network policy is likely to be the reason. The peer's own evidence has the
+//! last word.
 
 use std::{collections::BTreeSet, net::IpAddr};
 

@@ -7,7 +7,6 @@ use aya::{
     Ebpf,
     maps::{MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
-use nix::time::{ClockId, clock_gettime};
 use tracer_common::{
     address::Address,
     counter::{Counter, PARSE_ERROR_ENTRIES},
@@ -18,6 +17,7 @@ use tracer_common::{
 };
 
 use super::{
+    clock::monotonic_nanoseconds,
     samples::{self, SampleReading},
     sights::{self, SightCount},
 };
@@ -118,7 +118,7 @@ pub(super) fn read(ebpf: &Ebpf, peers: usize, hooks: &[Hook]) -> Result<Reading>
     let counters: PerCpuArray<&MapData, u64> = array(ebpf, names::COUNTERS)?;
     let errors: PerCpuArray<&MapData, u64> = array(ebpf, names::PARSE_ERRORS)?;
     let counter = |counter: Counter| sum(&counters, counter as u32);
-    let now = monotonic();
+    let now = monotonic_nanoseconds()?;
     Ok(Reading {
         slots: (0..FIRST_PEER + peers as u32)
             .map(|slot| read_slot(&slots, slot, now))
@@ -234,14 +234,7 @@ fn sum(array: &PerCpuArray<&MapData, u64>, index: u32) -> Result<u64> {
     Ok(values.iter().sum())
 }
 
-/// The kernel's monotonic clock, by which programs tell the time (`bpf_ktime_get_ns`), in nanoseconds.
-fn monotonic() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
-        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
-    })
-}
-
-/// `now` is that of [`monotonic`].
+/// `now` is that of [`monotonic_nanoseconds`].
 fn read_slot(array: &PerCpuArray<&MapData, PeerValue>, slot: u32, now: u64) -> Result<SlotReading> {
     let values = array.get(&slot, 0).with_context(|| format!("reading peer slot {slot}"))?;
     let mut reading = SlotReading::default();

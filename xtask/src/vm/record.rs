@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tracer_tests::shown::write_whole;
 
 use super::guest::Ran;
 use super::row::Row;
@@ -41,10 +42,8 @@ impl Record {
 
     /// Keeps it for a row.
     pub(super) fn keep(&self, folder: &Path, row: &Row) -> Result<()> {
-        let file = file(folder, row);
-        let cannot = || format!("cannot write {}", file.display());
         let text = serde_json::to_string_pretty(self).context("a record is JSON")? + "\n";
-        fs::write(&file, text).with_context(cannot)
+        write_whole(&file(folder, row), &text)
     }
 }
 

@@ -126,12 +126,12 @@ impl Merger<'_, '_> {
     fn add_large_lost(&mut self) {
         for LargeLost { from, to, cause } in large_lost::find(self.members, self.judgements) {
             let finding = &cause.judged.finding;
-            let is_same = |(at, known): &&(usize, Cause)| {
+            let is_same = |(at, known): &(usize, Cause)| {
                 let known = &known.judged.finding;
                 let is_its = *at == from.0 && known.subject.key == finding.subject.key;
                 is_its && large_lost::CODES.contains(&known.code)
             };
-            if self.causes.iter().any(|it| is_same(&it)) {
+            if self.causes.iter().any(is_same) {
                 continue;
             }
             let by = self.narrow_end(from, to);

@@ -188,12 +188,12 @@ pub(super) fn fate(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Fate {
 pub(super) fn large(from: &Side<'_, '_>, to: &Side<'_, '_>) -> Option<Large> {
     let (_, link) = meeting(from, to)?;
     let (early, late) = from.sent_large()?;
-    let sent_of = |halves| from.sent_while(to.member, halves);
+    let halves = [(early, 0), (0, late)].map(|half| from.sent_while(to.member, half));
+    let sent: u64 = halves.iter().sum();
     // What nobody feels has to show in both halves.
-    let sent = [sent_of((early, 0)), sent_of((0, late))];
-    let sent = if sent.contains(&0) { 0 } else { sent.iter().sum() };
+    let is_most = !halves.contains(&0)
+        && sent.saturating_sub(from.dropped_here().unwrap_or_default()) >= MANY;
     let (large, smaller) = (to.traffic.large?.wire_in, to.traffic.packets.wire_in);
-    let is_most = u64::saturating_sub(sent, from.dropped_here().unwrap_or_default()) >= MANY;
     (large == 0 && is_most && smaller >= MANY).then(|| Large {
         sent,
         smaller,
