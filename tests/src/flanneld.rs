@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{netns, poll::poll_true, process, state};
+use crate::{
+    netns,
+    poll::{poll_true, poll_until},
+    process, state,
+};
 
 /// What it is called.
 const NAME: &str = "flanneld";
@@ -19,6 +23,8 @@ const MOUNTS: [&str; 2] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
 const PREFIX: &str = "flannel-tracer-lab-";
 /// How long it may take to fill its memory, or to be killed for it.
 const FILLING: Duration = Duration::from_secs(20);
+/// How long a cgroup may be busy after its last process has ended.
+const EMPTYING: Duration = Duration::from_secs(5);
 
 /// What becomes of a node's flanneld: a line of a script.
 ///
@@ -138,11 +144,12 @@ fn processes(cgroup: &Path) -> String {
     fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default()
 }
 
+/// Kernels differ in when a process that has ended leaves its cgroup; until then this one is busy.
 fn remove(cgroup: &Path) -> Result<()> {
-    match fs::remove_dir(cgroup) {
+    poll_until("flanneld's cgroup to be empty", EMPTYING, || match fs::remove_dir(cgroup) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| cgroup.display().to_string())
         }
         _ => Ok(()),
-    }
+    })
 }
