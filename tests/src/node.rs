@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     lan::{add_address, layer3, on_uplink, up},
-    plan::{BridgeState, Family, Node, Plan},
+    plan::{BridgeState, Family, Mac, Node, Plan, Pod},
     script::{Script, Tool},
 };
 
@@ -102,25 +102,26 @@ pub fn bridge_address(node: &Node, family: Family) -> String {
     }
 }
 
-/// The veth pair of every pod, its near end in the bridge.
+/// The veth pair of every pod, its near end in the bridge. The bridge takes the lowest MAC of its ports,
+/// and other pods lose their gateway for half a minute when that port goes (flannel issue 1381): here it
+/// is that of the first pod, which no fault takes away from the others.
 #[must_use]
 pub fn pod_ports(plan: &Plan, node: &Node) -> Vec<String> {
     let mtu = plan.pod_mtu();
-    node.pods
-        .iter()
-        .map(|pod| {
-            format!(
-                "link add {} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {}",
-                pod.veth, pod.namespace
-            )
-        })
-        .chain(join_pods(node))
-        .collect()
+    let port = |(number, pod): (u8, &Pod)| {
+        let [a, b, c, d] = pod.ip.v4.octets();
+        let mac = Mac([0xee, number, a, b, c, d]);
+        format!(
+            "link add {} mtu {mtu} address {mac} type veth peer name eth0 mtu {mtu} netns {}",
+            pod.veth, pod.namespace
+        )
+    };
+    (0..).zip(&node.pods).map(port).chain(join_pods(node)).collect()
 }
 
 /// Puts the near ends of the pods into the bridge.
 #[must_use]
 pub fn join_pods(node: &Node) -> Vec<String> {
-    let join = |pod: &crate::plan::Pod| format!("link set {} master {} up", pod.veth, node.bridge);
+    let join = |pod: &Pod| format!("link set {} master {} up", pod.veth, node.bridge);
     node.pods.iter().map(join).collect()
 }

@@ -42,12 +42,8 @@ pub(super) fn flanneld(plan: &Plan, site: Site, lines: &[&str]) -> Vec<Script> {
 }
 
 /// The others have asked for the victim's MAC on the LAN in vain, in these families, and ask again.
-/// Without Ethernet nobody asks.
 pub(super) fn given_up(plan: &Plan, site: Site, families: &[Family]) -> Vec<Script> {
-    match plan.lan.uplink {
-        UplinkKind::Ethernet => on_others(plan, site, families, lan::give_up),
-        UplinkKind::Tun => Vec::new(),
-    }
+    on_others(plan, site, families, lan::give_up)
 }
 
 /// The others have just heard of the victim, and ask for its MAC on the LAN only after a while.
@@ -55,12 +51,17 @@ pub(super) fn remembered(plan: &Plan, site: Site) -> Vec<Script> {
     on_others(plan, site, plan.families(), lan::remember)
 }
 
+/// Without Ethernet nobody asks: there a neighbour entry would be one that no kernel makes, and that
+/// outlives the fault.
 fn on_others(
     plan: &Plan,
     site: Site,
     families: &[Family],
     line: fn(&Node, &Node, Family) -> String,
 ) -> Vec<Script> {
+    if plan.lan.uplink == UplinkKind::Tun {
+        return Vec::new();
+    }
     let others = plan.others(site.victim).into_iter().map(|node| &plan.nodes[node]);
     let victim = &plan.nodes[site.victim];
     let lines = |node: &Node| {
