@@ -38,6 +38,7 @@ pub mod lab;
 pub mod lan;
 pub mod less;
 pub mod lookalike;
+pub mod loss;
 pub mod machine;
 pub mod matrix;
 pub mod netfilter;

@@ -23,6 +23,7 @@ use tracer_tests::{
     healthy,
     lab::{LOCK_WAIT, Lab},
     lookalike::LookAlike,
+    loss::Loss,
     matrix::{Attach, Case},
     plan::{Family, Plan, Site, Stack},
     sample::{CAPABILITIES, HEALTHY, OF_GUEST, Sample, is_known},
@@ -242,7 +243,18 @@ fn play(lab: &Lab, round: &[Placed]) -> Vec<Outcome> {
     let answers = lab.check_cases_with(&cases, options, folder.path());
     injections.into_iter().for_each(|injection| injection.heal().unwrap());
     let answers: Vec<(Case, Result<CheckOutput>)> = cases.into_iter().zip(answers).collect();
+    round.iter().for_each(|placed| say_loss(*placed, &answers));
     round.iter().map(|placed| judge(plan, round, *placed, &answers)).collect()
+}
+
+/// Says where the packets of a fault were lost, as the nodes of its site tell it.
+fn say_loss(Placed { fault, site }: Placed, answers: &[(Case, Result<CheckOutput>)]) {
+    let of = |node| answers.iter().find(|(case, _)| case.node == node)?.1.as_ref().ok();
+    let answers: Vec<&Value> =
+        [site.victim, site.peer].into_iter().filter_map(of).map(|answer| &answer.json).collect();
+    if let Some(loss) = Loss::of(fault.name, fault.code, &answers) {
+        loss.say();
+    }
 }
 
 /// Holds the answers against one of a round's faults, but for those of the other's nodes.

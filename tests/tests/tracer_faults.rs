@@ -20,13 +20,15 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::{
     expect::{Injected, Said},
     fault::{self, Fault},
     lab::{LOCK_WAIT, Lab},
+    loss::{self, Loss},
     matrix::{Attach, Case, at_once, in_parallel},
-    plan::{Family, Plan, Stack},
+    plan::{Family, Plan, Site, Stack},
     published::publish,
     sample::{OF_LAB, Sample},
     seed::Shape,
@@ -74,6 +76,8 @@ struct Verdicts {
     /// Its seed, its stack, and the family that is struck.
     lab: String,
     verdicts: Vec<(Case, Result<Said>)>,
+    /// Where the packets were lost; `None` where none were.
+    loss: Option<Loss>,
 }
 
 /// A place that everybody may read, with a copy of the tracer that everybody may run.
@@ -112,6 +116,8 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     }
     assert!(!cells.is_empty(), "no fault is called {only}");
     say(&format!("\n{}", all.iter().map(Verdicts::table).collect::<String>()));
+    let losses: Vec<Loss> = all.iter().filter_map(|it| it.loss.clone()).collect();
+    say(&format!("\nfault, last stage, reason, function, told as:\n{}", loss::table(&losses)));
     publish(SUITE, &page(&cells));
     let wrong: String = all.iter().map(Verdicts::complaints).collect();
     assert!(wrong.is_empty(), "\n{wrong}");
@@ -158,6 +164,7 @@ fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Ve
     let cases = Case::of_share(&plan.all_nodes(), share);
     let answers = lab.check_cases(&cases, size::of(WINDOW, LONG_WINDOW), public.folder.path());
     let again = in_parallel(&cases, at_once(), |case| public.judge_saved(case));
+    let loss = loss(fault, site, &cases, &answers);
     let injected = Injected { plan, fault, site };
     let judge = |(case, (answer, again)): (Case, (Result<CheckOutput>, Result<CheckOutput>))| {
         let verdict = answer.and_then(|answer| {
@@ -169,7 +176,22 @@ fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Ve
     };
     let verdicts = cases.into_iter().zip(answers.into_iter().zip(again)).map(judge).collect();
     let lab = format!("seed {} {stack:?}, {}", kind.seed, site.family.name());
-    Verdicts { fault: fault.name, lab, verdicts }
+    Verdicts { fault: fault.name, lab, verdicts, loss }
+}
+
+/// Where the packets of a fault were lost, as the nodes of its site tell it with every intent.
+fn loss(
+    fault: &Fault,
+    site: Site,
+    cases: &[Case],
+    answers: &[Result<CheckOutput>],
+) -> Option<Loss> {
+    let of = |node: usize| {
+        let own = cases.iter().zip(answers).filter(move |(case, _)| case.node == node);
+        own.filter_map(|(_, answer)| Some(&answer.as_ref().ok()?.json))
+    };
+    let answers: Vec<&Value> = [site.victim, site.peer].into_iter().flat_map(of).collect();
+    Loss::of(fault.name, fault.code, &answers)
 }
 
 fn says_the_same(live: &CheckOutput, saved: &CheckOutput) -> Result<()> {

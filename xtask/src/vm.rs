@@ -138,8 +138,7 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
         return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (cases, all) = args.run()?;
-    let text =
-        format!("{}\n{}{}", table::rows(&all), table::cases(&cases, &all), table::efforts(&all));
+    let text = table::whole(&cases, &all);
     report(&all);
     print!("\n{text}");
     if let Some(file) = file {
@@ -171,8 +170,7 @@ pub(crate) fn tier(seed: Option<u64>, resume: bool, records: Option<PathBuf>) ->
     }
     let (cases, all) = args.run()?;
     report(&all);
-    println!("\n{}\n{}", table::rows(&all), table::cases(&cases, &all));
-    print!("{}", table::efforts(&all));
+    print!("\n{}", table::whole(&cases, &all));
     for done in &all {
         let wrong = |case: &str| done.verdict().is_none_or(|it| it.is_wrong(case));
         let (wrong, right): (Vec<&String>, Vec<&String>) = cases.iter().partition(|it| wrong(it));
@@ -391,7 +389,9 @@ fn page(args: &VmArgs, tables: &str) -> String {
     format!(
         "# Kernels\n\nWhat `cargo xtask vm{words}` said on {today}. A case is a fault that must be \
          told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
-         whole suite. `degraded` is right, but for what the list below the table says. The last \
+         whole suite. `degraded` is right, but for what the list below the table says. The table \
+         behind it is where the packets of each fault were lost as a node told it: the last stage \
+         that saw them, and what the kernel said of the drop, if it dropped them itself. The last \
          table is what each verifier took for a program, in instructions and bytes of stack; \
          `tests/tests/verifier/limits.toml` has the limits.\n\n{tables}"
     )

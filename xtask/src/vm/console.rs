@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tracer_tests::cell::{Cell, Outcome as Cased, is_suite};
 use tracer_tests::effort::Effort;
+use tracer_tests::loss::Loss;
 
 /// Lines of the console that are shown with a failure.
 const TAIL: usize = 25;
@@ -40,6 +41,9 @@ pub(super) struct Verdict {
     /// What its verifier took for the programs; older records have none.
     #[serde(default)]
     pub(super) efforts: Vec<Effort>,
+    /// Where the packets of its faults were lost; older records have none.
+    #[serde(default)]
+    pub(super) losses: Vec<Loss>,
     /// The cases of which it said nothing.
     pub(super) missing: Vec<String>,
     /// `uname -r` in the guest, once it has booted.
@@ -86,7 +90,8 @@ pub(super) fn judge(console: &str, nonce: &str, expected: &Expected, ending: End
     let missing = expected.cases.iter().filter(is_missing).cloned().collect();
     let passed = passed_by_suite(console, nonce);
     let efforts = console.lines().filter_map(|line| Effort::read(line, nonce)).collect();
-    Verdict { outcome, cells, passed, efforts, missing, release, tail: tail(console) }
+    let losses = console.lines().filter_map(|line| Loss::read(line, nonce)).collect();
+    Verdict { outcome, cells, passed, efforts, losses, missing, release, tail: tail(console) }
 }
 
 /// What libtest said of a suite before the guest said its cell.
@@ -160,6 +165,7 @@ impl Verdict {
             right.cells.remove(last);
         }
         right.passed.retain(|(suite, _)| right.cells.iter().any(|cell| cell.case == *suite));
+        right.losses.retain(|loss| right.cells.iter().any(|cell| cell.case == loss.case));
         let (suites, passed) = (right.passed.len(), right.passed.iter().map(|it| it.1).sum());
         right.outcome = Outcome::Ran { suites, passed, failed: 0, expected: suites };
         right
@@ -176,6 +182,7 @@ impl Verdict {
         let mut earlier = earlier.clone();
         earlier.cells.retain(|cell| self.cell(&cell.case).is_none());
         earlier.passed.retain(|(suite, _)| self.cell(suite).is_none());
+        earlier.losses.retain(|loss| self.cell(&loss.case).is_none());
         let before = (earlier.passed.len(), earlier.passed.iter().map(|it| it.1).sum::<usize>());
         let outcome = match self.outcome {
             Outcome::Ran { suites, passed, failed, expected } => Outcome::Ran {
@@ -188,9 +195,10 @@ impl Verdict {
         };
         let cells = [earlier.cells, self.cells].concat();
         let passed = [earlier.passed, self.passed].concat();
+        let losses = [earlier.losses, self.losses].concat();
         let efforts = if self.efforts.is_empty() { earlier.efforts } else { self.efforts };
         let release = self.release.or(earlier.release);
-        Self { outcome, cells, passed, efforts, release, ..self }
+        Self { outcome, cells, passed, efforts, losses, release, ..self }
     }
 
     /// The cells that are wrong.

@@ -89,6 +89,7 @@ impl Ran {
         let has_said = |case: &str| other.verdict.cell(case).is_some() || is_missing(case);
         self.verdict.cells.retain(|cell| !has_said(&cell.case));
         self.verdict.passed.retain(|(suite, _)| !has_said(suite));
+        self.verdict.losses.retain(|loss| !has_said(&loss.case));
         self
     }
 

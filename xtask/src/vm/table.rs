@@ -8,6 +8,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use tracer_tests::cell::Outcome;
 use tracer_tests::effort::Effort;
+use tracer_tests::loss::Loss;
 
 use super::console::Verdict;
 use super::guest::Ran;
@@ -52,8 +53,13 @@ impl Done {
     }
 }
 
+/// All that is told of a run.
+pub(super) fn whole(cases: &[String], all: &[Done]) -> String {
+    [rows(all) + "\n", self::cases(cases, all), losses(cases, all), efforts(all)].concat()
+}
+
 /// One line a row: its kernel's release, what was shown and when, how long its guest took, how it ended.
-pub(super) fn rows(all: &[Done]) -> String {
+fn rows(all: &[Done]) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::ASCII_MARKDOWN)
@@ -75,7 +81,7 @@ fn times(ran: &Ran) -> String {
 
 /// One line a case, one column a row of the matrix; below it what was degraded and what was wrong.
 /// `expected` is what every row has to show; what else they said follows.
-pub(super) fn cases(expected: &[String], all: &[Done]) -> String {
+fn cases(expected: &[String], all: &[Done]) -> String {
     let mut cases: Vec<&str> = expected.iter().map(String::as_str).collect();
     let said = all.iter().filter_map(Done::verdict).flat_map(|verdict| &verdict.cells);
     for cell in said {
@@ -96,7 +102,7 @@ pub(super) fn cases(expected: &[String], all: &[Done]) -> String {
 
 /// One line a program, one column a row of the matrix: instructions and bytes of stack that its
 /// verifier took. Empty where no guest ran that suite.
-pub(super) fn efforts(all: &[Done]) -> String {
+fn efforts(all: &[Done]) -> String {
     let of = |done: &Done| done.verdict().map(|it| it.efforts.clone()).unwrap_or_default();
     let said: Vec<Vec<Effort>> = all.iter().map(of).collect();
     let programs: BTreeSet<&str> = said.iter().flatten().map(|it| it.program.as_str()).collect();
@@ -115,6 +121,38 @@ pub(super) fn efforts(all: &[Done]) -> String {
         table.add_row(std::iter::once(program.to_owned()).chain(said.iter().map(figures)));
     }
     format!("\n{table}\n")
+}
+
+/// Where and why the packets of each fault were lost, and on which rows it was told so: one line where
+/// all say the same. Empty where no guest ran a fault.
+fn losses(expected: &[String], all: &[Done]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["fault", "last stage", "reason", "function", "told as", "kernels"]);
+    for case in expected {
+        for (words, kernels) in told(case, all) {
+            table
+                .add_row(std::iter::once(case.as_str()).chain(words).chain([&*kernels.join(", ")]));
+        }
+    }
+    if table.is_empty() { String::new() } else { format!("\n{table}\n") }
+}
+
+/// What the rows say of the packets of a case, and which say so, in the order of the rows.
+fn told<'a>(case: &str, all: &'a [Done]) -> Vec<([&'a str; 4], Vec<String>)> {
+    let mut told: Vec<([&str; 4], Vec<String>)> = Vec::new();
+    for done in all {
+        let losses = done.verdict().into_iter().flat_map(|verdict| &verdict.losses);
+        let Some(words) = losses.filter(|it| it.case == case).map(Loss::words).next() else {
+            continue;
+        };
+        let row = done.row.to_string();
+        match told.iter_mut().find(|it| it.0 == words) {
+            Some((_, rows)) => rows.push(row),
+            None => told.push((words, vec![row])),
+        }
+    }
+    told
 }
 
 /// A line for each cell that is not simply right.
@@ -154,6 +192,7 @@ pub(super) mod tests {
             cells: cells.iter().map(cell).collect(),
             passed: Vec::new(),
             efforts: Vec::new(),
+            losses: Vec::new(),
             missing: Vec::new(),
             release: Some(format!("{kernel}.0")),
             tail: String::new(),
@@ -207,6 +246,27 @@ pub(super) mod tests {
         let head = text.lines().find(|line| line.contains("program")).expect("a head");
         assert_eq!(head.matches('|').count(), all.len() + 2);
         assert_eq!(line(&text, "wire_in"), ["wire_in", "53121 / 344"]);
+    }
+
+    #[test]
+    fn rows_that_lose_the_packets_of_a_fault_alike_share_a_line() {
+        let mut all = matrix();
+        let cases = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(losses(&cases, &all), "");
+        for (done, reason) in all.iter_mut().zip([None, Some("NO_TX_TARGET".to_owned())]) {
+            let verdict = &mut done.result.as_mut().expect("it ran").verdict;
+            let symbol = Some("vxlan_xmit".to_owned());
+            for (case, reason) in [("a", reason), ("b", None)] {
+                let (case, cause) = (case.to_owned(), "fdb-entry-missing".to_owned());
+                let symbol = symbol.clone();
+                verdict.losses.push(Loss { case, cause, stage: None, reason, symbol });
+            }
+        }
+        let text = losses(&cases, &all);
+        let of_a = ["a", "–", "–", "vxlan_xmit", "fdb-entry-missing", "5.10"];
+        assert_eq!(line(&text, "a"), of_a);
+        assert!(text.contains("NO_TX_TARGET"), "{text}");
+        assert_eq!(line(&text, "b").last().map(String::as_str), Some("5.10, 6.1"));
     }
 
     #[test]
