@@ -5,7 +5,7 @@
 //! tailscaled's receive offload does ([`datagrams`]): so a node receives packets of many segments
 //! whose number nobody has counted and whose linear part ends after the outer UDP header.
 
-mod checksum;
+pub(crate) mod checksum;
 mod datagrams;
 mod orders;
 

@@ -1,7 +1,7 @@
 //! Traffic generators: bounded in count and time, tireless while the network is broken, and honest
 //! about what came back.
 
-mod arp;
+mod announce;
 mod background;
 mod capture;
 mod dns;
@@ -15,7 +15,7 @@ mod tcp;
 mod udp;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
     ops::AddAssign,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -110,12 +110,13 @@ pub enum Flow {
         /// With so many identifiers each, which come again in turn.
         identifiers: u32,
     },
-    /// Gratuitous ARP, a request and a reply, as MetalLB sends on every interface.
-    GratuitousArp {
+    /// What MetalLB sends on every interface of an address that it takes: gratuitous ARP, a request and
+    /// a reply, or an unsolicited neighbour advertisement.
+    Announcement {
         /// The device it leaves by.
         device: String,
         /// The announced address; the announced MAC is the device's.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A frame as it is, whatever is wrong with it; nobody waits for an answer.
     Frames {
@@ -200,8 +201,8 @@ impl Flow {
             Self::DnsFlood { server, ports, identifiers } => {
                 flood::send(*server, *ports, *identifiers, limits, stop)
             }
-            Self::GratuitousArp { device, address } => {
-                arp::announce(device, *address, limits, stop)
+            Self::Announcement { device, address } => {
+                announce::announce(device, *address, limits, stop)
             }
             Self::Frames { device, frame } => frames::send(device, frame, limits, stop),
             Self::Capture => capture::listen(limits, stop),

@@ -1,5 +1,5 @@
-//! MetalLB takes a VIP: gratuitous ARP on every interface of the node, the overlay device and the
-//! bridge included.
+//! MetalLB takes a VIP: gratuitous ARP or neighbour advertisements on every interface of the node, the
+//! overlay device and the bridge included.
 
 use super::{LookAlike, PLAIN};
 use crate::{
@@ -9,17 +9,19 @@ use crate::{
 
 pub(super) const LOOK_ALIKES: [LookAlike; 1] = [LookAlike {
     name: "metallb-announces",
-    summary: "MetalLB announces a VIP by gratuitous ARP on overlay device and bridge too",
+    summary: "MetalLB announces a VIP on overlay device and bridge too",
     traffic: |plan| {
         let owner = &plan.nodes[plan.lan.vip_owner];
-        [owner.uplink.clone(), plan.overlay(Family::V4), owner.bridge.clone()]
-            .map(|device| Sender {
+        let announce = |family: Family| {
+            let devices = [owner.uplink.clone(), plan.overlay(family), owner.bridge.clone()];
+            devices.map(|device| Sender {
                 namespace: owner.namespace.clone(),
-                flow: Flow::GratuitousArp { device, address: plan.lan.vip.v4 },
+                flow: Flow::Announcement { device, address: plan.lan.vip.of(family) },
                 // Five times, 1.1 s apart.
                 limits: Limits::exactly(5, 1.0 / 1.1),
             })
-            .into()
+        };
+        plan.families().iter().copied().flat_map(announce).collect()
     },
     ..PLAIN
 }];

@@ -27,7 +27,7 @@ pub(super) fn complete(packet: &mut [u8]) {
 }
 
 /// The sum of RFC 1071, not complemented.
-pub(super) fn sum(bytes: &[u8], start: u32) -> u16 {
+pub(crate) fn sum(bytes: &[u8], start: u32) -> u16 {
     let word = |it: &[u8]| u32::from(it[0]) << 8 | it.get(1).map_or(0, |byte| u32::from(*byte));
     let mut sum = bytes.chunks(2).map(word).sum::<u32>() + start;
     while sum > 0xffff {

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod discovery;
 mod owner;
 
 use std::{
     fs::File,
     io::Read as _,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::AsFd as _,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -25,7 +26,7 @@ use serde_json::Value;
 use tracer_tests::{
     lab::{LOCK_WAIT, Lab},
     netns,
-    plan::{Mac, Plan},
+    plan::{Family, Mac, Plan, Stack},
     poll::poll_true,
     script::Script,
     seed::Shape,
@@ -39,11 +40,16 @@ const TOLERANCE: f64 = 0.05;
 const CLIENTS: u8 = 10;
 
 fn lab(seed: u64) -> Lab {
-    let shape = Shape { nodes: Some(3), ..Shape::default() };
+    lab_of(seed, Stack::V4)
+}
+
+fn lab_of(seed: u64, stack: Stack) -> Lab {
+    let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
     let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
     // The lab's client knows the owner's MAC; from here on it asks for it.
-    let forget = format!("neigh del {} dev eth0", lab.plan().lan.vip.v4);
-    Script::ip(netns::CLIENT, [forget]).run().unwrap();
+    let vip = |family: &Family| lab.plan().lan.vip.of(*family);
+    let forget = lab.plan().families().iter().map(|it| format!("neigh del {} dev eth0", vip(it)));
+    Script::ip(netns::CLIENT, forget).run().unwrap();
     // Nodes know each other's MACs by the packets of pods.
     lab.wait_connected(&lab.plan().all_nodes()).unwrap();
     lab
@@ -77,18 +83,27 @@ fn who_has(plan: &Plan, number: u8) -> Sender {
 
 /// The lab's client pings the VIP; its kernel has to find the MAC first.
 fn ping(plan: &Plan) -> Sender {
+    ping_of(plan, Family::V4)
+}
+
+fn ping_of(plan: &Plan, family: Family) -> Sender {
     Sender {
         namespace: netns::CLIENT.to_owned(),
-        flow: Flow::Ping { to: plan.lan.vip.v4.into(), ttl: 64 },
+        flow: Flow::Ping { to: plan.lan.vip.of(family), ttl: 64 },
         limits: Limits::steady(2.0),
     }
 }
 
 fn announce(plan: &Plan, node: usize, times: u64) -> Sender {
+    announce_of(plan, node, times, Family::V4)
+}
+
+fn announce_of(plan: &Plan, node: usize, times: u64, family: Family) -> Sender {
     let node = &plan.nodes[node];
+    let (device, address) = (node.uplink.clone(), plan.lan.vip.of(family));
     Sender {
         namespace: node.namespace.clone(),
-        flow: Flow::GratuitousArp { device: node.uplink.clone(), address: plan.lan.vip.v4 },
+        flow: Flow::Announcement { device, address },
         limits: Limits::exactly(times, 2.0),
     }
 }
@@ -102,7 +117,11 @@ fn silence(tenths: u64) {
 
 /// Checks all nodes at the same time.
 fn check_all(lab: &Lab, seconds: &str) -> Vec<CheckOutput> {
-    let vip = lab.plan().lan.vip.v4.to_string();
+    check_all_of(lab, seconds, Family::V4)
+}
+
+fn check_all_of(lab: &Lab, seconds: &str, family: Family) -> Vec<CheckOutput> {
+    let vip = lab.plan().lan.vip.of(family).to_string();
     let nodes = lab.plan().all_nodes();
     lab.check_all(&nodes, Intent::SubnetEnv, &["--vip", &vip, "--duration", seconds]).unwrap()
 }
@@ -170,18 +189,21 @@ fn a_client_that_nobody_answers_is_told_on_every_node() {
 
 #[test]
 fn a_failover_names_the_new_owner_and_the_gap() {
-    let lab = lab(512);
+    fails_over(&lab(512), Family::V4);
+}
+
+fn fails_over(lab: &Lab, family: Family) {
     let plan = lab.plan();
     let (before, after, watcher) = (0, 1, 2);
     let over = AtomicBool::new(false);
-    let vip = plan.lan.vip.v4.to_string();
+    let vip = plan.lan.vip.of(family).to_string();
     let args = ["--vip", vip.as_str(), "--duration", "9s"];
     let (output, captured) = thread::scope(|scope| {
-        let capture = scope.spawn(|| capture(plan, watcher, plan.lan.vip.v4, &over));
+        let capture = scope.spawn(|| capture(plan, watcher, plan.lan.vip.of(family), &over));
         let check = scope.spawn(|| lab.check(watcher, Intent::SubnetEnv, &args).unwrap());
-        Traffic::start(vec![announce(plan, before, 9)]).finish().unwrap();
+        Traffic::start(vec![announce_of(plan, before, 9, family)]).finish().unwrap();
         silence(12);
-        Traffic::start(vec![announce(plan, after, 3)]).finish().unwrap();
+        Traffic::start(vec![announce_of(plan, after, 3, family)]).finish().unwrap();
         let output = check.join().unwrap();
         over.store(true, Ordering::Relaxed);
         (output, capture.join().unwrap())
@@ -195,19 +217,18 @@ fn a_failover_names_the_new_owner_and_the_gap() {
     assert_eq!(vip["owner_mac"], plan.nodes[after].uplink_mac.to_string(), "{vip}");
     assert_eq!(vip["former_owner_mac"], plan.nodes[before].uplink_mac.to_string(), "{vip}");
     assert_eq!(vip["owner_changes"], 1, "{vip}");
-    assert_eq!(vip["owner_node"], plan.nodes[after].ip.v4.to_string(), "{vip}");
+    assert_eq!(vip["owner_node"], plan.nodes[after].ip.of(family).to_string(), "{vip}");
     let told = vip["gap_seconds"].as_f64().unwrap();
     assert!((told - gap.as_secs_f64()).abs() < TOLERANCE, "{told} and {gap:?}");
     assert_eq!(output.findings(), [], "a failover is no fault");
 }
 
 /// What the third node says while the first and another announce the VIP all the time.
-fn while_two_announce(lab: &Lab, other: Sender, duration: &str) -> CheckOutput {
-    let plan = lab.plan();
+fn while_two_announce(lab: &Lab, senders: [Sender; 2], duration: &str) -> CheckOutput {
     let limits = Limits::steady(2.0);
-    let senders = [announce(plan, 0, 1), other].map(|it| Sender { limits, ..it });
-    let announcing = Traffic::start(senders.into());
-    let vip = plan.lan.vip.v4.to_string();
+    let Flow::Announcement { address: vip, .. } = senders[0].flow else { panic!("{senders:?}") };
+    let announcing = Traffic::start(senders.map(|it| Sender { limits, ..it }).into());
+    let vip = vip.to_string();
     let options = ["--vip", &vip, "--duration", duration];
     let output = lab.check(2, Intent::SubnetEnv, &options).unwrap();
     announcing.stop().unwrap();
@@ -216,9 +237,13 @@ fn while_two_announce(lab: &Lab, other: Sender, duration: &str) -> CheckOutput {
 
 #[test]
 fn two_nodes_that_announce_a_vip_are_told_by_a_third() {
-    let lab = lab(514);
-    let vip = lab.plan().lan.vip.v4.to_string();
-    let output = while_two_announce(&lab, announce(lab.plan(), 1, 1), "5s");
+    two_nodes_announce(&lab(514), Family::V4);
+}
+
+fn two_nodes_announce(lab: &Lab, family: Family) {
+    let vip = lab.plan().lan.vip.of(family).to_string();
+    let both = [0, 1].map(|node| announce_of(lab.plan(), node, 1, family));
+    let output = while_two_announce(lab, both, "5s");
     assert_eq!(output.findings(), [("vip-arp-two-macs", vip.as_str())], "{}", output.json["vips"]);
 }
 
@@ -226,11 +251,11 @@ fn two_nodes_that_announce_a_vip_are_told_by_a_third() {
 fn a_machine_of_the_lan_that_announces_a_vip_too_is_told() {
     let lab = lab(515);
     let vip = lab.plan().lan.vip.v4;
-    let flow = Flow::GratuitousArp { device: "eth0".to_owned(), address: vip };
+    let flow = Flow::Announcement { device: "eth0".to_owned(), address: vip.into() };
     let namespace = netns::CLIENT.to_owned();
     let stranger = Sender { namespace, flow, limits: Limits::steady(2.0) };
     // Longer than a node announces what it takes.
-    let output = while_two_announce(&lab, stranger, "9s");
+    let output = while_two_announce(&lab, [announce(lab.plan(), 0, 1), stranger], "9s");
     let (code, vip) = ("vip-conflicts-with-foreign-host", vip.to_string());
     assert_eq!(output.findings(), [(code, vip.as_str())], "{}", output.json["vips"]);
 }
@@ -260,7 +285,7 @@ fn a_daemon_learns_of_a_vip_and_tells_who_has_it_now() {
 }
 
 /// Who announces the VIP, and when, as a packet socket on a node's uplink hears it.
-fn capture(plan: &Plan, node: usize, vip: Ipv4Addr, over: &AtomicBool) -> Vec<(Instant, Mac)> {
+fn capture(plan: &Plan, node: usize, vip: IpAddr, over: &AtomicBool) -> Vec<(Instant, Mac)> {
     netns::run_in(&plan.nodes[node].namespace, || {
         let (raw, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
         let mut socket =
@@ -273,12 +298,27 @@ fn capture(plan: &Plan, node: usize, vip: Ipv4Addr, over: &AtomicBool) -> Vec<(I
             }
             let length = socket.read(&mut frame)?;
             let now = Instant::now();
-            let is_arp = length >= 42 && frame[12..14] == [0x08, 0x06];
-            if is_arp && frame[28..32] == vip.octets() && frame[38..42] == vip.octets() {
-                heard.push((now, Mac(frame[22..28].try_into()?)));
-            }
+            heard.extend(announced_by(&frame[..length], vip).map(|mac| (now, mac)));
         }
         Ok(heard)
     })
     .unwrap()
+}
+
+/// The MAC that a frame announces for the VIP: by gratuitous ARP, or a neighbour advertisement with its
+/// option.
+fn announced_by(frame: &[u8], vip: IpAddr) -> Option<Mac> {
+    let holds = |at: usize, bytes: &[u8]| frame.get(at..at + bytes.len()) == Some(bytes);
+    let (is_told, mac) = match vip {
+        IpAddr::V4(vip) => {
+            let (arp, vip) = (holds(12, &[0x08, 0x06]), vip.octets());
+            (arp && holds(28, &vip) && holds(38, &vip), 22)
+        }
+        IpAddr::V6(vip) => {
+            let is_advertisement =
+                holds(12, &[0x86, 0xdd]) && holds(20, &[58]) && holds(54, &[136]);
+            (is_advertisement && holds(62, &vip.octets()) && holds(78, &[2, 1]), 80)
+        }
+    };
+    is_told.then(|| frame.get(mac..mac + 6)?.try_into().ok().map(Mac))?
 }

@@ -24,12 +24,14 @@ const ARP_HEAD: [u16; 3] = [1_u16.to_be(), 0x0800_u16.to_be(), 0x0604_u16.to_be(
 const ARP_REQUEST: u16 = 1_u16.to_be();
 const ARP_REPLY: u16 = 2_u16.to_be();
 
-/// Of an IPv6 header without extensions: where its next header and its source stand, and what
-/// follows it; the number of ICMPv6.
+/// Of an IPv6 header without extensions: where its next header, with the hop limit behind it, and its
+/// source stand, and what follows it; the number of ICMPv6, and the hop limit of what no router has
+/// passed on, which alone is neighbour discovery (RFC 4861, 7.1).
 const NEXT_HEADER: usize = PAYLOAD + 6;
 const SOURCE: usize = PAYLOAD + 8;
 const ICMP_AT: usize = PAYLOAD + 40;
 const ICMPV6: u8 = 58;
+const OF_THIS_LINK: u8 = 255;
 
 /// Neighbour solicitation and advertisement, and where the target, the first option and its MAC stand
 /// (RFC 4861, 4.3 and 4.4): the types of the options that carry the sender's, and the target's MAC,
@@ -88,7 +90,7 @@ fn arp<const DIRECTION: usize>(frame: Frame) -> Option<()> {
 
 #[inline(always)]
 fn discovery<const DIRECTION: usize>(frame: Frame) -> Option<()> {
-    if frame.read::<u8>(NEXT_HEADER)? != ICMPV6 {
+    if frame.read::<[u8; 2]>(NEXT_HEADER)? != [ICMPV6, OF_THIS_LINK] {
         return None;
     }
     let kind = frame.read::<u8>(ICMP_AT)?;
