@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// Tells a suite the nonce of its guest.
 pub const NONCE_VARIABLE: &str = "FLANNEL_TRACER_VM_NONCE";
+/// What the lines of cells begin with.
+const WORD: &str = "cell";
 /// What the names of suites' own cases begin with.
 const SUITE: &str = "suite:";
 /// Characters of a cell's detail: a line is written to a console at once, or not as one.
@@ -73,7 +75,7 @@ impl Cell {
     /// The line for the console of the guest with this nonce.
     #[must_use]
     pub fn line(&self, nonce: &str) -> String {
-        format!("{}{self}", head(nonce))
+        line_of(nonce, WORD, &self.to_string())
     }
 
     /// Says it on standard error, past the capture of the test harness: with the nonce in a guest,
@@ -83,16 +85,13 @@ impl Cell {
     /// When standard error cannot be written to.
     pub fn say(&self) {
         let line = env::var(NONCE_VARIABLE).map_or_else(|_| self.to_string(), |it| self.line(&it));
-        // On a line of its own, whatever was being printed.
-        let line = format!("\n{line}\n");
-        #[expect(clippy::expect_used, reason = "a result that nobody hears of is none")]
-        std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+        print_line(&line);
     }
 
     /// Reads a line of the console of the guest with this nonce.
     #[must_use]
     pub fn read(line: &str, nonce: &str) -> Option<Self> {
-        let rest = line.trim_end().strip_prefix(&head(nonce))?;
+        let rest = said_of(line, nonce, WORD)?;
         let (case, rest) = rest.split_once(' ')?;
         let (word, detail) = rest.split_once(' ').unwrap_or((rest, ""));
         let outcome = match word {
@@ -116,8 +115,30 @@ impl fmt::Display for Cell {
     }
 }
 
-fn head(nonce: &str) -> String {
-    format!("vm {nonce} cell ")
+/// A line for the host of the guest with this nonce, that begins with what it is.
+pub(crate) fn line_of(nonce: &str, what: &str, text: &str) -> String {
+    format!("vm {nonce} {what} {text}")
+}
+
+/// What a line of the console of the guest with this nonce says, if it is of that kind.
+pub(crate) fn said_of<'a>(line: &'a str, nonce: &str, what: &str) -> Option<&'a str> {
+    line.trim_end().strip_prefix(&line_of(nonce, what, ""))
+}
+
+/// Says a line on standard error to the host of this guest; elsewhere it says nothing.
+///
+/// # Panics
+/// When standard error cannot be written to.
+pub(crate) fn tell_host(what: &str, text: &str) {
+    if let Ok(nonce) = env::var(NONCE_VARIABLE) {
+        print_line(&line_of(&nonce, what, text));
+    }
+}
+
+/// On a line of its own, whatever was being printed.
+fn print_line(line: &str) {
+    #[expect(clippy::expect_used, reason = "a result that nobody hears of is none")]
+    std::io::stderr().write_all(format!("\n{line}\n").as_bytes()).expect("standard error is open");
 }
 
 fn in_one_line(detail: &str) -> String {

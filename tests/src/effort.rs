@@ -5,11 +5,12 @@
 //! vm NONCE effort overlay_in 53121 344
 //! ```
 
-use std::{env, io::Write as _};
-
 use serde::{Deserialize, Serialize};
 
-use crate::cell::NONCE_VARIABLE;
+use crate::cell::{line_of, said_of, tell_host};
+
+/// What the lines to the host begin with.
+const WORD: &str = "effort";
 
 /// What the verifier took for one program, with those privileges for which it took most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,36 +26,32 @@ pub struct Effort {
 // === impl Effort ===
 
 impl Effort {
-    /// Says it on standard error to the host of this guest; elsewhere it says nothing.
+    /// Says it to the host of this guest; elsewhere it says nothing.
     ///
     /// # Panics
     /// When standard error cannot be written to.
     pub fn say(&self) {
-        let Ok(nonce) = env::var(NONCE_VARIABLE) else { return };
-        #[expect(clippy::expect_used, reason = "a result that nobody hears of is none")]
-        std::io::stderr()
-            .write_all(format!("\n{}\n", self.line(&nonce)).as_bytes())
-            .expect("standard error is open");
+        tell_host(WORD, &self.words());
     }
 
     /// The line for the console of the guest with this nonce.
     #[must_use]
     pub fn line(&self, nonce: &str) -> String {
-        format!("{}{} {} {}", head(nonce), self.program, self.instructions, self.stack)
+        line_of(nonce, WORD, &self.words())
+    }
+
+    fn words(&self) -> String {
+        format!("{} {} {}", self.program, self.instructions, self.stack)
     }
 
     /// Reads a line of the console of the guest with this nonce.
     #[must_use]
     pub fn read(line: &str, nonce: &str) -> Option<Self> {
-        let words: Vec<&str> = line.trim_end().strip_prefix(&head(nonce))?.split(' ').collect();
+        let words: Vec<&str> = said_of(line, nonce, WORD)?.split(' ').collect();
         let [program, instructions, stack] = words[..] else { return None };
         let (instructions, stack) = (instructions.parse().ok()?, stack.parse().ok()?);
         Some(Self { program: program.to_owned(), instructions, stack })
     }
-}
-
-fn head(nonce: &str) -> String {
-    format!("vm {nonce} effort ")
 }
 
 #[cfg(test)]

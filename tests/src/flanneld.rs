@@ -144,9 +144,10 @@ fn processes(cgroup: &Path) -> String {
     fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default()
 }
 
-/// Kernels differ in when a process that has ended leaves its cgroup; until then this one is busy.
+/// A process that has ended may still be in its cgroup for a moment, as was seen on Linux 6.12.117;
+/// until then that is busy.
 fn remove(cgroup: &Path) -> Result<()> {
-    poll_until("flanneld's cgroup to be empty", EMPTYING, || match fs::remove_dir(cgroup) {
+    poll_until("flanneld's cgroup to be removed", EMPTYING, || match fs::remove_dir(cgroup) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| cgroup.display().to_string())
         }

@@ -49,11 +49,11 @@ fn a_removed_peer_does_not_answer_those_who_call_it() {
 }
 
 #[test]
-fn metallb_sends_five_announcements_on_three_devices() {
+fn metallb_sends_five_announcements_on_three_devices_of_each_family() {
     let look_alike = lookalike::named("metallb-announces").unwrap();
     let lab = lab(&look_alike, 61);
     let sent = lab.set_up(&look_alike).unwrap().finish().unwrap();
-    assert_eq!(sent.len(), 3);
+    assert_eq!(sent.len(), 6);
     for (sender, counts) in sent {
         assert_eq!((counts.sent, counts.errors), (5, 0), "{sender:?}");
     }

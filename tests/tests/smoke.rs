@@ -252,9 +252,7 @@ fn say_loss(Placed { fault, site }: Placed, answers: &[(Case, Result<CheckOutput
     let of = |node| answers.iter().find(|(case, _)| case.node == node)?.1.as_ref().ok();
     let answers: Vec<&Value> =
         [site.victim, site.peer].into_iter().filter_map(of).map(|answer| &answer.json).collect();
-    if let Some(loss) = Loss::of(fault.name, fault.code, &answers) {
-        loss.say();
-    }
+    Loss::of(fault.name, fault.code, &answers).say();
 }
 
 /// Holds the answers against one of a round's faults, but for those of the other's nodes.

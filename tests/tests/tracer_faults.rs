@@ -76,8 +76,8 @@ struct Verdicts {
     /// Its seed, its stack, and the family that is struck.
     lab: String,
     verdicts: Vec<(Case, Result<Said>)>,
-    /// Where the packets were lost; `None` where none were.
-    loss: Option<Loss>,
+    /// Where the packets were lost.
+    loss: Loss,
 }
 
 /// A place that everybody may read, with a copy of the tracer that everybody may run.
@@ -116,7 +116,7 @@ fn every_fault_is_told_where_it_is_and_nothing_else_anywhere() {
     }
     assert!(!cells.is_empty(), "no fault is called {only}");
     say(&format!("\n{}", all.iter().map(Verdicts::table).collect::<String>()));
-    let losses: Vec<Loss> = all.iter().filter_map(|it| it.loss.clone()).collect();
+    let losses: Vec<Loss> = all.iter().map(|it| it.loss.clone()).collect();
     say(&format!("\nfault, last stage, reason, function, told as:\n{}", loss::table(&losses)));
     publish(SUITE, &page(&cells));
     let wrong: String = all.iter().map(Verdicts::complaints).collect();
@@ -164,7 +164,7 @@ fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Ve
     let cases = Case::of_share(&plan.all_nodes(), share);
     let answers = lab.check_cases(&cases, size::of(WINDOW, LONG_WINDOW), public.folder.path());
     let again = in_parallel(&cases, at_once(), |case| public.judge_saved(case));
-    let loss = loss(fault, site, &cases, &answers);
+    let loss = loss_of(fault, site, &cases, &answers);
     let injected = Injected { plan, fault, site };
     let judge = |(case, (answer, again)): (Case, (Result<CheckOutput>, Result<CheckOutput>))| {
         let verdict = answer.and_then(|answer| {
@@ -180,12 +180,7 @@ fn play(fault: &Fault, kind: &Kind, share: &Sample, public: &PublicFolder) -> Ve
 }
 
 /// Where the packets of a fault were lost, as the nodes of its site tell it with every intent.
-fn loss(
-    fault: &Fault,
-    site: Site,
-    cases: &[Case],
-    answers: &[Result<CheckOutput>],
-) -> Option<Loss> {
+fn loss_of(fault: &Fault, site: Site, cases: &[Case], answers: &[Result<CheckOutput>]) -> Loss {
     let of = |node: usize| {
         let own = cases.iter().zip(answers).filter(move |(case, _)| case.node == node);
         own.filter_map(|(_, answer)| Some(&answer.as_ref().ok()?.json))

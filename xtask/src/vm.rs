@@ -391,8 +391,9 @@ fn page(args: &VmArgs, tables: &str) -> String {
          told where it is and nowhere else, a healthy lab or look-alike that must not be told, or a \
          whole suite. `degraded` is right, but for what the list below the table says. The table \
          behind it is where the packets of each fault were lost as a node told it: the last stage \
-         that saw them, and what the kernel said of the drop, if it dropped them itself. The last \
-         table is what each verifier took for a program, in instructions and bytes of stack; \
+         that saw them, and what the kernel said of the drop; – where no node dropped them itself, or \
+         the kernel's word on it could not be read. Faults that were shown before there was this \
+         table have no line. The last table is what each verifier took for a program, in instructions and bytes of stack; \
          `tests/tests/verifier/limits.toml` has the limits.\n\n{tables}"
     )
 }

@@ -18,7 +18,7 @@ const REPLY: u8 = 2;
 /// All nodes of a link (RFC 4291, 2.7.1), and their MAC (RFC 2464, 7).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-/// The number of ICMPv6, which begins its pseudo header's end.
+/// The number of ICMPv6, with which its pseudo header ends.
 const ICMPV6: u8 = 58;
 
 /// Every attempt is one request and one reply, or one advertisement.
@@ -111,12 +111,14 @@ mod tests {
 
     #[test]
     fn an_advertisement_names_address_and_mac_and_its_checksum_is_right() {
-        let (address, mac) = ("fd00::9".parse::<Ipv6Addr>().unwrap(), Mac([2, 0, 0, 0, 0, 1]));
+        let (address, mac) =
+            ("fd00::9".parse::<Ipv6Addr>().unwrap(), Mac([2, 0x11, 0x22, 0x33, 0x44, 0x55]));
         let frame = advertisement(address, mac);
-        assert_eq!(frame[22..38], "fe80::ff:fe00:1".parse::<Ipv6Addr>().unwrap().octets());
+        let source: Ipv6Addr = "fe80::11:22ff:fe33:4455".parse().unwrap();
+        assert_eq!(frame[22..38], source.octets());
         assert_eq!(frame[54..56], [136, 0]);
         assert_eq!(frame[62..78], address.octets());
-        assert_eq!(frame[78..], [2, 1, 2, 0, 0, 0, 0, 1]);
+        assert_eq!(frame[78..], [2, 1, 2, 0x11, 0x22, 0x33, 0x44, 0x55]);
         let pseudo = [&frame[22..54], &[0, 0, 0, 32, 0, 0, 0, ICMPV6], &frame[54..]].concat();
         assert_eq!(sum(&pseudo, 0), 0xffff);
     }

@@ -328,19 +328,29 @@ mod tests {
 
     #[test]
     fn what_was_right_goes_before_what_another_guest_shows() {
+        let loss = |case: &str| {
+            let loss = Loss::of(case, case, &[]);
+            loss.line("7af3") + "\n"
+        };
+        let cases_of =
+            |losses: &[Loss]| losses.iter().map(|it| it.case.clone()).collect::<Vec<_>>();
+        let losses = loss("a") + &loss("b") + &loss("c");
         let said = "vm 7af3 cell suite:x right\ntest result: ok. 4 passed; 0 failed;\n\
                     vm 7af3 cell a degraded slow\nvm 7af3 cell suite:y right\n\
                     vm 7af3 cell b wrong on n1\nvm 7af3 cell c right\n\
                     vm 7af3 cell suite:z wrong 1 failed\n";
-        let right = of_cases(&format!("{said}{PASSED}"), &["a", "b", "c"], Ending::Exit).right();
+        let all = format!("{losses}{said}{PASSED}");
+        let right = of_cases(&all, &["a", "b", "c"], Ending::Exit).right();
+        assert_eq!(cases_of(&right.losses), ["a", "c"]);
         let cases: Vec<&str> = right.cells.iter().map(|cell| cell.case.as_str()).collect();
         assert_eq!(cases, ["suite:x", "a", "suite:y", "c"]);
         let shown = [("suite:x".to_owned(), 0), ("suite:y".to_owned(), 4)];
         assert_eq!(right.passed, shown);
         assert!(right.is_good(), "{right}");
-        let rest = "vm 7af3 cell b right\nvm 7af3 cell suite:z right\n";
-        let rest = of_cases(&format!("{rest}{PASSED}"), &["b"], Ending::Exit);
+        let rest = "vm 7af3 cell b right\nvm 7af3 cell suite:z right\nvm 7af3 cell c right\n";
+        let rest = of_cases(&format!("{}{rest}{PASSED}", loss("b")), &["b"], Ending::Exit);
         let all = rest.after(&right);
+        assert_eq!(cases_of(&all.losses), ["a", "b"], "c was shown again, without one");
         assert_eq!(all.to_string(), "4 of 4 suites, 13 passed, 0 failed");
         assert!(all.is_good() && !all.is_wrong("a") && !all.is_wrong("b"));
         // A suite that is run again for a new case counts once, as it is now.

@@ -53,7 +53,7 @@ fn file(folder: &Path, row: &Row) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use tracer_tests::cell::Outcome;
+    use tracer_tests::{cell::Outcome, loss::Loss};
 
     use super::super::{console, table};
     use super::*;
@@ -83,11 +83,14 @@ mod tests {
 
     #[test]
     fn the_last_word_on_a_case_counts() {
-        let first = ran(&[("a", Outcome::Right), ("b", Outcome::Right)]);
+        let mut first = ran(&[("a", Outcome::Right), ("b", Outcome::Right)]);
+        first.verdict.losses = ["a", "b"].map(|case| Loss::of(case, case, &[])).into();
         let second = ran(&[("b", Outcome::Wrong("on n1".to_owned())), ("c", Outcome::Right)]);
         let record = Record::after(None, "first", &first);
         let record = Record::after(Some(record), "second", &second);
         assert_eq!(cases(&record), ["a", "c"]);
+        let losses: Vec<&str> = record.ran.verdict.losses.iter().map(|it| &*it.case).collect();
+        assert_eq!(losses, ["a"]);
         assert_eq!(record.at, ["first", "second"]);
         assert_eq!(record.ran.took, first.took + second.took);
     }

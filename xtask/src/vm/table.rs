@@ -1,4 +1,5 @@
-//! What all guests said, as one table of kernels × cases, in Markdown. Pure.
+//! What all guests said, as tables in Markdown: kernels × cases, where packets were lost, what verifiers
+//! took. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -82,22 +83,26 @@ fn times(ran: &Ran) -> String {
 /// One line a case, one column a row of the matrix; below it what was degraded and what was wrong.
 /// `expected` is what every row has to show; what else they said follows.
 fn cases(expected: &[String], all: &[Done]) -> String {
-    let mut cases: Vec<&str> = expected.iter().map(String::as_str).collect();
-    let said = all.iter().filter_map(Done::verdict).flat_map(|verdict| &verdict.cells);
-    for cell in said {
-        if !cases.contains(&cell.case.as_str()) {
-            cases.push(&cell.case);
-        }
-    }
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(
         std::iter::once("case".to_owned()).chain(all.iter().map(|it| it.row.to_string())),
     );
-    for case in cases {
+    for case in all_cases(expected, all) {
         table.add_row(std::iter::once(case).chain(all.iter().map(|done| done.word(case))));
     }
     format!("{table}\n{}", details(all))
+}
+
+/// The cases that every row has to show, and what else they said.
+fn all_cases<'a>(expected: &'a [String], all: &'a [Done]) -> Vec<&'a str> {
+    let mut cases: Vec<&str> = expected.iter().map(String::as_str).collect();
+    for cell in all.iter().filter_map(Done::verdict).flat_map(|verdict| &verdict.cells) {
+        if !cases.contains(&cell.case.as_str()) {
+            cases.push(&cell.case);
+        }
+    }
+    cases
 }
 
 /// One line a program, one column a row of the matrix: instructions and bytes of stack that its
@@ -257,7 +262,7 @@ pub(super) mod tests {
             let verdict = &mut done.result.as_mut().expect("it ran").verdict;
             let symbol = Some("vxlan_xmit".to_owned());
             for (case, reason) in [("a", reason), ("b", None)] {
-                let (case, cause) = (case.to_owned(), "fdb-entry-missing".to_owned());
+                let (case, cause) = (case.to_owned(), Some("fdb-entry-missing".to_owned()));
                 let symbol = symbol.clone();
                 verdict.losses.push(Loss { case, cause, stage: None, reason, symbol });
             }
