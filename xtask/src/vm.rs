@@ -4,7 +4,8 @@
 //! and `lib/modules/VERSION`; with words for its command line it is a row of the matrix ([`row`]).
 //! Its initramfs ([`initramfs`]) holds a static init, the modules, the programs of the lab with
 //! their libraries, the production binary and the suites. The guest ([`guest`]) runs them and says
-//! in one line how they ended, and in one line a case how it came out. These lines carry a number
+//! in one line how they ended, and in a line each how a case came out, where the packets of a fault were
+//! lost, and what the verifier took for a program. These lines carry a number
 //! drawn for this guest, so that neither silence nor stray output passes for them ([`console`]). A
 //! guest that panics, hangs, never boots or leaves out a case is a failed row; the logs are in
 //! `target/vm`.

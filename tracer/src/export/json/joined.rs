@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     Check, CoverageJson, DropJson, FindingJson, FlannelJson, FlowJson, InterfaceJson, NodeJson,
-    PeerJson, StagesJson, VipJson, coverage, cut, dns::DnsJson, document, drop, peer, total,
+    PeerJson, StagesJson, VipJson, coverage, cut, dns::DnsJson, document, drop, peer,
+    probe::ProbeJson, total,
 };
 use crate::{
     diagnose::{Joined, JoinedFinding, JoinedNode, PeerVerdict},
@@ -29,6 +30,8 @@ pub(super) struct PartJson<'a> {
     drops: Vec<DropJson<'a>>,
     dns: Vec<DnsJson>,
     vips: Vec<VipJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<Vec<ProbeJson<'a>>>,
     flannel: FlannelJson,
 }
 
@@ -59,9 +62,9 @@ fn all<'a>(
     check.nodes = each().map(|(node, evidence)| part(node, evidence, filter)).collect();
     check.coverage = coverage(&joined.coverage, drop::coverage(evidence));
     check.unseen = &joined.unseen;
-    check
-        .truncated
-        .retain(|name, _| ["dns", "drops", "flows", "vips", "vip_clients"].contains(name));
+    check.truncated.retain(|name, _| {
+        ["dns", "drops", "flows", "probes", "vips", "vip_clients"].contains(name)
+    });
     check.findings = joined.findings.iter().map(|it| finding(joined, it)).collect();
     cut(&mut check.findings, "findings", &mut check.truncated);
     check.peers = peers(joined);
@@ -85,6 +88,7 @@ fn part<'a>(
         drops,
         dns,
         vips,
+        probes,
         flannel,
         ..
     } = document(&node.diagnosis, evidence, filter);
@@ -101,6 +105,7 @@ fn part<'a>(
         drops,
         dns,
         vips,
+        probes,
         flannel,
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::evidence::{Evidence, PeerProbe, ProbedSize};
 
 #[derive(Debug, Serialize)]
-pub(crate) struct ProbeJson<'a> {
+pub(super) struct ProbeJson<'a> {
     peer: IpNet,
     address: Option<IpAddr>,
     heeded: bool,

@@ -8,7 +8,7 @@ use crate::{
         Severity, exit_status_joined,
         testing::{Pass, dual, twin},
     },
-    evidence::Evidence,
+    evidence::{Evidence, PeerProbe, Probes},
     export::{json, text},
 };
 
@@ -88,6 +88,17 @@ fn the_json_names_nodes_and_where_things_were_seen() {
     assert_eq!(rows, expected);
     assert_eq!(json["coverage"]["peers_total"], 2);
     assert_eq!(json["coverage"]["stages"], true);
+}
+
+#[test]
+fn what_peers_answered_each_node_stands_with_that_node() {
+    let mut nodes = pair(Pass::Tables, healthy, healthy);
+    let cidr = "10.244.0.0/24".parse().unwrap();
+    let peer = PeerProbe { cidr, address: None, heeded: false, sizes: Vec::new() };
+    nodes[1].probes = Some(Probes { seconds: 3.0, peers: vec![peer] });
+    let json = json_of(&nodes);
+    assert!(json.get("probes").is_none() && json["nodes"][0].get("probes").is_none());
+    assert_eq!(json["nodes"][1]["probes"][0]["peer"], "10.244.0.0/24");
 }
 
 #[test]
