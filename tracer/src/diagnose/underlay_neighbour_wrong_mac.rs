@@ -3,9 +3,9 @@
 //!
 //! The node's own MAC is that of the frames in which its tunnel packets come. That it differs from the
 //! neighbour entry is no fault by itself: a bond sends by several MACs, and what comes by a router has
-//! the router's. It is one when nothing of what asks is answered, neither by a pod nor by an ICMP error
-//! about the tunnel, and no network policy is likely to be the reason. The peer's own evidence has the
-//! last word.
+//! the router's. It is one when nothing of what asks is answered (next to nothing, where somebody wrote
+//! the entry), neither by a pod nor by an ICMP error about the tunnel, and no network policy is likely to
+//! be the reason. The peer's own evidence has the last word.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -33,6 +33,10 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// Packets that left in vain for each that looks answered: both ends of a connection of before the fault
+/// go on for a while, and what the peer repeats, because nobody has confirmed it, looks like an answer.
+const IN_VAIN: u64 = 16;
+
 /// A peer whose frames come from another MAC than they are sent to.
 struct Differing<'a> {
     node: IpAddr,
@@ -52,8 +56,9 @@ fn judge(case: &Case<'_>) -> Ruling {
     let is_forbidden = perhaps_forbidden_anywhere(case, String::new).is_some();
     let peers = case.topology.peers.iter().filter(|peer| peer.overlay_route.is_some());
     let found = peers.filter_map(|peer| {
-        let (differing, lost) = differing(case, peer).zip(unanswered(peer))?;
+        let differing = differing(case, peer)?;
         let is_by_hand = is_written_by_hand(differing.entry);
+        let lost = unanswered(peer, is_by_hand)?;
         let is_told = !is_refused(case, differing.node) && (is_by_hand || !is_forbidden);
         let confidence = if is_by_hand && !is_forbidden {
             Confidence::Certain
@@ -66,10 +71,13 @@ fn judge(case: &Case<'_>) -> Ruling {
     Ruling::from(found.collect::<Vec<_>>())
 }
 
-/// How many packets asked for an answer, where none was answered.
-fn unanswered(peer: &Peer<'_>) -> Option<u64> {
-    let traffic = peer.traffic.filter(|it| it.answered == Some(0))?;
-    mostly_unanswered(traffic)
+/// How many packets asked for an answer and got none, where nothing was answered. An entry that
+/// somebody wrote is odd by itself: there few may look answered.
+fn unanswered(peer: &Peer<'_>, is_by_hand: bool) -> Option<u64> {
+    let traffic = peer.traffic?;
+    let lost = mostly_unanswered(traffic)?;
+    let most = if is_by_hand { lost / IN_VAIN } else { 0 };
+    (traffic.answered? <= most).then_some(lost)
 }
 
 fn differing<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<Differing<'a>> {
@@ -136,8 +144,8 @@ fn judged(
             format!("the neighbour entry of {device} for {node} has the MAC {written}"),
             format!("VXLAN packets from {node} come in frames of {seen}"),
             format!(
-                "{lost} packets that left encapsulated for it in {seconds:.1} s asked for an answer, \
-                 none was answered"
+                "{lost} packets that left encapsulated for it in {seconds:.1} s asked for an answer \
+                 and got none"
             ),
         ],
         remedy(differing),

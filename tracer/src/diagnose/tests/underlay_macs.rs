@@ -133,6 +133,21 @@ fn another_mac_is_healthy_while_anything_is_answered() {
 }
 
 #[test]
+fn a_connection_of_before_that_both_ends_go_on_with_is_no_answer_where_somebody_wrote_the_entry() {
+    let told_of = |state: NeighbourState, answered: u64| {
+        let (mut evidence, plan) = broken(Pass::PeersFile, 3, state);
+        lose_answers(&mut evidence, &plan, 2, answered);
+        (told(&judge(&mut evidence)), expected(&plan), plan)
+    };
+    let (told, expected, _) = told_of(NeighbourState::Permanent, 1);
+    assert_eq!(told, expected);
+    for (state, answered) in [(NeighbourState::Permanent, 2), (NeighbourState::Reachable, 1)] {
+        let (told, _, plan) = told_of(state, answered);
+        assert_eq!(told, [format!("unexplained-loss {}", plan.hit_cidr())], "{state:?}");
+    }
+}
+
+#[test]
 fn frames_of_a_router_or_of_nobody_tell_nothing_of_a_node_s_mac() {
     let loss = |plan: &Plan| [format!("unexplained-loss {}", plan.hit_cidr())];
     // They come by the gateway.
