@@ -176,8 +176,8 @@ fn to_check(case: &Case<'_>, peer: &Peer<'_>, pair: StagePair) -> String {
              `sysctl {forwarding}`)"
         ),
         StagePair::OverlayToWire => format!(
-            "(check `bridge fdb show dev {overlay}`, `{ip} neigh` of {uplinks}, and `nft list ruleset` \
-             (hooks output and postrouting))"
+            "(check `bridge fdb show dev {overlay}`, `{ip} route get` of the node's address, `{ip} neigh` \
+             of {uplinks}, and `nft list ruleset` (hooks output and postrouting))"
         ),
         StagePair::WireToOverlay => format!(
             "(check `nft list ruleset` (hook input), `ip -d link show {overlay}` (VNI, port) and \
