@@ -103,8 +103,9 @@ pub fn bridge_address(node: &Node, family: Family) -> String {
 }
 
 /// The veth pair of every pod, its near end in the bridge. The bridge takes the lowest MAC of its ports
-/// (`br_stp_recalculate_bridge_id`, net/bridge/br_stp_if.c, 6.18), and other pods lose their gateway for half a minute when that port goes (flannel issue 1381): here it
-/// is that of the first pod, which no fault takes away from the others.
+/// (`br_stp_recalculate_bridge_id`, net/bridge/br_stp_if.c, 6.18), and other pods lose their gateway for
+/// half a minute when that port goes (flannel issue 1381): here it is that of the first pod, which no
+/// fault takes away from the others.
 #[must_use]
 pub fn pod_ports(plan: &Plan, node: &Node) -> Vec<String> {
     let mtu = plan.pod_mtu();

@@ -14,7 +14,7 @@ use super::{
     fw_drops_at_ports,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Drop, DropFlow, Platform};
+use crate::evidence::{Drop, DropFlow, Platform, Tables};
 
 pub(super) const RULE: Rule = Rule {
     code: "fw-drops-pod-to-node",
@@ -23,9 +23,6 @@ pub(super) const RULE: Rule = Rule {
     rank: Rank::Live,
     judge,
 };
-
-/// The device on which kube-proxy keeps the addresses of services in IPVS mode.
-const SERVICES: &str = "kube-ipvs0";
 
 /// What a pod asks the node for: an address, a protocol and a port.
 type Asked = (IpAddr, u8, u16);
@@ -66,12 +63,9 @@ const fn port(flow: &DropFlow) -> Asked {
 }
 
 fn is_of_service(case: &Case<'_>, address: IpAddr) -> bool {
-    let is_kept = |tables: &crate::evidence::Tables| {
-        let services = tables.link_named(SERVICES);
+    let is_kept = |tables: &Tables| {
         let mut addresses = tables.addresses.iter();
-        addresses.any(|own| {
-            own.address == address && services.is_some_and(|link| link.index == own.ifindex)
-        })
+        addresses.any(|own| own.address == address && tables.is_of_services(own))
     };
     case.evidence.intent.service_cidrs.iter().any(|it| it.contains(&address))
         || case.topology.tables.is_some_and(is_kept)

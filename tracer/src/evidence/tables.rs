@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Family, MacAddress};
 
+/// The device of kube-proxy in IPVS mode.
+const SERVICES: &str = "kube-ipvs0";
+
 /// What the kernel has now. Every list is complete: an interrupted dump was repeated.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tables {
@@ -353,6 +356,13 @@ impl Tables {
     pub fn forwards(&self, family: u8, scope: Scope) -> Option<bool> {
         let mut settings = self.forwarding.iter();
         Some(settings.find(|it| it.family == family && it.scope == scope)?.enabled)
+    }
+
+    /// Whether kube-proxy has given a service's address to this node, as to every other: in IPVS mode its
+    /// device has those of all services.
+    #[must_use]
+    pub fn is_of_services(&self, own: &Address) -> bool {
+        self.link_named(SERVICES).is_some_and(|link| link.index == own.ifindex)
     }
 
     /// Whether an address is one of this node's own.

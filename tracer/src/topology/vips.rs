@@ -7,10 +7,6 @@ use ipnet::IpNet;
 use super::{Topologies, Topology, cidrs};
 use crate::evidence::{Address, Link, MacAddress, Tables};
 
-/// The device of kube-proxy in IPVS mode, which holds the addresses of all services
-/// (`defaultDummyDevice`, pkg/proxy/ipvs/proxier.go, Kubernetes 1.31).
-const SERVICES: &str = "kube-ipvs0";
-
 /// Whose MAC it is, as far as this node's tables tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MacOwner<'a> {
@@ -94,7 +90,7 @@ pub fn announces_vip(
     mac: MacAddress,
 ) -> bool {
     let mut own = tables.addresses.iter().filter(|it| it.address == address);
-    let is_nodes = own.any(|it| !is_of_service(tables, it) && !is_beside_another(tables, it))
+    let is_nodes = own.any(|it| !tables.is_of_services(it) && !is_beside_another(tables, it))
         || topologies.peers().any(|peer| peer.node_ip == Some(address));
     let networks = topologies.iter().flat_map(|it| it.cluster_cidrs.iter().chain(&it.own_cidrs));
     let is_pods = networks.into_iter().any(|network| network.contains(&address));
@@ -130,11 +126,6 @@ pub fn mac_owner_in<'a>(
         let peer = topology.peers.iter().find(|peer| peer.node_ip == Some(node))?;
         Some(MacOwner::Peer { node, name: peer.name })
     })
-}
-
-/// Whether kube-proxy has given an address of a service to this node, as to every other.
-fn is_of_service(tables: &Tables, own: &Address) -> bool {
-    tables.links.iter().any(|link| link.index == own.ifindex && link.name == SERVICES)
 }
 
 /// Whether an address stands alone on a device whose network another address there has.
@@ -227,7 +218,7 @@ mod tests {
         }
         assert!(!is_vip(&evidence, own));
         assert!(!is_vip(&evidence, vip()), "nothing tells them apart then");
-        let services = link(SECOND, SERVICES, None);
+        let services = link(SECOND, "kube-ipvs0", None);
         for entry in &mut tables(&mut evidence).addresses {
             if entry.address == vip() {
                 entry.ifindex = services.index;

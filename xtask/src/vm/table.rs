@@ -134,10 +134,9 @@ fn losses(expected: &[String], all: &[Done]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["fault", "last stage", "reason", "function", "told as", "kernels"]);
-    for case in expected {
+    for case in all_cases(expected, all) {
         for (words, kernels) in told(case, all) {
-            table
-                .add_row(std::iter::once(case.as_str()).chain(words).chain([&*kernels.join(", ")]));
+            table.add_row(std::iter::once(case).chain(words).chain([&*kernels.join(", ")]));
         }
     }
     if table.is_empty() { String::new() } else { format!("\n{table}\n") }
