@@ -1,16 +1,69 @@
-//! Which DNS servers of this node hand on what others tell them: CoreDNS asks its upstream, and behind
-//! a service's address answers a pod.
+//! DNS servers in trouble, and which of them hand on what others tell them: CoreDNS asks its upstream,
+//! and behind a service's address answers a pod.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use super::{case::Case, dns_servers::PORT, sighted::UDP};
+use super::{
+    case::Case, dns_answer_late::is_late, dns_error_rcode::errors, dns_servers, dns_servers::PORT,
+    sighted::UDP,
+};
 use crate::evidence::{DnsServer, Flow};
 
-/// For each of these servers those of the others that it asks, or that those ask.
-pub(super) fn upstreams(
+/// How many servers that one asks are told.
+const TOLD: usize = 3;
+
+/// The DNS servers of a case that answer with errors or too late.
+pub(super) struct Troubled<'a> {
+    pub(super) servers: Vec<(IpAddr, &'a DnsServer)>,
+    /// For each of them those of the others that it asks, or that those ask.
+    upstreams: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+}
+
+// === impl Troubled ===
+
+impl<'a> Troubled<'a> {
+    pub(super) fn of(case: &Case<'a>) -> Self {
+        let is_troubled = |server: &DnsServer| is_late(server) || errors(server).is_some();
+        let servers: Vec<_> =
+            dns_servers::of(case).filter(|(_, server)| is_troubled(server)).collect();
+        let upstreams = upstreams(case, &servers);
+        Self { servers, upstreams }
+    }
+
+    /// Those that hand on what a server says, at once or by others.
+    pub(super) fn askers_of(&self, server: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let askers = self.upstreams.iter().filter(move |(_, asked)| asked.contains(&server));
+        askers.map(|(asker, _)| *asker)
+    }
+
+    /// Those whose answers a server hands on.
+    pub(super) fn upstreams_of(&self, server: IpAddr) -> impl Iterator<Item = &DnsServer> {
+        let is_asked = move |it: &IpAddr| self.upstreams[&server].contains(it);
+        self.servers.iter().filter(move |it| is_asked(&it.0)).map(|it| it.1)
+    }
+}
+
+/// What became of the queries of a server to those that it asks, as far as this node sees them: a line
+/// for each, those first that keep most waiting.
+pub(super) fn lines(case: &Case<'_>, server: (IpAddr, &DnsServer)) -> Vec<String> {
+    let endpoints = server.1.endpoints();
+    let is_asked = |it: &(IpAddr, &DnsServer)| {
+        it.0 != server.0 && !endpoints.contains(&it.0) && asks(case, server, it.0)
+    };
+    let mut asked: Vec<_> = dns_servers::of(case).filter(is_asked).collect();
+    asked.sort_by_key(|it| Reverse(it.1.timed_out()));
+    let line = |(address, asked): &(IpAddr, &DnsServer)| {
+        let (queries, answered) = (asked.queries, asked.answered());
+        format!("it asks {address}, which answered {answered} of {queries} queries in time")
+    };
+    asked.iter().take(TOLD).map(line).collect()
+}
+
+fn upstreams(
     case: &Case<'_>,
     servers: &[(IpAddr, &DnsServer)],
 ) -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {

@@ -148,6 +148,7 @@ fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::FlannelMemory
         | Effect::LargePods
         | Effect::DnsErrors(_)
+        | Effect::LateAnswers(_)
         // What the table of connections knows of is counted with it.
         | Effect::ToService(_)
         | Effect::Unanswered(_)

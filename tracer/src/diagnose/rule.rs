@@ -105,6 +105,8 @@ pub(super) enum Effect {
     ToService(SocketAddr),
     /// A DNS server answers with errors.
     DnsErrors(IpAddr),
+    /// A DNS server answers too late.
+    LateAnswers(IpAddr),
 }
 
 /// What a rule says about a case.
@@ -184,6 +186,7 @@ impl Effect {
             | Self::LargePods
             | Self::ToService(_)
             | Self::DnsErrors(_)
+            | Self::LateAnswers(_)
             | Self::ToVip(_)
             | Self::Unanswered(_) => None,
         }

@@ -107,6 +107,63 @@ fn of_servers_that_hand_on_errors_the_one_nearest_to_the_cause_is_told() {
     assert_eq!(told, [format!("10.1.1.53 breaks {breaks}")]);
 }
 
+/// Evidence of an upstream that is late, and of a server that asks it.
+fn late_upstream(change: impl Fn(&mut DnsServer, &mut DnsServer)) -> Vec<String> {
+    with_upstream(|evidence, server, upstream| {
+        let [asking, asked] = &mut evidence.dns.as_mut().unwrap().servers[..] else { panic!() };
+        (asking.answers, asked.answers) = (Vec::new(), Vec::new());
+        asked.late = vec![answers(0, 50)];
+        change(asking, asked);
+        asks(evidence, server, upstream);
+    })
+}
+
+#[test]
+fn a_server_that_waits_too_long_for_another_is_late_or_gives_up_because_of_it() {
+    let by_upstream = [r#"10.1.1.53 breaks ["dns 10.244.1.9"]"#];
+    assert_eq!(late_upstream(|asking, _| asking.late = vec![answers(0, 50)]), by_upstream);
+    assert_eq!(late_upstream(|asking, _| asking.late = vec![answers(2, 50)]), by_upstream);
+    assert_eq!(late_upstream(|asking, _| asking.answers = vec![answers(2, 50)]), by_upstream);
+    // Errors come at once, and no one is late because of them.
+    let each = late_upstream(|asking, asked| {
+        (asked.answers, asked.late) = (vec![answers(2, 50)], Vec::new());
+        asking.late = vec![answers(0, 50)];
+    });
+    assert_eq!(each, ["10.244.1.9 breaks []", "10.1.1.53 breaks []"]);
+}
+
+#[test]
+fn of_a_server_that_gives_up_it_is_told_which_upstream_it_waited_for() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let mut evidence = plan.evidence();
+    let (server, upstream) = (nth_address(plan.own_cidr(), 9), "10.1.1.53".parse().unwrap());
+    let lost = DnsTimeouts { endpoint: None, query: Stage::PodOut, answer: None, queries: 150 };
+    let given_up = DnsServer {
+        server: Some(server),
+        queries: 50,
+        late: vec![answers(2, 50)],
+        ..DnsServer::default()
+    };
+    let silent = DnsServer {
+        server: Some(upstream),
+        queries: 150,
+        timeouts: vec![lost],
+        ..DnsServer::default()
+    };
+    evidence.dns = Some(Dns { timeout_seconds: 2.0, servers: vec![given_up, silent] });
+    asks(&mut evidence, server, upstream);
+    let diagnosis = diagnose(&evidence);
+    let [finding] = &diagnosis.findings[..] else { panic!("{:?}", diagnosis.findings) };
+    assert_eq!((finding.code, finding.subject.key.as_str()), ("dns-error-rcode", "10.244.1.9"));
+    let lines: Vec<&str> = finding.evidence.iter().map(String::as_str).collect();
+    let told = [
+        "50 of 50 answers in 5.0 s were SERVFAIL",
+        "50 of them came after more than 2 s",
+        "it asks 10.1.1.53, which answered 0 of 150 queries in time",
+    ];
+    assert_eq!(lines, told);
+}
+
 #[test]
 fn servers_that_err_each_for_itself_are_told_each() {
     for change in [
