@@ -2,6 +2,7 @@
 
 mod flannel;
 mod kube_proxy;
+mod kube_proxy_nftables;
 mod kube_router;
 
 use std::net::SocketAddr;
@@ -32,10 +33,7 @@ pub fn without_dns(plan: &Plan, node: &Node, family: Family) -> Script {
             let rule = kube_proxy::dns_portal(plan, family).replacen("-A", "-D", 1);
             table(node, family, "nat", rule)
         }
-        ProxyRules::Nftables => {
-            let line = format!("flush chain {} kube-proxy services", family.word());
-            Script::new(Tool::Nft, Some(&node.namespace), [line])
-        }
+        ProxyRules::Nftables => nft(node, kube_proxy_nftables::dns("delete", plan, family)),
     }
 }
 
@@ -44,31 +42,33 @@ pub fn without_dns(plan: &Plan, node: &Node, family: Family) -> Script {
 pub fn with_dns(plan: &Plan, node: &Node, family: Family) -> Script {
     match plan.proxy_rules {
         ProxyRules::Iptables => table(node, family, "nat", kube_proxy::dns_portal(plan, family)),
-        ProxyRules::Nftables => {
-            let head = format!("add rule {} kube-proxy services ", family.word());
-            let lines = kube_proxy::nftables(plan, family).into_iter();
-            let lines = lines.filter(|line| line.starts_with(&head));
-            Script::new(Tool::Nft, Some(&node.namespace), lines)
-        }
+        ProxyRules::Nftables => nft(node, kube_proxy_nftables::dns("add", plan, family)),
     }
 }
 
-/// Takes kube-proxy's rule for the VIP away from a node. Of iptables alone.
+/// Takes kube-proxy's rule for the VIP away from a node.
 #[must_use]
 pub fn without_web(plan: &Plan, node: &Node, family: Family) -> Script {
-    let rule = kube_proxy::web_portal(plan, family).replacen("-A", "-D", 1);
-    table(node, family, "nat", rule)
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            let rule = kube_proxy::web_portal(plan, family).replacen("-A", "-D", 1);
+            table(node, family, "nat", rule)
+        }
+        ProxyRules::Nftables => nft(node, [kube_proxy_nftables::without_web(plan, family)]),
+    }
 }
 
 /// Has a node drop what is for the VIP, as kube-proxy does with `externalTrafficPolicy: Local` and
-/// without an endpoint on the node. Of iptables alone.
+/// without an endpoint on the node.
 #[must_use]
 pub fn without_local_web(plan: &Plan, node: &Node, family: Family) -> Script {
-    Script::new(
-        iptables(family),
-        Some(&node.namespace),
-        kube_proxy::no_local_endpoints(plan, family),
-    )
+    match plan.proxy_rules {
+        ProxyRules::Iptables => {
+            let lines = kube_proxy::no_local_endpoints(plan, family);
+            Script::new(iptables(family), Some(&node.namespace), lines)
+        }
+        ProxyRules::Nftables => nft(node, [kube_proxy_nftables::no_local_endpoints(plan, family)]),
+    }
 }
 
 /// Has a node stand ready for network policies, as k3s does, though there are none.
@@ -93,10 +93,7 @@ pub fn refusing(plan: &Plan, node: &Node, service: SocketAddr, protocol: &str) -
             let rule = kube_proxy::refusal(service, protocol);
             table(node, family, "filter", format!("-I FORWARD 1 {rule}"))
         }
-        ProxyRules::Nftables => {
-            let lines = kube_proxy::nftables_refusal(service, protocol);
-            Script::new(Tool::Nft, Some(&node.namespace), lines)
-        }
+        ProxyRules::Nftables => nft(node, kube_proxy_nftables::refusal("add", service, protocol)),
     }
 }
 
@@ -110,10 +107,13 @@ pub fn not_refusing(plan: &Plan, node: &Node, service: SocketAddr, protocol: &st
             table(node, family, "filter", format!("-D FORWARD {rule}"))
         }
         ProxyRules::Nftables => {
-            let lines = kube_proxy::nftables_without_refusals(family);
-            Script::new(Tool::Nft, Some(&node.namespace), lines)
+            nft(node, kube_proxy_nftables::refusal("delete", service, protocol))
         }
     }
+}
+
+fn nft(node: &Node, lines: impl IntoIterator<Item = String>) -> Script {
+    Script::new(Tool::Nft, Some(&node.namespace), lines)
 }
 
 /// One line for a table of iptables.
@@ -138,8 +138,7 @@ fn of_family(plan: &Plan, node: &Node, family: Family) -> Vec<Script> {
             nat.add(kube_proxy::nat(plan, family));
         }
         ProxyRules::Nftables => {
-            let lines = kube_proxy::nftables(plan, family);
-            scripts.push(Script::new(Tool::Nft, Some(&node.namespace), lines));
+            scripts.push(nft(node, kube_proxy_nftables::table(plan, family)));
         }
     }
     if plan.flannel_rules == FlannelRules::Iptables {

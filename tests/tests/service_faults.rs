@@ -13,12 +13,12 @@ use tracer_tests::{
     seed::Shape,
     size,
     told::in_labs,
-    tracer::{CheckOutput, Intent},
+    tracer::{CheckOutput, DNS_TIMEOUT, Intent},
 };
 
 /// Longer than a query that is not answered may wait.
-const WINDOW: [&str; 2] = ["--duration", "5s"];
-const LONG_WINDOW: [&str; 2] = ["--duration", "8s"];
+const WINDOW: [&str; 4] = ["--duration", "5s", DNS_TIMEOUT, "2s"];
+const LONG_WINDOW: [&str; 4] = ["--duration", "10s", DNS_TIMEOUT, "3s"];
 /// What a node says that cannot ask for connections without changing something.
 const UNASKED: &str = "to which pods the addresses of services lead";
 /// The look-alikes of these faults.

@@ -4,6 +4,7 @@ pub(crate) mod capabilities;
 pub(crate) mod check;
 pub(crate) mod cleanup;
 mod collect;
+mod dns_rules;
 mod drops;
 mod observe;
 mod probe;

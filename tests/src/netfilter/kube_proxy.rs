@@ -9,8 +9,6 @@ use crate::plan::{ECHO_PORT, Family, Plan};
 
 const DNS_CHAIN: &str = "KUBE-SVC-TCOU7JCQXEZGVUNU";
 const DNS_ENDPOINT: &str = "KUBE-SEP-3IL52ANAN3BQ2L74";
-/// The chain of nftables in which services without endpoints are refused.
-const REFUSALS: &str = "filter-forward";
 const WEB_CHAIN: &str = "KUBE-EXT-2LABWEBVIPLABWEB";
 const WEB_ENDPOINT: &str = "KUBE-SEP-4LABWEBPODLABWEB";
 
@@ -65,42 +63,6 @@ pub(super) fn nat(plan: &Plan, family: Family) -> Rules {
     )
 }
 
-/// The same for the DNS service by nftables, as kube-proxy has it since Kubernetes 1.29.
-pub(super) fn nftables(plan: &Plan, family: Family) -> Vec<String> {
-    let hook = |chain: &str, hook: &str| format!("{chain} {{ type nat hook {hook}; }}");
-    let chains = [
-        hook("nat-prerouting", "prerouting priority dstnat"),
-        hook("nat-output", "output priority -100"),
-        hook("nat-postrouting", "postrouting priority srcnat"),
-        "services".to_owned(),
-        "mark-for-masquerade".to_owned(),
-        "masquerading".to_owned(),
-    ];
-    let (service, cluster) = (plan.dns.cluster_ip.of(family), plan.cluster.of(family));
-    let (ip, pod) = (family.word(), SocketAddr::new(plan.dns.pod_ip.of(family), 53));
-    let to_dns = format!("{ip} daddr {service} udp dport 53");
-    // As for iptables above: without br_netfilter a local answer needs its source changed.
-    let local = plan.nodes[plan.dns.node].subnet.of(family);
-    let local = (!plan.bridge_netfilter)
-        .then(|| format!("services {ip} saddr {local} {to_dns} jump mark-for-masquerade"));
-    let rules = [
-        "nat-prerouting jump services".to_owned(),
-        "nat-output jump services".to_owned(),
-        "nat-postrouting jump masquerading".to_owned(),
-        "mark-for-masquerade meta mark set meta mark or 0x4000".to_owned(),
-        "masquerading meta mark and 0x4000 == 0 return".to_owned(),
-        "masquerading meta mark set meta mark xor 0x4000".to_owned(),
-        "masquerading masquerade fully-random".to_owned(),
-        format!("services {ip} saddr != {cluster} {to_dns} jump mark-for-masquerade"),
-    ];
-    let dnat = format!("services {to_dns} dnat to {pod}");
-    let table = format!("add table {ip} kube-proxy");
-    let chains = chains.map(|chain| format!("add chain {ip} kube-proxy {chain}"));
-    let rules = rules.into_iter().chain(local).chain([dnat]);
-    let rules = rules.map(|rule| format!("add rule {ip} kube-proxy {rule}"));
-    std::iter::once(table).chain(chains).chain(rules).collect()
-}
-
 /// The rule that leads to the DNS service.
 pub(super) fn dns_portal(plan: &Plan, family: Family) -> String {
     dns(plan, family).into_iter().next().unwrap_or_default()
@@ -138,28 +100,6 @@ pub(super) fn refusal(service: SocketAddr, protocol: &str) -> String {
         "-d {address}/{bits} -p {protocol} -m conntrack --ctstate NEW -m {protocol} --dport {port} \
          -m comment --comment \"default/empty:port has no endpoints\" -j REJECT --reject-with {error}"
     )
-}
-
-/// The same by nftables.
-pub(super) fn nftables_refusal(service: SocketAddr, protocol: &str) -> Vec<String> {
-    let ip = Family::from(service.ip()).word();
-    let (address, port) = (service.ip(), service.port());
-    vec![
-        format!(
-            "add chain {ip} kube-proxy {REFUSALS} {{ type filter hook forward priority -110; }}"
-        ),
-        format!(
-            "add rule {ip} kube-proxy {REFUSALS} ct state new {ip} daddr {address} {protocol} dport \
-             {port} reject"
-        ),
-    ]
-}
-
-/// Takes all of these away.
-pub(super) fn nftables_without_refusals(family: Family) -> Vec<String> {
-    ["flush", "delete"]
-        .map(|verb| format!("{verb} chain {} kube-proxy {REFUSALS}", family.word()))
-        .into()
 }
 
 fn dns(plan: &Plan, family: Family) -> Vec<String> {

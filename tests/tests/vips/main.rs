@@ -32,6 +32,7 @@ use tracer_tests::{
     seed::Shape,
     tracer::{CheckOutput, Intent},
     traffic::{Flow, Limits, Sender, Traffic},
+    watch::Watch,
 };
 
 /// How far the gap that is told may be from the one that was captured, in seconds.
@@ -44,7 +45,11 @@ fn lab(seed: u64) -> Lab {
 }
 
 fn lab_of(seed: u64, stack: Stack) -> Lab {
-    let shape = Shape { nodes: Some(3), stack, ..Shape::default() };
+    lab_like(seed, Shape { stack, ..Shape::default() })
+}
+
+fn lab_like(seed: u64, shape: Shape) -> Lab {
+    let shape = Shape { nodes: Some(3), ..shape };
     let lab = Lab::up(Plan::draw(seed, &shape), LOCK_WAIT).unwrap();
     // The lab's client knows the owner's MAC; from here on it asks for it.
     let vip = |family: &Family| lab.plan().lan.vip.of(*family);
@@ -139,13 +144,13 @@ fn nodes_that_see_ten_clients_ask_and_not_the_owners_answers_find_nothing() {
     let owner = plan.lan.vip_owner;
     own(&lab, owner);
     let clients = (10..10 + CLIENTS).map(|number| who_has(plan, number));
-    let (asking, answers) = thread::scope(|scope| {
-        let checks = scope.spawn(|| check_all(&lab, "6s"));
-        silence(20);
-        let asking = Traffic::start(clients.chain([ping(plan)]).collect());
-        let answers = checks.join().unwrap();
-        (asking.stop().unwrap(), answers)
-    });
+    let vip = plan.lan.vip.v4.to_string();
+    let watch = |node| lab.watch(node, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
+    let watches: Vec<Watch> = plan.all_nodes().into_iter().map(watch).collect();
+    let asking = Traffic::start(clients.chain([ping(plan)]).collect());
+    silence(20);
+    let asking = asking.stop().unwrap();
+    let answers: Vec<_> = watches.into_iter().map(|it| it.end().unwrap().check).collect();
     let pinged = asking.iter().find(|(sender, _)| matches!(sender.flow, Flow::Ping { .. }));
     assert!(pinged.unwrap().1.answered > 0, "{asking:?}");
     for (index, output) in answers.iter().enumerate() {
@@ -197,16 +202,14 @@ fn fails_over(lab: &Lab, family: Family) {
     let (before, after, watcher) = (0, 1, 2);
     let over = AtomicBool::new(false);
     let vip = plan.lan.vip.of(family).to_string();
-    let args = ["--vip", vip.as_str(), "--duration", "9s"];
+    let watch = lab.watch(watcher, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
     let (output, captured) = thread::scope(|scope| {
         let capture = scope.spawn(|| capture(plan, watcher, plan.lan.vip.of(family), &over));
-        let check = scope.spawn(|| lab.check(watcher, Intent::SubnetEnv, &args).unwrap());
-        Traffic::start(vec![announce_of(plan, before, 9, family)]).finish().unwrap();
+        Traffic::start(vec![announce_of(plan, before, 4, family)]).finish().unwrap();
         silence(12);
         Traffic::start(vec![announce_of(plan, after, 3, family)]).finish().unwrap();
-        let output = check.join().unwrap();
         over.store(true, Ordering::Relaxed);
-        (output, capture.join().unwrap())
+        (watch.end().unwrap().check, capture.join().unwrap())
     });
     let at = |node: usize| {
         let mac = plan.nodes[node].uplink_mac;

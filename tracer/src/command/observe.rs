@@ -13,7 +13,7 @@ use tracer::{
 };
 
 use super::{
-    clock,
+    clock, dns_rules,
     drops::{Dropping, overlays_of},
     services::{Services, of_a_check},
     vips::{Answering, Around},
@@ -92,6 +92,7 @@ fn watch(
     evidence.traffic = Some(traffic);
     let overlays = overlays_of(evidence);
     evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
+    dns_rules::fill(evidence);
     Ok(())
 }
 

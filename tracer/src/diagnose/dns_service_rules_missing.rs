@@ -1,9 +1,10 @@
 //! `dns-service-rules-missing`: nothing on this node translates the address of the cluster's DNS, so
-//! queries leave by the default route, for an address that nobody has.
+//! queries leave by the default route, for an address that nobody has, or are dropped under it.
 //!
 //! The kernel's table of connections proves it: a connection stands there once its first packet has
-//! passed all of netfilter, and tells under which address it went on. What is dropped or refused
-//! never gets there.
+//! passed all of netfilter, and tells under which address it went on. What is dropped or refused never
+//! gets there. Of that kube-proxy's rules prove it, none of which names the address: in nftables mode
+//! kube-proxy itself drops what is for addresses of the service network that no service has.
 
 use std::{
     collections::BTreeSet,
@@ -11,14 +12,18 @@ use std::{
 };
 
 use super::{
+    blocked::filtered,
     case::Case,
     dns_servers::{self, next_to_none, of},
+    dropped::Dropped,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     service_addresses::{is_in_service_network, is_translated_for, may_be_service},
-    sighted::{ENOUGH, UDP},
+    sighted::{ENOUGH, UDP, error_of, sightings},
 };
-use crate::evidence::{DnsServer, Platform, Stage, Untranslated};
+use crate::evidence::{
+    DnsServer, Drop, DropPlace, IcmpError, Platform, Stage, Traffic, Untranslated,
+};
 
 pub(super) const RULE: Rule = Rule {
     code: "dns-service-rules-missing",
@@ -28,12 +33,20 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// What proves that queries keep their address.
+enum Proof<'a> {
+    /// They went on under it.
+    WentOn(&'a Untranslated),
+    /// A packet filter dropped them, and no rule of kube-proxy names it.
+    Dropped(Dropped<'a>),
+}
+
 fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for (address, server) in of(case) {
-        let Some(lost) = untranslated(case, address, server) else { continue };
+        let Some(proof) = untranslated(case, address, server) else { continue };
         match is_in_service_network(case, address) {
-            Some(true) => ruling.judged.push(judged(case, address, server, lost)),
+            Some(true) => ruling.judged.push(judged(case, address, server, &proof)),
             None if may_be_service(case, address) => ruling.unseen.push(format!(
                 "why {} DNS queries to {address} got no answer: nothing on this node translates that \
                  address, and nothing tells whether it is a service's (--service-cidr); if it is, \
@@ -46,20 +59,12 @@ fn judge(case: &Case<'_>) -> Ruling {
     ruling
 }
 
-/// Queries that nobody answered, and that went on under the address that they were sent to.
+/// Queries that nobody answered, and that kept the address that they were sent to.
 ///
 /// A connection of old may have been opened while the rules were missing for a moment, and keeps its
 /// address: so there must be several, as every query has its own.
-fn untranslated<'a>(
-    case: &Case<'a>,
-    address: IpAddr,
-    server: &DnsServer,
-) -> Option<&'a Untranslated> {
+fn untranslated<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Option<Proof<'a>> {
     let traffic = case.evidence.traffic.as_ref()?;
-    let is_its = |it: &&Untranslated| {
-        (it.destination, it.protocol, it.port) == (address, UDP, dns_servers::PORT)
-    };
-    let found = traffic.untranslated.iter().find(is_its)?;
     let at_first_stage = server.timeouts.iter().filter(|it| {
         it.query == Stage::PodOut
             && it.answer.is_none()
@@ -67,16 +72,46 @@ fn untranslated<'a>(
     });
     let lost: u64 = at_first_stage.map(|it| it.queries).sum();
     let answered = server.answered() + server.answered_late();
-    let translated = traffic.flows.iter().filter(|flow| is_translated_for(flow, address)).count();
-    let is_served = !next_to_none(answered, lost) || !next_to_none(translated as u64, found.flows);
     let tables = case.topology.tables?;
     let is_elsewhere = !tables.is_local(address)
         && !case.topology.is_own(address)
         && case.topology.peer_of(address).is_none();
-    (lost >= ENOUGH && found.flows >= ENOUGH && !is_served && is_elsewhere).then_some(found)
+    if lost < ENOUGH || !next_to_none(answered, lost) || !is_elsewhere {
+        return None;
+    }
+    let translated = traffic.flows.iter().filter(|flow| is_translated_for(flow, address)).count();
+    went_on(traffic, address)
+        .filter(|found| next_to_none(translated as u64, found.flows))
+        .map(Proof::WentOn)
+        .or_else(|| Some(Proof::Dropped(dropped(case, address, server)?)))
 }
 
-fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, lost: &Untranslated) -> Judged {
+/// What the table of connections knows of queries that went on.
+fn went_on(traffic: &Traffic, address: IpAddr) -> Option<&Untranslated> {
+    let is_its = |it: &&Untranslated| {
+        (it.destination, it.protocol, it.port) == (address, UDP, dns_servers::PORT)
+    };
+    traffic.untranslated.iter().find(is_its).filter(|it| it.flows >= ENOUGH)
+}
+
+/// What a packet filter dropped of queries, where kube-proxy is here and does not know the address.
+fn dropped<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Option<Dropped<'a>> {
+    let is_unnamed = server.has_service_rules == Some(false);
+    let is_query = |drop: &Drop| {
+        let flow = drop.flow.filter(|_| drop.place == DropPlace::Node)?;
+        let to = (flow.destination, flow.protocol, flow.destination_port);
+        (to == (address, UDP, dns_servers::PORT)).then_some(())
+    };
+    let has_proxy = !case.evidence.intent.service_netfilter.is_empty();
+    // Who refuses them knows the address.
+    let quotes = |error: IcmpError| {
+        (error.quoted.destination, error.quoted.destination_port) == (address, dns_servers::PORT)
+    };
+    let is_refused = sightings(case).filter_map(error_of).any(quotes);
+    if is_unnamed && has_proxy && !is_refused { filtered(case, is_query).remove(&()) } else { None }
+}
+
+fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, proof: &Proof<'_>) -> Judged {
     let node = &case.evidence.node;
     let seconds = case.evidence.window.seconds;
     let effect = Effect::ToService(SocketAddr::new(address, dns_servers::PORT));
@@ -97,11 +132,7 @@ fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, lost: &Untransla
                     server.queries,
                     server.answered()
                 ),
-                format!(
-                    "{} packets of {} connections went on to {address} itself, by the kernel's table of \
-                     connections, and so left by the default route",
-                    lost.packets, lost.flows
-                ),
+                kept(address, proof),
                 read,
             ],
             repair(node.platform, &node.name),
@@ -110,6 +141,22 @@ fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, lost: &Untransla
         supports: BTreeSet::from([effect]),
         explains: BTreeSet::from([effect]),
         as_break: format!("dns {address}"),
+    }
+}
+
+/// That queries kept their address, and what became of them.
+fn kept(address: IpAddr, proof: &Proof<'_>) -> String {
+    match proof {
+        Proof::WentOn(lost) => format!(
+            "{} packets of {} connections went on to {address} itself, by the kernel's table of \
+             connections, and so left by the default route",
+            lost.packets, lost.flows
+        ),
+        Proof::Dropped(lost) => format!(
+            "{} packets to {address} itself were dropped ({}), and no rule of kube-proxy here names it",
+            lost.packets,
+            lost.by()
+        ),
     }
 }
 

@@ -37,6 +37,10 @@ pub struct DnsServer {
     pub timeouts: Vec<DnsTimeouts>,
     /// The same server over TCP.
     pub tcp: DnsTcp,
+    /// Whether a rule of kube-proxy on this node names its address; `None` where nobody asked, or
+    /// where that cannot be read.
+    #[serde(default)]
+    pub has_service_rules: Option<bool>,
 }
 
 /// Answers of one kind.

@@ -15,7 +15,7 @@ use tracer::{
 };
 
 use super::{
-    super::{Failure, collect, drops::overlays, vips::Around},
+    super::{Failure, collect, dns_rules, drops::overlays, vips::Around},
     Roles, Rounds, Snapshot, Timestamp, Told, Topologies, Window, kernel,
     vips::own_macs,
 };
@@ -151,6 +151,7 @@ impl Rounds<'_> {
             flannel: self.known.flannel.clone(),
             unseen,
         };
+        dns_rules::fill(&mut evidence);
         collect::count(&mut evidence, &since, counters);
         collect::ask_for_strangers(&mut evidence)?;
         collect::second_reading(&mut evidence, self.live.tables())?;

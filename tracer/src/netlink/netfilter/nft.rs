@@ -90,8 +90,8 @@ impl In {
     }
 }
 
-/// Hands over the rules of iptables' chains of these names, and of a table of nftables the rules and
-/// the entries of some maps, each with the chain's, the table's or the map's name.
+/// Hands over the rules of iptables' chains of these names, and of a table of nftables the entries of
+/// some maps, each with the chain's or the map's name.
 pub(super) fn each_rule(
     chains: &[&str],
     table: &str,
@@ -107,8 +107,6 @@ pub(super) fn each_rule(
         visit(&mut socket, NFT_MSG_GETRULE, In { family, names }, |rule| each(&chain, rule))?;
     }
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let names = vec![(NFTA_RULE_TABLE, table.to_owned())];
-        visit(&mut socket, NFT_MSG_GETRULE, In { family, names }, |rule| each(table, rule))?;
         for map in maps {
             let names = vec![
                 (NFTA_SET_ELEM_LIST_TABLE, table.to_owned()),

@@ -10,7 +10,8 @@ use crate::evidence::VipRules;
 /// endpoints, and for those that have none here.
 const CHAINS: [&str; 2] = [super::PROXY_CHAIN, WITHOUT_ENDPOINTS_CHAIN];
 const WITHOUT_ENDPOINTS_CHAIN: &str = "KUBE-EXTERNAL-SERVICES";
-/// The same in its table of nftables: maps from an address, a protocol and a port to a verdict.
+/// The same in its table of nftables: maps from an address, a protocol and a port to a verdict. Chains
+/// of services name their addresses too, but nothing leads to these without an entry here.
 const MAPS: [&str; 2] = ["service-ips", WITHOUT_ENDPOINTS_MAP];
 const WITHOUT_ENDPOINTS_MAP: &str = "no-endpoint-services";
 /// What is in a rule that refuses with an ICMP error, whether it is a target or a chain's name.

@@ -345,6 +345,46 @@ fn a_single_answer_does_not_hide_that_nothing_translates_or_listens() {
     assert_eq!(told(&judge(&mut evidence)), [format!("dns-server-port-closed {}", pod(&plan))]);
 }
 
+/// A packet filter drops queries to a server, and whether kube-proxy's rules name it was asked.
+fn drop_queries(evidence: &mut Evidence, server: IpAddr, has_rules: Option<bool>) {
+    let drop = dropped();
+    let flow = drop.flow.map(|flow| DropFlow {
+        destination: server,
+        protocol: 17,
+        destination_port: 53,
+        ..flow
+    });
+    let entries = vec![Drop { flow, packets: 9, early: 4, ..drop }];
+    evidence.drops = Some(Drops { entries, ..Drops::default() });
+    evidence.dns.as_mut().unwrap().servers[0].has_service_rules = has_rules;
+}
+
+#[test]
+fn queries_that_are_dropped_under_an_address_that_no_rule_names_are_not_translated() {
+    let told_of = |has_rules, proxy: bool, is_refused: bool| {
+        let plan = Plan::of(3, Pass::SubnetEnv);
+        let mut evidence = plan.evidence();
+        evidence.intent.service_cidrs = vec![NETWORK.parse().unwrap()];
+        if proxy {
+            evidence.intent.service_netfilter = vec!["table kube-proxy".to_owned()];
+        }
+        ask(&mut evidence, service(), 9, None);
+        drop_queries(&mut evidence, service(), has_rules);
+        if is_refused {
+            refuse(&mut evidence, &plan, service(), 17, 53);
+        }
+        told(&judge(&mut evidence))
+    };
+    let with = |has_rules, proxy| told_of(has_rules, proxy, false);
+    assert_eq!(with(Some(false), true), [format!("dns-service-rules-missing {SERVICE}")]);
+    // A filter before kube-proxy may drop them; nobody could read; something else may translate.
+    assert_eq!(with(Some(true), true), [""; 0]);
+    assert_eq!(with(None, true), [""; 0]);
+    assert_eq!(with(Some(false), false), [""; 0]);
+    let refused = [format!("dns-service-no-endpoints {SERVICE}")];
+    assert_eq!(told_of(Some(false), true, true), refused, "by a rule of another chain");
+}
+
 #[test]
 fn without_a_service_network_the_address_may_be_any_server_s() {
     for plan in plans(&[3]) {
