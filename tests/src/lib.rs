@@ -50,6 +50,7 @@ pub mod poll;
 pub mod process;
 pub mod published;
 pub mod relay;
+pub mod responder;
 pub mod sample;
 pub mod script;
 pub mod seed;

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: installs what is missing, leaves alone what is there, says so in a line each.
 
+pub(crate) mod coredns;
 mod ebpf;
 pub(crate) mod prometheus;
 

@@ -106,6 +106,8 @@ pub(crate) struct Suite {
 /// The tier `lab` while it runs.
 struct LabRun {
     built: Built,
+    /// What tells its suite where CoreDNS is, or why there is none.
+    coredns: Result<OsString>,
     /// What the share of the faults is drawn from; `None` for all of them.
     seed: Option<u64>,
     slow: SlowTests,
@@ -230,6 +232,7 @@ impl Suite {
         let records = lab.records.as_ref();
         command.args(records.map(|it| variable(shown::FOLDER_VARIABLE, it.folder())));
         command.args(setup::prometheus::environment());
+        command.args(lab.coredns.as_ref().ok());
         command.arg(&self.executable).args(["--test-threads=1", "--exact"]);
         // Where cargo would run it.
         command.current_dir(self.folder());
@@ -241,6 +244,12 @@ impl Suite {
 // === impl LabRun ===
 
 impl LabRun {
+    /// Whether a suite is of this tier, and what it needs is here.
+    fn runs(&self, suite: &Suite) -> bool {
+        let has_all = self.coredns.is_ok() || suite.name() != setup::coredns::SUITE;
+        suite.name() != OF_GUESTS && has_all
+    }
+
     /// What was kept of a suite, or how it ends now.
     fn known_or_run(&mut self, suite: &Suite, tables: &Tables) -> Result<Shown> {
         let begun = self.records.as_ref().map(|it| it.begin(suite.name())).transpose()?;
@@ -309,13 +318,18 @@ fn lab(seed: Option<u64>, args: &TestArgs, tables: &mut Tables) -> Result<Tally>
     let records = args.records_of_lab()?;
     let slow = SlowTests::read()?;
     let left = seed.map(|seed| slow.left_by(seed)).unwrap_or_default();
-    let mut lab =
-        LabRun { built, seed, slow, left, records, reader: Reader::default(), succeeded: true };
-    for suite in suites()?.iter().filter(|suite| suite.name() != OF_GUESTS) {
+    let coredns = setup::coredns::environment();
+    let reader = Reader::default();
+    let mut lab = LabRun { built, coredns, seed, slow, left, records, reader, succeeded: true };
+    let suites: Vec<Suite> = suites()?.into_iter().filter(|it| lab.runs(it)).collect();
+    for suite in &suites {
         let shown = lab.known_or_run(suite, tables)?;
         tables.add(shown);
     }
     let mut tally = lab.reader.finish(lab.succeeded);
+    if let Err(error) = &lab.coredns {
+        tally.skip(setup::coredns::SUITE, &format!("{error:#}"));
+    }
     tally.left_out = lab.left.words();
     Ok(tally)
 }

@@ -5,7 +5,6 @@ use std::net::UdpSocket;
 use tracer_tests::{
     daemon::{Daemon, Metrics},
     netns,
-    plan::Pod,
 };
 
 use super::*;
@@ -27,9 +26,9 @@ fn latencies_fall_into_the_buckets_that_the_client_measures() {
     let daemon = daemon(&lab);
     let (seen, latencies) = watched(&lab, || {
         let of_delay = DELAYS.map(|delay| {
-            let responder = Responder::start(&pod, Family::V4, None, delay);
+            let asked = responder(&pod, Family::V4, Manner { delay, ..Manner::default() });
             let latencies = measure(&client, at);
-            responder.end();
+            asked.end().unwrap();
             latencies
         });
         of_delay.concat()
@@ -56,13 +55,13 @@ fn the_metrics_of_run_are_the_section_of_check() {
     let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
     let service = lab.plan().dns_server(Family::V4);
     let at = SocketAddr::new(pod.ip.of(Family::V4), PORT);
-    let responder = Responder::start(&pod, Family::V4, Some(SILENT), Duration::ZERO);
+    let asked = responder(&pod, Family::V4, Manner { silent: Some(SILENT), ..Manner::default() });
     let daemon = daemon(&lab);
     let (seen, ()) = watched(&lab, || {
         assert_eq!(ask(&lab, service, queries).answered, queries);
         assert_eq!(ask(&lab, at, queries).answered, queries - queries / SILENT);
     });
-    responder.end();
+    asked.end().unwrap();
     let metrics = daemon.scrape().unwrap();
     for server in [service.ip(), at.ip()] {
         let row = row(&seen[0], server);

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use tracer_tests::{netns, plan::Pod};
+use tracer_tests::netns;
 
 use super::*;
-use crate::responder::Manner;
 
 /// What a sender reaches at least where it has the machine to itself.
 const RATE: f64 = 20_000.0;
@@ -129,7 +128,7 @@ fn flood(
     let client = nodes[client_node(lab)].first_pod().unwrap();
     let pod = nodes[lab.plan().dns.node].first_pod().unwrap();
     let before = dropped(client);
-    let responder = Responder::with(pod, Family::V4, manner);
+    let asked = responder(pod, Family::V4, manner);
     let flow = Flow::DnsFlood { server: server(lab), ports, identifiers };
     let limits = Limits { rate: size::of(f64::INFINITY, 250.0), count: None, seconds };
     let sender = Sender { namespace: client.namespace.clone(), flow, limits };
@@ -141,7 +140,7 @@ fn flood(
     let flooded = Flooded {
         sent: counts.sent - (dropped(client) - before),
         answered: counts.answered,
-        arrived: responder.end(),
+        arrived: asked.end().unwrap(),
         rate: counts.sent as f64 / seconds,
     };
     (seen, flooded)

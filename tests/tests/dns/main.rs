@@ -5,7 +5,6 @@
 
 mod agree;
 mod flood;
-mod responder;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,8 +15,9 @@ use serde_json::Value;
 use tracer_tests::{
     fault::filter::Chain,
     lab::{LOCK_WAIT, Lab},
-    plan::{DNS_NAME, Family, Plan, Stack},
+    plan::{DNS_NAME, Family, Plan, Pod, Stack},
     poll::poll_true,
+    responder::{Manner, Responder, TURN},
     seed::Shape,
     size,
     tracer::Intent,
@@ -25,16 +25,13 @@ use tracer_tests::{
     watch::Watched,
 };
 
-use self::responder::Responder;
-
 const PORT: u16 = 53;
 /// What the tracer is told; longer than a healthy answer takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_millis(600);
 const QUERIES: [u64; 2] = [500, 50];
 /// One query in so many is not answered.
 const SILENT: u64 = 7;
-/// How long a responder waits for the next query before it looks whether it is over.
-const TURN: Duration = Duration::from_millis(20);
+
 fn lab(seed: u64) -> Lab {
     lab_with(seed, false)
 }
@@ -73,6 +70,12 @@ fn ask(lab: &Lab, server: SocketAddr, queries: u64) -> Counts {
     let [(_, counts)] = Traffic::start(vec![sender]).finish().unwrap()[..] else { panic!() };
     assert_eq!((counts.sent, counts.errors), (queries, 0));
     counts
+}
+
+/// A DNS server of the tests' own, in a pod.
+fn responder(pod: &Pod, family: Family, manner: Manner) -> Responder {
+    let at = SocketAddr::new(pod.ip.of(family), PORT);
+    Responder::start(&pod.namespace, at, manner).unwrap()
 }
 
 /// The row of a server over UDP.
@@ -154,9 +157,9 @@ fn a_server_that_drops_every_seventh_query_is_told_to_have_dropped_so_many() {
     let queries = size::of(QUERIES[0], QUERIES[1]);
     let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
     let at = SocketAddr::new(pod.ip.of(Family::V4), PORT);
-    let responder = Responder::start(&pod, Family::V4, Some(SILENT), Duration::ZERO);
+    let asked = responder(&pod, Family::V4, Manner { silent: Some(SILENT), ..Manner::default() });
     let (seen, counts) = watched(&lab, || ask(&lab, at, queries));
-    assert_eq!(responder.end(), queries);
+    assert_eq!(asked.end().unwrap(), queries);
     let silent = queries / SILENT;
     assert_eq!(counts.answered, queries - silent);
     for (watched, last) in seen.iter().zip(["wire_out", "pod_in"]) {
@@ -174,7 +177,7 @@ fn an_answer_after_the_timeout_is_late() {
     let lab = lab(603);
     let pod = lab.plan().nodes[lab.plan().dns.node].first_pod().unwrap().clone();
     let at = SocketAddr::new(pod.ip.of(Family::V6), PORT);
-    let responder = Responder::start(&pod, Family::V6, None, TIMEOUT + TURN);
+    let asked = responder(&pod, Family::V6, Manner { delay: TIMEOUT + TURN, ..Manner::default() });
     let (seen, counts) = watched(&lab, || {
         let counts = ask(&lab, at, 3);
         // One after the other, each later than its client waits.
@@ -182,7 +185,7 @@ fn an_answer_after_the_timeout_is_late() {
         poll_true("all answers to be sent", 2 * all, || end.elapsed() >= all).unwrap();
         counts
     });
-    assert_eq!((responder.end(), counts.answered), (3, 0));
+    assert_eq!((asked.end().unwrap(), counts.answered), (3, 0));
     for watched in &seen {
         let row = row(watched, at.ip());
         assert_eq!(sums(row), [3, 0, 3, 0, 0], "{row:#}");
