@@ -128,6 +128,7 @@ mod vip_answered_but_policy_drops;
 mod vip_arp_suppressed_by_sysctl;
 mod vip_arp_two_macs;
 mod vip_arp_unanswered;
+mod vip_backends;
 mod vip_conflicts_with_foreign_host;
 mod vni_mismatch;
 mod vtep_source_address_lost;

@@ -3,9 +3,9 @@
 use super::*;
 use tracer_tests::{
     capabilities::is_confidential,
-    fault::filter::Chain,
+    fault::{filter::Chain, named},
     netfilter,
-    plan::{Family, ProxyRules},
+    plan::{Family, ProxyRules, Site},
 };
 
 /// A lab, and the node that has the VIP.
@@ -132,6 +132,46 @@ fn is_told_without_local_endpoint(seed: u64, proxy_rules: ProxyRules) {
     let (answers, is_served) = while_browsing(&lab, owner);
     assert!(!is_served);
     assert_drop_is_told_by(owner, &lab, &answers);
+}
+
+/// A lab in which the pod behind the VIP is on another node than the VIP, and these two nodes.
+fn lab_owner_and_backend(seed: u64) -> (Lab, usize, usize) {
+    let has_pods = |plan: &Plan| plan.nodes.iter().position(|it| it.first_pod().is_some());
+    let shape = Shape { nodes: Some(3), ..Shape::default() };
+    let seeds = (seed..).map(|seed| (seed, Plan::draw(seed, &shape)));
+    let is_elsewhere =
+        |(_, plan): &(u64, Plan)| has_pods(plan).is_some_and(|it| it != plan.lan.vip_owner);
+    let (seed, plan) = seeds.take(100).find(is_elsewhere).unwrap();
+    let (lab, owner) = lab_and_owner(seed);
+    (lab, owner, has_pods(&plan).unwrap())
+}
+
+#[test]
+fn a_vip_whose_pod_is_behind_a_lost_route_is_among_what_that_breaks() {
+    let (lab, owner, backend) = lab_owner_and_backend(530);
+    client_knows(&lab, owner);
+    let _traffic = lab.traffic_all_pairs();
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(is_served);
+    assert_nothing(&answers);
+    let site = Site { victim: owner, peer: backend, ..lab.plan().site };
+    let fault = named("pod-route-missing").unwrap();
+    let _injection = lab.inject(&fault, site).unwrap();
+    let (answers, is_served) = while_browsing(&lab, owner);
+    assert!(!is_served);
+    for (node, output) in answers.iter().enumerate() {
+        let findings = output.json["findings"].as_array().unwrap();
+        let is_its = |it: &&Value| it["breaks"].to_string().contains("\"vip ");
+        let broken: Vec<&Value> = findings.iter().filter(is_its).collect();
+        if node != owner {
+            assert_eq!(broken, Vec::<&Value>::new(), "n{}", node + 1);
+            continue;
+        }
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!(finding["code"], fault.code);
+        let vip = format!("vip {}", lab.plan().lan.vip.v4);
+        assert!(finding["breaks"].as_array().unwrap().contains(&vip.into()), "{}", output.json);
+    }
 }
 
 /// The owner's kernel would answer for the VIP, but for a setting.

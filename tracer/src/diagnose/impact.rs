@@ -115,7 +115,8 @@ fn unanswered(peer: &PeerTraffic) -> u64 {
     if silent { peer.asking_out.min(peer.packets.wire_out) } else { 0 }
 }
 
-fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
+/// Whether a flow is among what an effect happened to.
+pub(super) fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
     let is_peers = |address| cases.iter().any(|case| case.topology.peer_of(address).is_some());
     let outward = |cidr: &IpNet| cidr.contains(&flow.destination);
     let inward = |cidr: &IpNet| cidr.contains(&flow.source);

@@ -10,6 +10,7 @@ use super::{
     rule::Ruling,
     steady, unseen,
     verdict::Coverage,
+    vip_backends,
 };
 use crate::evidence::Evidence;
 
@@ -34,6 +35,7 @@ impl<'a> Judgement<'a> {
         unseen.extend(passing);
         let mut causes = merge::merge(judged);
         dns_servers::add_breaks(&mut causes, evidence);
+        vip_backends::add_breaks(&mut causes, &cases, evidence);
         Self { evidence, cases, causes, unseen }
     }
 

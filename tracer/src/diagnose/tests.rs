@@ -31,5 +31,6 @@ mod sighted;
 mod statistics;
 mod underlay;
 mod underlay_macs;
+mod vip_backends;
 mod vips;
 mod vips_here;

@@ -65,8 +65,9 @@ impl Asked {
 }
 
 /// The flows to ask for, at most `most` of them: what pods sent since `before` to addresses that are
-/// no pod's, and that left this node under no such address; and, at the end of a window, to pods of
-/// peers. `earlier` is what was asked in its middle, `None` when this is the middle.
+/// no pod's, and that left this node under no such address; and, at the end of a window, what they and
+/// this node itself sent to pods of peers: in the node's name goes what clients sent to a VIP.
+/// `earlier` is what was asked in its middle, `None` when this is the middle.
 #[must_use]
 pub fn questions(
     (own, peers): (&[IpNet], &[IpNet]),
@@ -78,7 +79,12 @@ pub fn questions(
         before.iter().map(|flow| (flow.name(), flow)).collect();
     let sent = |flow: &FlowReading| {
         let start = before.get(&flow.name()).filter(|start| start.birth == flow.birth);
-        difference(start.copied(), flow)[POD_OUT]
+        let packets = difference(start.copied(), flow);
+        if is_nodes(own, flow.source) {
+            packets[OVERLAY_OUT] + packets[LEAK]
+        } else {
+            packets[POD_OUT]
+        }
     };
     let busiest = |is_meant: &dyn Fn(&FlowReading) -> bool| {
         let meant = now.iter().filter(|flow| is_meant(flow));
@@ -96,11 +102,17 @@ pub fn questions(
     let mut behind = Vec::new();
     if earlier.is_some() {
         let to_peers = busiest(&|flow| {
-            has_ports(flow.protocol) && holds(own, flow.source) && holds(peers, flow.destination)
+            has_ports(flow.protocol) && !holds(peers, flow.source) && holds(peers, flow.destination)
         });
         left_out += take_up_to(most - flows.len(), &mut behind, to_peers);
     }
     Questions { flows, behind, left_out }
+}
+
+/// Whether an address, which is no peer's, is no pod's here: the node has the first of its pod network
+/// on the overlay device.
+fn is_nodes(own: &[IpNet], address: IpAddr) -> bool {
+    !holds(own, address) || own.iter().any(|network| network.network() == address)
 }
 
 /// Takes more until there are so many, and says how many are left.

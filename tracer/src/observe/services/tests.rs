@@ -240,6 +240,21 @@ fn at_the_end_flows_to_pods_of_peers_are_asked_for_where_there_is_room() {
 }
 
 #[test]
+fn what_the_node_itself_sends_to_pods_of_peers_is_asked_for_too() {
+    let from =
+        |source: &str| FlowName { source: source.parse().unwrap(), ..name(PEER_POD, (1, 80)) };
+    let now = [
+        // By the overlay device, un-encapsulated, of a pod to a service, and from another peer.
+        reading(from("10.244.1.0"), OVERLAY_OUT, 9),
+        reading(from("192.168.1.7"), LEAK, 7),
+        reading(from("10.244.1.5"), OVERLAY_OUT, 5),
+        reading(from("10.244.2.9"), OVERLAY_OUT, 3),
+    ];
+    let behind = asked_for(&now, Some(&Asked::default()), 9).behind;
+    assert_eq!(behind, [from("10.244.1.0"), from("192.168.1.7")]);
+}
+
+#[test]
 fn a_flow_that_was_sent_to_a_service_is_named_after_it() {
     let (own, peers) = networks();
     let flow = name(PEER_POD, (1, 5353));
