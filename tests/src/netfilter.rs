@@ -67,7 +67,7 @@ pub fn without_local_web(plan: &Plan, node: &Node, family: Family) -> Script {
             let lines = kube_proxy::no_local_endpoints(plan, family);
             Script::new(iptables(family), Some(&node.namespace), lines)
         }
-        ProxyRules::Nftables => nft(node, [kube_proxy_nftables::no_local_endpoints(plan, family)]),
+        ProxyRules::Nftables => nft(node, kube_proxy_nftables::no_local_endpoints(plan, family)),
     }
 }
 

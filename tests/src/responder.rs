@@ -64,7 +64,7 @@ impl Responder {
     /// Ends it; how many queries came.
     ///
     /// # Errors
-    /// When it could not send.
+    /// When it could not send; of answers that do not keep others waiting nothing is known.
     pub fn end(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it has ended")?;

@@ -55,11 +55,26 @@ impl Lab {
     /// # Errors
     /// When it does not come to count.
     pub fn watch(&self, node: usize, intent: Intent, extra: &[&str]) -> Result<Watch> {
+        self.watch_for(DURATION, node, intent, extra)
+    }
+
+    /// The same for so long from when it counts: one that is ended by a signal is all first half, and
+    /// what has to last is not told by it.
+    ///
+    /// # Errors
+    /// When it does not come to count.
+    pub fn watch_for(
+        &self,
+        duration: &str,
+        node: usize,
+        intent: Intent,
+        extra: &[&str],
+    ) -> Result<Watch> {
         let node = &self.plan().nodes[node];
         let directory = tempfile::tempdir().context("a directory for the evidence")?;
         let mut command = tracer_command(node)?;
         command
-            .args(["check", "--format", "json", "--log-level", "info", "--duration", DURATION])
+            .args(["check", "--format", "json", "--log-level", "info", "--duration", duration])
             .arg("--save")
             .arg(directory.path().join("evidence.json"))
             .args(intent.options(node))
@@ -91,8 +106,16 @@ impl Watch {
     ///
     /// # Errors
     /// When it gives no answer.
-    pub fn end_by(mut self, signal: Signal) -> Result<Watched> {
+    pub fn end_by(self, signal: Signal) -> Result<Watched> {
         self.signal(signal)?;
+        self.wait_for_end()
+    }
+
+    /// Waits until it ends by itself, and takes its answer.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub fn wait_for_end(mut self) -> Result<Watched> {
         let mut stdout = Vec::new();
         let mut pipe = self.child.stdout.take().context("a pipe was asked for")?;
         std::io::Read::read_to_end(&mut pipe, &mut stdout).context("the answer of check")?;

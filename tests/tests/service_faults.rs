@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, ensure};
 use tracer_tests::{
     expect,
-    fault::{Fault, services::of_services},
+    fault::{Fault, filter::Chain, services::of_services},
     lab::{LOCK_WAIT, Lab},
     lookalike,
     plan::{Family, Plan, ProxyRules, Site, Stack},
@@ -53,14 +53,23 @@ fn says(answer: &CheckOutput, words: &str) -> bool {
     unseen.filter_map(|line| line.as_str()).any(|line| line.contains(words))
 }
 
+/// Whether a node can tell that nothing translates the address of DNS: by the table of connections, or,
+/// where kube-proxy drops what is for nobody's address, by what is dropped.
+fn sees_missing_rules(plan: &Plan, answer: &CheckOutput) -> bool {
+    match plan.proxy_rules {
+        ProxyRules::Iptables => !says(answer, UNASKED),
+        ProxyRules::Nftables => expect::reads_drops(answer),
+    }
+}
+
 /// The finding on the nodes that can tell, and nothing on the others.
 fn is_told(lab: &Lab, fault: &Fault, site: Site) -> Result<()> {
     let plan = lab.plan();
     let expected = fault.here(plan, site);
     for (node, answer) in check(lab, Some(site.family))?.iter().enumerate() {
-        let is_by_tables = fault.code == "dns-service-rules-missing" && says(answer, UNASKED);
+        let is_seen = fault.code != "dns-service-rules-missing" || sees_missing_rules(plan, answer);
         let is_everywhere = fault.code == "dns-server-port-closed";
-        let is_here = is_everywhere || node == site.victim && !is_by_tables;
+        let is_here = is_everywhere || node == site.victim && is_seen;
         let own = (expected.code, expected.key.as_str());
         let mut found = always(plan, node);
         let place = usize::from(fault.severity.name() == "warning" && !found.is_empty());
@@ -79,7 +88,8 @@ fn is_open_without_services(lab: &Lab, site: Site) -> Result<()> {
     let plan = lab.plan();
     for (node, answer) in check(lab, None)?.iter().enumerate() {
         expect::only(&always(plan, node), answer)?;
-        let is_open = says(answer, "--service-cidr") || says(answer, UNASKED);
+        let is_blind = plan.proxy_rules == ProxyRules::Nftables && !expect::reads_drops(answer);
+        let is_open = says(answer, "--service-cidr") || says(answer, UNASKED) || is_blind;
         ensure!(is_open || node != site.victim, "{}", answer.json["unseen"]);
     }
     Ok(())
@@ -120,6 +130,20 @@ fn services_that_nobody_serves_are_told_where_kube_proxy_writes_for_iptables() {
 #[test]
 fn the_same_where_it_writes_for_nftables() {
     in_labs(|stack| lab(stack, ProxyRules::Nftables, false), judged).unwrap();
+}
+
+#[test]
+fn queries_that_a_filter_drops_before_kube_proxy_gets_them_lack_no_rules() {
+    let lab = lab(Stack::V4, ProxyRules::Nftables, false);
+    let plan = lab.plan();
+    let _traffic = lab.traffic_all_pairs();
+    let victim = plan.site.victim;
+    let _dropping = Chain::before_nat().dropping(&plan.nodes[victim], "udp dport 53").unwrap();
+    for (node, answer) in check(&lab, Some(Family::V4)).unwrap().iter().enumerate() {
+        expect::only(&always(plan, node), answer).unwrap();
+        let is_said = says(answer, "before kube-proxy");
+        assert_eq!(is_said, node == victim && expect::reads_drops(answer), "{}", answer.json);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod dns_rules;
 mod drops;
 mod observe;
 mod probe;
+mod proxy_rules;
 mod rounds;
 pub(crate) mod run;
 mod services;

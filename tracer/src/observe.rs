@@ -6,6 +6,7 @@
 //! the downstream stage from early at the start to late at the end. What remains died.
 
 mod dns;
+mod dropped_queries;
 mod drops;
 mod flows;
 mod learned_vips;
@@ -33,6 +34,7 @@ use crate::{
 
 pub use self::{
     dns::{dns, server_of, so_far},
+    dropped_queries::dropped_servers,
     drops::{DropObservation, drops},
     learned_vips::LearnedVips,
     services::{Asked, Questions, questions},

@@ -28,6 +28,12 @@ impl Chain {
         Self { of: "inet", hook: format!("{hook} priority -10") }
     }
 
+    /// The same before any address is translated.
+    #[must_use]
+    pub fn before_nat() -> Self {
+        Self { of: "inet", hook: "prerouting priority -150".to_owned() }
+    }
+
     /// What has a node follow a rule, `matches verdict`.
     #[must_use]
     pub fn with(&self, node: &Node, rule: &str) -> Script {

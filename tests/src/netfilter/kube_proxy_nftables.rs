@@ -1,6 +1,7 @@
 //! kube-proxy's rules in nftables mode for the same two services, as Kubernetes 1.33 writes them
 //! (pkg/proxy/nftables/proxier.go): an address, a protocol and a port lead by a map to the chain of a
-//! service or to its refusal. Left out are node ports and source ranges, which the lab does not have.
+//! service or to its refusal. Left out is what the lab has not: node ports, source ranges, the DNS
+//! service over TCP, and the chains for them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,6 +11,8 @@ const DNS: &str = "service-NWBZK7IH-kube-system/kube-dns/udp/dns";
 const DNS_ENDPOINT: &str = "endpoint-YHGNLCVC-kube-system/kube-dns/udp/dns__pod/53";
 const WEB: &str = "service-2LABWEBS-default/web/tcp/http";
 const WEB_EXTERNAL: &str = "external-2LABWEBS-default/web/tcp/http";
+/// It is in the comment of a verdict, where it must not be taken for one.
+const WEB_NAME: &str = "default/web-reject:http";
 const WEB_ENDPOINT: &str = "endpoint-4LABWEBP-default/web/tcp/http__pod/http";
 
 /// The whole table of a family.
@@ -37,13 +40,15 @@ pub(super) fn without_web(plan: &Plan, family: Family) -> String {
     format!("delete element {} kube-proxy {}", family.word(), to_web(plan, family))
 }
 
-/// Has what is for the VIP dropped, whose service wants local endpoints where there is none.
-pub(super) fn no_local_endpoints(plan: &Plan, family: Family) -> String {
-    let vip = plan.lan.vip.of(family);
-    format!(
-        "add element {} kube-proxy no-endpoint-services {{ {vip} . tcp . 80 : drop }}",
-        family.word()
-    )
+/// Has what is for the VIP dropped, whose service wants local endpoints where there is none: its chain
+/// is there and leads nowhere.
+pub(super) fn no_local_endpoints(plan: &Plan, family: Family) -> Vec<String> {
+    let (ip, vip) = (family.word(), plan.lan.vip.of(family));
+    let dropped = format!("{vip} . tcp . 80 comment \"{WEB_NAME}\" : drop");
+    vec![
+        format!("flush chain {ip} kube-proxy {WEB_EXTERNAL}"),
+        format!("add element {ip} kube-proxy no-endpoint-services {{ {dropped} }}"),
+    ]
 }
 
 /// Adds, or deletes, the refusal of a service without endpoints.
@@ -53,7 +58,9 @@ pub(super) fn refusal(verb: &str, service: SocketAddr, protocol: &str) -> Vec<St
     // It is the address of a service now.
     let elements = [
         format!("cluster-ips {{ {address} }}"),
-        format!("no-endpoint-services {{ {address} . {protocol} . {port} : goto reject-chain }}"),
+        format!(
+            "no-endpoint-services {{ {address} . {protocol} . {port} comment \"default/empty:port\" : goto reject-chain }}"
+        ),
     ];
     elements.map(|it| format!("{verb} element {ip} kube-proxy {it}")).into()
 }

@@ -30,6 +30,7 @@ use tracer_tests::{
     poll::poll_true,
     script::Script,
     seed::Shape,
+    size,
     tracer::{CheckOutput, Intent},
     traffic::{Flow, Limits, Sender, Traffic},
     watch::Watch,
@@ -148,7 +149,8 @@ fn nodes_that_see_ten_clients_ask_and_not_the_owners_answers_find_nothing() {
     let watch = |node| lab.watch(node, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
     let watches: Vec<Watch> = plan.all_nodes().into_iter().map(watch).collect();
     let asking = Traffic::start(clients.chain([ping(plan)]).collect());
-    silence(20);
+    // As long as a kernel takes that asks in vain.
+    silence(50);
     let asking = asking.stop().unwrap();
     let answers: Vec<_> = watches.into_iter().map(|it| it.end().unwrap().check).collect();
     let pinged = asking.iter().find(|(sender, _)| matches!(sender.flow, Flow::Ping { .. }));
@@ -202,14 +204,15 @@ fn fails_over(lab: &Lab, family: Family) {
     let (before, after, watcher) = (0, 1, 2);
     let over = AtomicBool::new(false);
     let vip = plan.lan.vip.of(family).to_string();
-    let watch = lab.watch(watcher, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
+    let duration = size::of("8s", "20s");
+    let watch = lab.watch_for(duration, watcher, Intent::SubnetEnv, &["--vip", &vip]).unwrap();
     let (output, captured) = thread::scope(|scope| {
         let capture = scope.spawn(|| capture(plan, watcher, plan.lan.vip.of(family), &over));
         Traffic::start(vec![announce_of(plan, before, 4, family)]).finish().unwrap();
         silence(12);
         Traffic::start(vec![announce_of(plan, after, 3, family)]).finish().unwrap();
         over.store(true, Ordering::Relaxed);
-        (watch.end().unwrap().check, capture.join().unwrap())
+        (watch.wait_for_end().unwrap().check, capture.join().unwrap())
     });
     let at = |node: usize| {
         let mac = plan.nodes[node].uplink_mac;

@@ -1,40 +1,21 @@
-//! Whether kube-proxy has rules for DNS servers' addresses: asked only of those to which queries are
-//! dropped on this node, since in a large cluster that is some thousand rules to look through.
+//! Whether kube-proxy has rules for the DNS servers to which queries are dropped.
 
-use std::net::IpAddr;
+use tracer::{evidence::Evidence, observe::dropped_servers};
 
-use tracer::{
-    evidence::{DropPlace, Evidence},
-    netlink,
-};
-
-/// IANA's number of UDP, and its port of DNS.
-const UDP: u8 = 17;
-const PORT: u16 = 53;
+use super::proxy_rules::ProxyRules;
 
 /// Asks, and fills in the answers; why there is none is told as unseen.
-pub(super) fn fill(evidence: &mut Evidence) {
-    let drops = evidence.drops.iter().flat_map(|drops| &drops.entries);
-    let here = drops.filter(|drop| drop.place == DropPlace::Node).filter_map(|drop| drop.flow);
-    let dropped: Vec<IpAddr> = here
-        .filter(|flow| (flow.protocol, flow.destination_port) == (UDP, PORT))
-        .map(|flow| flow.destination)
-        .collect();
-    let servers = evidence.dns.iter_mut().flat_map(|dns| &mut dns.servers);
-    let mut servers: Vec<_> = servers
-        .filter_map(|server| Some((server.server?, server)))
-        .filter(|(address, _)| dropped.contains(address))
-        .collect();
-    if servers.is_empty() {
+pub(super) fn fill(evidence: &mut Evidence, rules: &mut ProxyRules) {
+    let dropped = dropped_servers(evidence);
+    if dropped.is_empty() {
         return;
     }
-    let addresses: Vec<IpAddr> = servers.iter().map(|(address, _)| *address).collect();
-    match netlink::service_rules(&addresses) {
-        Ok(rules) => {
-            for (address, server) in &mut servers {
-                server.has_service_rules = rules.get(address).map(|it| it.named);
-            }
-        }
-        Err(error) => evidence.unseen.push(format!("kube-proxy's rules for DNS: {error:#}")),
+    let known = rules.of(&dropped, false);
+    let servers = evidence.dns.iter_mut().flat_map(|dns| &mut dns.servers);
+    for server in servers {
+        let its = server.server.and_then(|address| known.get(&address));
+        server.has_service_rules = its.map(|rules| rules.named);
     }
+    let why = rules.unseen().map(|why| format!("kube-proxy's rules for DNS: {why}"));
+    evidence.unseen.extend(why);
 }

@@ -15,6 +15,7 @@ use tracer::{
 use super::{
     clock, dns_rules,
     drops::{Dropping, overlays_of},
+    proxy_rules::ProxyRules,
     services::{Services, of_a_check},
     vips::{Answering, Around},
 };
@@ -92,7 +93,7 @@ fn watch(
     evidence.traffic = Some(traffic);
     let overlays = overlays_of(evidence);
     evidence.drops = dropped.and_then(|readings| dropping.between(&readings, &overlays));
-    dns_rules::fill(evidence);
+    dns_rules::fill(evidence, &mut ProxyRules::default());
     Ok(())
 }
 

@@ -59,6 +59,7 @@ use super::{
     Failure, Status, clock, collect,
     drops::Dropping,
     not_started, observe,
+    proxy_rules::ProxyRules,
     services::Services,
     unobserved, usage,
     vips::{Answering, Around},
@@ -100,6 +101,8 @@ pub(super) struct Rounds<'a> {
     dropping: Dropping,
     dropped: DroppedSoFar,
     answering: Answering,
+    /// What kube-proxy has for DNS servers.
+    dns_rules: ProxyRules,
     /// The last reading of the VIPs.
     vips: Option<VipTable>,
     owners: Owners,
@@ -180,6 +183,7 @@ impl<'a> Rounds<'a> {
             dropping,
             dropped: DroppedSoFar::new(wanted.top_flows),
             answering,
+            dns_rules: ProxyRules::default(),
             vips: None,
             owners: Owners::default(),
             own_macs,

@@ -1,17 +1,17 @@
 //! Who answers for VIPs, beside what the stages count: whatever goes wrong here is told, and
 //! everything else goes on.
 
-mod rules;
+use std::net::IpAddr;
 
 use tracer::{
-    evidence::{Intent, Link, Roles, Tables, VipDevice, Vips},
+    evidence::{Intent, Link, Roles, Tables, Vip, VipDevice, Vips},
     kernel::{AnnouncedReading, AttachMode, VipSession, VipTable, plan_vips},
     observe::{LearnedVips, VipObservation, vips},
     process::{ArpSockets, arp_ignore},
     topology::{Topologies, announces_vip, vip_device, vip_devices},
 };
 
-use self::rules::ProxyRules;
+use super::proxy_rules::ProxyRules;
 
 /// The programs, or why there are none.
 pub(super) struct Answering {
@@ -84,8 +84,18 @@ impl Answering {
             interface_of: &interface_of,
         });
         vips.devices = answering_on(&devices);
-        self.rules.fill(&mut vips.entries);
+        self.fill_in_rules(&mut vips.entries);
         Some(vips)
+    }
+
+    /// Where this node asks for a VIP itself, as it does when it has no rule for it, what was known of
+    /// its rules may be wrong.
+    fn fill_in_rules(&mut self, vips: &mut [Vip]) {
+        let addresses: Vec<IpAddr> = vips.iter().map(|vip| vip.address).collect();
+        let rules = self.rules.of(&addresses, vips.iter().any(|vip| vip.own_requests > 0));
+        for vip in vips {
+            vip.rules = rules.get(&vip.address).copied();
+        }
     }
 
     /// What cannot be seen of VIPs.
@@ -103,7 +113,9 @@ impl Answering {
                  port of one that is looked at, or a second one in its network"
             )
         });
-        refused.chain(missing).chain(self.rules.unseen()).collect()
+        let rules = self.rules.unseen();
+        let rules = rules.map(|why| format!("kube-proxy's rules for VIPs: {why}"));
+        refused.chain(missing).chain(rules).collect()
     }
 
     /// Why nothing is seen of VIPs, if nothing is.

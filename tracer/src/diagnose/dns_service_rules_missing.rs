@@ -16,7 +16,7 @@ use super::{
     case::Case,
     dns_servers::{self, next_to_none, of},
     dropped::Dropped,
-    finding::{Confidence, Severity},
+    finding::{Confidence, Finding, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     service_addresses::{is_in_service_network, is_translated_for, may_be_service},
     sighted::{ENOUGH, UDP, error_of, sightings},
@@ -37,21 +37,33 @@ pub(super) const RULE: Rule = Rule {
 enum Proof<'a> {
     /// They went on under it.
     WentOn(&'a Untranslated),
-    /// A packet filter dropped them, and no rule of kube-proxy names it.
+    /// A packet filter dropped them, and no rule of kube-proxy names it: so it is nobody's address, or
+    /// kube-proxy is behind.
     Dropped(Dropped<'a>),
+    /// A packet filter dropped them, though a rule names it: before kube-proxy's rules got them.
+    DroppedBefore(Dropped<'a>),
 }
 
 fn judge(case: &Case<'_>) -> Ruling {
     let mut ruling = Ruling::default();
     for (address, server) in of(case) {
         let Some(proof) = untranslated(case, address, server) else { continue };
+        let timed_out = server.timed_out();
+        if let Proof::DroppedBefore(lost) = &proof {
+            ruling.unseen.push(format!(
+                "why {timed_out} DNS queries to {address} got no answer: a packet filter dropped them \
+                 ({}) before kube-proxy, which has rules for that address, got them",
+                lost.by()
+            ));
+            continue;
+        }
         match is_in_service_network(case, address) {
             Some(true) => ruling.judged.push(judged(case, address, server, &proof)),
             None if may_be_service(case, address) => ruling.unseen.push(format!(
-                "why {} DNS queries to {address} got no answer: nothing on this node translates that \
-                 address, and nothing tells whether it is a service's (--service-cidr); if it is, \
-                 kube-proxy's rules for it are missing here",
-                server.timed_out()
+                "why {timed_out} DNS queries to {address} got no answer: {}, and nothing tells whether \
+                 that is a service's address (--service-cidr); if it is, kube-proxy's rules for it are \
+                 missing here",
+                kept(address, &proof)
             )),
             Some(false) | None => {}
         }
@@ -83,7 +95,7 @@ fn untranslated<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Opt
     went_on(traffic, address)
         .filter(|found| next_to_none(translated as u64, found.flows))
         .map(Proof::WentOn)
-        .or_else(|| Some(Proof::Dropped(dropped(case, address, server)?)))
+        .or_else(|| dropped(case, address, server))
 }
 
 /// What the table of connections knows of queries that went on.
@@ -94,25 +106,25 @@ fn went_on(traffic: &Traffic, address: IpAddr) -> Option<&Untranslated> {
     traffic.untranslated.iter().find(is_its).filter(|it| it.flows >= ENOUGH)
 }
 
-/// What a packet filter dropped of queries, where kube-proxy is here and does not know the address.
-fn dropped<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Option<Dropped<'a>> {
-    let is_unnamed = server.has_service_rules == Some(false);
+/// What a packet filter dropped of queries, where kube-proxy is here and was asked for the address.
+fn dropped<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Option<Proof<'a>> {
+    let is_named = server.has_service_rules?;
     let is_query = |drop: &Drop| {
         let flow = drop.flow.filter(|_| drop.place == DropPlace::Node)?;
         let to = (flow.destination, flow.protocol, flow.destination_port);
         (to == (address, UDP, dns_servers::PORT)).then_some(())
     };
-    let has_proxy = !case.evidence.intent.service_netfilter.is_empty();
     // Who refuses them knows the address.
     let quotes = |error: IcmpError| {
         (error.quoted.destination, error.quoted.destination_port) == (address, dns_servers::PORT)
     };
     let is_refused = sightings(case).filter_map(error_of).any(quotes);
-    if is_unnamed && has_proxy && !is_refused { filtered(case, is_query).remove(&()) } else { None }
+    let has_proxy = !case.evidence.intent.service_netfilter.is_empty();
+    let lost = filtered(case, is_query).remove(&()).filter(|_| has_proxy && !is_refused)?;
+    Some(if is_named { Proof::DroppedBefore(lost) } else { Proof::Dropped(lost) })
 }
 
 fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, proof: &Proof<'_>) -> Judged {
-    let node = &case.evidence.node;
     let seconds = case.evidence.window.seconds;
     let effect = Effect::ToService(SocketAddr::new(address, dns_servers::PORT));
     let rules = &case.evidence.intent.service_netfilter;
@@ -120,28 +132,44 @@ fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, proof: &Proof<'_
         [] => "this node has neither the chain KUBE-SERVICES nor the table kube-proxy".to_owned(),
         rules => format!("kube-proxy was here: {}", rules.join(", ")),
     };
-    Judged {
-        finding: RULE.finding(
-            format!("Nothing on {} translates the DNS service {address}", node.name),
-            dns_servers::subject(address),
-            case.in_window(),
-            vec![
-                format!(
-                    "{} of {} queries to {address} timed out in {seconds:.1} s, and {} were answered",
-                    server.timed_out(),
-                    server.queries,
-                    server.answered()
-                ),
-                kept(address, proof),
-                read,
-            ],
-            repair(node.platform, &node.name),
+    let lines = vec![
+        format!(
+            "{} of {} queries to {address} timed out in {seconds:.1} s, and {} were answered",
+            server.timed_out(),
+            server.queries,
+            server.answered()
         ),
+        kept(address, proof),
+        read,
+    ];
+    Judged {
+        finding: finding(case, address, proof, lines),
         rank: RULE.rank,
         supports: BTreeSet::from([effect]),
         explains: BTreeSet::from([effect]),
         as_break: format!("dns {address}"),
     }
+}
+
+/// Dropped queries leave open which is behind: the address, or kube-proxy.
+fn finding(case: &Case<'_>, address: IpAddr, proof: &Proof<'_>, lines: Vec<String>) -> Finding {
+    let node = &case.evidence.node;
+    let about = dns_servers::subject(address);
+    let mut remedy = repair(node.platform, &node.name);
+    if let Proof::WentOn(_) = proof {
+        let title = format!("Nothing on {} translates the DNS service {address}", node.name);
+        return RULE.finding(title, about, case.in_window(), lines, remedy);
+    }
+    let title = format!("Pods of {} ask {address}, which is no service's there", node.name);
+    let first = [
+        format!("kubectl get services -A -o wide | grep -w {address}"),
+        "(if it is none: kubelet's clusterDNS, and pods that were told another address before; if it \
+         is one, kube-proxy is behind:)"
+            .to_owned(),
+    ];
+    remedy.splice(0..0, first);
+    let told = RULE.finding(title, about, case.in_window(), lines, remedy);
+    Finding { confidence: Confidence::Likely, ..told }
 }
 
 /// That queries kept their address, and what became of them.
@@ -152,7 +180,7 @@ fn kept(address: IpAddr, proof: &Proof<'_>) -> String {
              connections, and so left by the default route",
             lost.packets, lost.flows
         ),
-        Proof::Dropped(lost) => format!(
+        Proof::Dropped(lost) | Proof::DroppedBefore(lost) => format!(
             "{} packets to {address} itself were dropped ({}), and no rule of kube-proxy here names it",
             lost.packets,
             lost.by()

@@ -1,18 +1,23 @@
 //! Which finding explains a drop: the tables of the same moment decide, not the kernel's word for it.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     blocked::is_refused_as_closed,
     bridge_ports,
     case::Case,
+    dns_servers,
     dropped::{self, Dropper, Way, told},
     finding::Impact,
     merge::Cause,
     rule::Effect,
+    sighted::UDP,
     vip,
 };
-use crate::evidence::{Drop, DropFlow, DropPlace, Link, StagePair};
+use crate::evidence::{DnsServer, Drop, DropFlow, DropPlace, Link, StagePair};
 
 /// What the cause of a drop is called that no finding explains.
 pub const UNEXPLAINED: &str = "unexplained";
@@ -87,10 +92,19 @@ pub(super) fn effects(case: &Case<'_>, drop: &Drop) -> Vec<Effect> {
 
 /// What a drop is part of whose packet was for none of the pod network.
 fn to_outside(case: &Case<'_>, flow: &DropFlow) -> Effect {
-    if is_refused_as_closed(case, flow) {
+    if is_refused_as_closed(case, flow) || is_unnamed_server(case, flow) {
         return Effect::ToService(SocketAddr::new(flow.destination, flow.destination_port));
     }
     Effect::Outside(flow.source)
+}
+
+/// Whether it is a query to a DNS server whose address no rule of kube-proxy names.
+fn is_unnamed_server(case: &Case<'_>, flow: &DropFlow) -> bool {
+    let is_query = (flow.protocol, flow.destination_port) == (UDP, dns_servers::PORT);
+    let is_its = |(address, server): (IpAddr, &DnsServer)| {
+        address == flow.destination && server.has_service_rules == Some(false)
+    };
+    is_query && dns_servers::of(case).any(is_its)
 }
 
 /// Whether a device that had the packet to send had no room for it.

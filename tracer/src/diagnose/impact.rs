@@ -148,7 +148,7 @@ pub(super) fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoFdb(_)
         | Effect::FlannelMemory
         | Effect::LargePods
-        | Effect::DnsErrors(_)
+        | Effect::DnsErrors(..)
         | Effect::LateAnswers(_)
         // What the table of connections knows of is counted with it.
         | Effect::ToService(_)

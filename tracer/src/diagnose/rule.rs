@@ -103,8 +103,8 @@ pub(super) enum Effect {
     LargePods,
     /// Packets of pods to a port of a service were refused, or left for the service's own address.
     ToService(SocketAddr),
-    /// A DNS server answers with errors.
-    DnsErrors(IpAddr),
+    /// A DNS server answers with errors of this code.
+    DnsErrors(IpAddr, u8),
     /// A DNS server answers too late.
     LateAnswers(IpAddr),
 }
@@ -185,7 +185,7 @@ impl Effect {
             | Self::Outside(_)
             | Self::LargePods
             | Self::ToService(_)
-            | Self::DnsErrors(_)
+            | Self::DnsErrors(..)
             | Self::LateAnswers(_)
             | Self::ToVip(_)
             | Self::Unanswered(_) => None,

@@ -151,7 +151,7 @@ impl Rounds<'_> {
             flannel: self.known.flannel.clone(),
             unseen,
         };
-        dns_rules::fill(&mut evidence);
+        dns_rules::fill(&mut evidence, &mut self.dns_rules);
         collect::count(&mut evidence, &since, counters);
         collect::ask_for_strangers(&mut evidence)?;
         collect::second_reading(&mut evidence, self.live.tables())?;

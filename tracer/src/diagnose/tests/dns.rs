@@ -124,6 +124,11 @@ fn a_server_that_waits_too_long_for_another_is_late_or_gives_up_because_of_it() 
     assert_eq!(late_upstream(|asking, _| asking.late = vec![answers(0, 50)]), by_upstream);
     assert_eq!(late_upstream(|asking, _| asking.late = vec![answers(2, 50)]), by_upstream);
     assert_eq!(late_upstream(|asking, _| asking.answers = vec![answers(2, 50)]), by_upstream);
+    // It refuses, which is its own affair, or gives up far more often than it waits.
+    for own in [answers(5, 50), answers(2, 500)] {
+        let each = late_upstream(|asking, _| asking.answers = vec![own.clone()]);
+        assert_eq!(each, ["10.1.1.53 breaks []", "10.244.1.9 breaks []"]);
+    }
     // Errors come at once, and no one is late because of them.
     let each = late_upstream(|asking, asked| {
         (asked.answers, asked.late) = (vec![answers(2, 50)], Vec::new());
@@ -159,7 +164,7 @@ fn of_a_server_that_gives_up_it_is_told_which_upstream_it_waited_for() {
     let told = [
         "50 of 50 answers in 5.0 s were SERVFAIL",
         "50 of them came after more than 2 s",
-        "it asks 10.1.1.53, which answered 0 of 150 queries in time",
+        "it asks 10.1.1.53, which answered 0 of 150 queries of this node in time",
     ];
     assert_eq!(lines, told);
 }

@@ -30,6 +30,7 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -153,12 +154,17 @@ fn chains_of(
     Ok(found)
 }
 
-/// The elements in a message of a set.
+/// The elements in a message of a set, without the comment that may end one (nf_tables_fill_setelem in
+/// net/netfilter/nf_tables_api.c, 6.18): it is somebody's free text.
 fn elements(message: &[u8]) -> impl Iterator<Item = &[u8]> {
     let header = NetfilterHeader::parse(message).map_or(message.len(), |it| it.buffer_len());
     let attributes = message.get(header..).unwrap_or_default();
     let list = find(attributes, NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
-    NlasIterator::new(list).map_while(Result::ok).map(|it| it.into_inner())
+    NlasIterator::new(list).map_while(Result::ok).map(|it| {
+        let element = it.into_inner();
+        let comment = find(it.value(), NFTA_SET_ELEM_USERDATA).unwrap_or_default();
+        &element[..element.len() - comment.len()]
+    })
 }
 
 /// Whether nftables is there already: a request by netlink would load its module

@@ -359,30 +359,43 @@ fn drop_queries(evidence: &mut Evidence, server: IpAddr, has_rules: Option<bool>
     evidence.dns.as_mut().unwrap().servers[0].has_service_rules = has_rules;
 }
 
+/// A node on which queries to the service are dropped.
+fn dropping(plan: &Plan, has_rules: Option<bool>) -> Evidence {
+    let mut evidence = plan.evidence();
+    evidence.intent.service_cidrs = vec![NETWORK.parse().unwrap()];
+    evidence.intent.service_netfilter = vec!["nft table ip kube-proxy".to_owned()];
+    ask(&mut evidence, service(), 9, None);
+    drop_queries(&mut evidence, service(), has_rules);
+    evidence
+}
+
 #[test]
 fn queries_that_are_dropped_under_an_address_that_no_rule_names_are_not_translated() {
-    let told_of = |has_rules, proxy: bool, is_refused: bool| {
-        let plan = Plan::of(3, Pass::SubnetEnv);
-        let mut evidence = plan.evidence();
-        evidence.intent.service_cidrs = vec![NETWORK.parse().unwrap()];
-        if proxy {
-            evidence.intent.service_netfilter = vec!["table kube-proxy".to_owned()];
-        }
-        ask(&mut evidence, service(), 9, None);
-        drop_queries(&mut evidence, service(), has_rules);
-        if is_refused {
-            refuse(&mut evidence, &plan, service(), 17, 53);
-        }
-        told(&judge(&mut evidence))
-    };
-    let with = |has_rules, proxy| told_of(has_rules, proxy, false);
-    assert_eq!(with(Some(false), true), [format!("dns-service-rules-missing {SERVICE}")]);
-    // A filter before kube-proxy may drop them; nobody could read; something else may translate.
-    assert_eq!(with(Some(true), true), [""; 0]);
-    assert_eq!(with(None, true), [""; 0]);
-    assert_eq!(with(Some(false), false), [""; 0]);
-    let refused = [format!("dns-service-no-endpoints {SERVICE}")];
-    assert_eq!(told_of(Some(false), true, true), refused, "by a rule of another chain");
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let diagnosis = judge_ipv4(&mut dropping(&plan, Some(false)));
+    assert_eq!(told(&diagnosis), [format!("dns-service-rules-missing {SERVICE}")]);
+    let finding = &diagnosis.findings[0];
+    assert_eq!(finding.confidence, Confidence::Likely);
+    assert_eq!(finding.impact.packets, 9);
+    assert_eq!(diagnosis.drop_causes, ["dns-service-rules-missing"]);
+}
+
+#[test]
+fn queries_that_are_dropped_for_another_reason_are_not_said_to_lack_rules() {
+    let plan = Plan::of(3, Pass::SubnetEnv);
+    let diagnosis = judge_ipv4(&mut dropping(&plan, Some(true)));
+    assert_eq!(told(&diagnosis), [""; 0]);
+    let is_before = |line: &String| line.contains("before kube-proxy");
+    assert!(diagnosis.unseen.iter().any(is_before), "{:?}", diagnosis.unseen);
+    // Nobody could read kube-proxy's rules; something else may translate.
+    assert_eq!(told(&judge_ipv4(&mut dropping(&plan, None))), [""; 0]);
+    let mut without = dropping(&plan, Some(false));
+    without.intent.service_netfilter.clear();
+    assert_eq!(told(&judge_ipv4(&mut without)), [""; 0]);
+    // A rule of another chain refuses them.
+    let mut refusing = dropping(&plan, Some(false));
+    refuse(&mut refusing, &plan, service(), 17, 53);
+    assert_eq!(told(&judge_ipv4(&mut refusing)), [format!("dns-service-no-endpoints {SERVICE}")]);
 }
 
 #[test]
