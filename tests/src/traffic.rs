@@ -214,18 +214,23 @@ impl Flow {
 // === impl Limits ===
 
 impl Limits {
-    /// So many a second until it is stopped, at most five minutes.
+    /// So many a second until it is stopped, or nobody has stopped it for long.
     #[must_use]
     pub fn steady(rate: f64) -> Self {
-        Self { rate, count: None, seconds: 300.0 }
+        Self { rate, count: None, seconds: forgotten() }
     }
 
     /// Exactly so many, and none too early to be taken where programs are interpreted.
     #[must_use]
     pub fn exactly(count: u64, rate: f64) -> Self {
         let rate = rate.min(size::of(f64::INFINITY, SMALL_RATE));
-        Self { rate, count: Some(count), seconds: 300.0 }
+        Self { rate, count: Some(count), seconds: forgotten() }
     }
+}
+
+/// After so many seconds no test wants its traffic any more.
+fn forgotten() -> f64 {
+    size::of(300.0, 3000.0)
 }
 
 // === impl Counts ===
