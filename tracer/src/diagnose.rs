@@ -25,6 +25,7 @@ mod dns_servers;
 mod dns_service_no_endpoints;
 mod dns_service_rules_missing;
 mod dns_trouble;
+mod dns_unexplained;
 mod dns_upstreams;
 mod dropped;
 mod drops;

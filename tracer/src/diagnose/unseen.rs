@@ -1,6 +1,6 @@
 //! What was not seen, and why.
 
-use super::{case::Case, impact, merge::Cause, rule::Effect};
+use super::{case::Case, dns_unexplained, impact, merge::Cause, rule::Effect};
 use crate::{evidence::Evidence, topology::undecided_ipv6};
 
 /// How many packets must leak to addresses of no known peer before it is worth a line.
@@ -17,6 +17,8 @@ pub(super) fn lines(
 ) -> Vec<String> {
     let mut lines = evidence.unseen.clone();
     lines.extend(of_rules);
+    let unexplained = dns_unexplained::lines(cases, causes, &lines);
+    lines.extend(unexplained);
     lines.extend(cases.iter().filter_map(Case::not_judged));
     if let Some(bridge) = undecided_ipv6(evidence) {
         lines.push(format!(

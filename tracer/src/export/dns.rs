@@ -31,7 +31,7 @@ pub(super) fn rcodes(server: &DnsServer) -> BTreeMap<&'static str, u64> {
 }
 
 /// Where most of the queries that timed out were seen last.
-pub(super) fn lost_after(server: &DnsServer) -> Option<Stage> {
+pub(crate) fn lost_after(server: &DnsServer) -> Option<Stage> {
     most(server.timeouts.iter().map(|it| (it.query, it.queries)))
 }
 

@@ -235,6 +235,35 @@ fn a_fault_of_the_overlay_breaks_the_servers_whose_queries_die_there() {
     assert!(!breaks_dns(&broken(Stage::OverlayOut, |_| None)), "nobody knows whose");
 }
 
+/// What is said of why a server, with this endpoint, is silent.
+fn said_of_silent(address: IpAddr, change: impl Fn(&mut Evidence)) -> Vec<String> {
+    let mut evidence = asked(|server| {
+        let lost = DnsTimeouts { endpoint: None, query: Stage::PodOut, answer: None, queries: 9 };
+        (server.server, server.timeouts) = (Some(address), vec![lost]);
+    });
+    evidence.intent.service_cidrs = vec!["10.96.0.0/12".parse().unwrap()];
+    change(&mut evidence);
+    let diagnosis = diagnose(&evidence);
+    assert_eq!(codes(&evidence), [""; 0]);
+    diagnosis.unseen.into_iter().filter(|line| line.contains("DNS queries to")).collect()
+}
+
+#[test]
+fn a_server_of_the_cluster_whose_silence_nothing_explains_has_a_line() {
+    let service: IpAddr = SERVICE.parse().unwrap();
+    let [line] = &said_of_silent(service, |_| {})[..] else { panic!() };
+    assert!(
+        line.starts_with("why 9 DNS queries to 10.96.0.10 got no answer: pod_out saw"),
+        "{line}"
+    );
+    // Somebody else's, and one that answers.
+    assert_eq!(said_of_silent("10.1.1.53".parse().unwrap(), |_| {}), [""; 0]);
+    let answering = |it: &mut Evidence| {
+        it.dns.as_mut().unwrap().servers[0].answers = vec![answers(0, 5)];
+    };
+    assert_eq!(said_of_silent(service, answering), [""; 0]);
+}
+
 // === On the server's node ===
 
 /// So many packets were lost there.

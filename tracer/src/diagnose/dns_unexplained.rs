@@ -1,0 +1,56 @@
+//! DNS servers of the cluster that do not answer, and nothing proves why: a line for what is unseen.
+
+use std::net::IpAddr;
+
+use super::{
+    case::Case,
+    dns_servers::{next_to_none, of},
+    merge::Cause,
+    service_addresses::is_service,
+    sighted::ENOUGH,
+};
+use crate::{evidence::DnsServer, export::dns::lost_after};
+
+/// The servers that no finding and none of the other lines speaks of. Whoever else runs a server may
+/// keep silent.
+pub(super) fn lines(cases: &[Case<'_>], causes: &[Cause], others: &[String]) -> Vec<String> {
+    let servers = cases.iter().flat_map(|case| of(case).map(move |it| (case, it)));
+    let open = servers.filter(|(case, (address, server))| {
+        is_silent(server)
+            && is_of_cluster(case, *address)
+            && !is_told(causes, *address, server)
+            && !others.iter().any(|line| line.contains(&format!(" {address} ")))
+    });
+    open.filter_map(|(_, (address, server))| line(address, server)).collect()
+}
+
+fn is_silent(server: &DnsServer) -> bool {
+    let lost = server.timed_out();
+    lost >= ENOUGH && next_to_none(server.answered() + server.answered_late(), lost)
+}
+
+fn is_of_cluster(case: &Case<'_>, address: IpAddr) -> bool {
+    let topology = &case.topology;
+    is_service(case, address) == Some(true)
+        || topology.is_own(address)
+        || topology.peer_of(address).is_some()
+}
+
+/// Whether a finding is about a server or what stands behind it, or breaks it.
+fn is_told(causes: &[Cause], address: IpAddr, server: &DnsServer) -> bool {
+    let mut its = server.endpoints();
+    its.push(address);
+    causes.iter().map(|cause| &cause.judged.finding).any(|finding| {
+        finding.subject.address.is_some_and(|it| its.contains(&it))
+            || its.iter().any(|it| finding.breaks.contains(&format!("dns {it}")))
+    })
+}
+
+fn line(address: IpAddr, server: &DnsServer) -> Option<String> {
+    let (lost, stage) = (server.timed_out(), lost_after(server)?.name());
+    Some(format!(
+        "why {lost} DNS queries to {address} got no answer: {stage} saw them last; a check on the \
+         server's node sees more, and here `nft list ruleset` and `iptables-save` show what becomes of \
+         them (notrack keeps kube-proxy from translating)"
+    ))
+}
