@@ -35,9 +35,13 @@ impl Record {
         let Some(Self { mut at, ran: rest }) = rest.filter(|it| it.ran.has_shown()) else {
             return Self { at: vec![now.to_owned()], ran: ran.right() };
         };
-        at.retain(|it| it != now);
-        at.push(now.to_owned());
-        Self { at, ran: ran.right().after(&rest) }
+        let right = ran.right();
+        // A guest that died has shown nothing of today.
+        if right.has_shown() {
+            at.retain(|it| it != now);
+            at.push(now.to_owned());
+        }
+        Self { at, ran: right.after(&rest) }
     }
 
     /// Keeps it for a row.
@@ -93,6 +97,17 @@ mod tests {
         assert_eq!(losses, ["a"]);
         assert_eq!(record.at, ["first", "second"]);
         assert_eq!(record.ran.took, first.took + second.took);
+    }
+
+    #[test]
+    fn a_guest_that_shows_nothing_right_is_none_of_those_that_did() {
+        let first = ran(&[("a", Outcome::Right), ("b", Outcome::Right)]);
+        let record = Record::after(None, "first", &first);
+        let record = Record::after(Some(record), "second", &ran(&[]));
+        assert_eq!((cases(&record), &record.at), (vec!["a", "b"], &vec!["first".to_owned()]));
+        let wrong = ran(&[("b", Outcome::Wrong("on n1".to_owned()))]);
+        let record = Record::after(Some(record), "third", &wrong);
+        assert_eq!((cases(&record), &record.at), (vec!["a"], &vec!["first".to_owned()]));
     }
 
     #[test]
