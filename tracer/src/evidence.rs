@@ -20,6 +20,7 @@ mod vips;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::dns::next_to_none;
 pub use self::{
     dns::{Dns, DnsAnswers, DnsServer, DnsTcp, DnsTimeouts},
     drops::{Drop, DropFlow, DropOuter, DropPlace, Drops},

@@ -30,7 +30,7 @@ impl ProxyRules {
     ) -> BTreeMap<IpAddr, VipRules> {
         let known = self.0.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
         let known = known.and_then(|(_, answer)| answer.as_ref().ok());
-        let is_good = known.is_some_and(|it| addresses.iter().all(|it_is| it.contains_key(it_is)));
+        let is_good = known.is_some_and(|known| addresses.iter().all(|it| known.contains_key(it)));
         if (may_be_wrong || !is_good) && !addresses.is_empty() {
             let answer = netlink::service_rules(addresses);
             self.0 = Some((Instant::now(), answer.map_err(|error| format!("{error:#}"))));

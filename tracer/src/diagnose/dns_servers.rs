@@ -13,14 +13,13 @@ use super::{
     rule::Effect,
     sighted::{ENOUGH, ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
 };
+pub(super) use crate::evidence::next_to_none;
 use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Stage, StagePair};
 
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
 /// How many queries no scan asks of one server in a window.
 const MANY: u64 = 5;
-/// Which part of queries may be answered of a server that does not answer.
-const SELDOM: u64 = 5;
 
 /// The servers of a case's IP version, with their addresses.
 pub(super) fn of<'a>(case: &Case<'a>) -> impl Iterator<Item = (IpAddr, &'a DnsServer)> {
@@ -51,12 +50,6 @@ pub(super) fn behind(address: IpAddr, server: &DnsServer) -> String {
     let others: Vec<String> =
         endpoints.iter().filter(|it| **it != address).map(ToString::to_string).collect();
     if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) }
-}
-
-/// Whether of so many queries next to none were answered. A client whose port was used a moment ago
-/// still finds the way that the table of connections keeps, and an answer of before comes late.
-pub(super) const fn next_to_none(answers: u64, queries: u64) -> bool {
-    answers * SELDOM <= queries
 }
 
 /// Whether pods ask a server again and again, and get no answer.

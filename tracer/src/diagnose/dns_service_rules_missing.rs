@@ -37,11 +37,9 @@ pub(super) const RULE: Rule = Rule {
 enum Proof<'a> {
     /// They went on under it.
     WentOn(&'a Untranslated),
-    /// A packet filter dropped them, and no rule of kube-proxy names it: so it is nobody's address, or
-    /// kube-proxy is behind.
-    Dropped(Dropped<'a>),
-    /// A packet filter dropped them, though a rule names it: before kube-proxy's rules got them.
-    DroppedBefore(Dropped<'a>),
+    /// A packet filter dropped them. Where no rule of kube-proxy names it, it is nobody's address, or
+    /// kube-proxy is behind; else that was before kube-proxy's rules got them.
+    Dropped { lost: Dropped<'a>, is_named: bool },
 }
 
 fn judge(case: &Case<'_>) -> Ruling {
@@ -49,7 +47,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     for (address, server) in of(case) {
         let Some(proof) = untranslated(case, address, server) else { continue };
         let timed_out = server.timed_out();
-        if let Proof::DroppedBefore(lost) = &proof {
+        if let Proof::Dropped { lost, is_named: true } = &proof {
             ruling.unseen.push(format!(
                 "why {timed_out} DNS queries to {address} got no answer: a packet filter dropped them \
                  ({}) before kube-proxy, which has rules for that address, got them",
@@ -121,7 +119,7 @@ fn dropped<'a>(case: &Case<'a>, address: IpAddr, server: &DnsServer) -> Option<P
     let is_refused = sightings(case).filter_map(error_of).any(quotes);
     let has_proxy = !case.evidence.intent.service_netfilter.is_empty();
     let lost = filtered(case, is_query).remove(&()).filter(|_| has_proxy && !is_refused)?;
-    Some(if is_named { Proof::DroppedBefore(lost) } else { Proof::Dropped(lost) })
+    Some(Proof::Dropped { lost, is_named })
 }
 
 fn judged(case: &Case<'_>, address: IpAddr, server: &DnsServer, proof: &Proof<'_>) -> Judged {
@@ -180,7 +178,7 @@ fn kept(address: IpAddr, proof: &Proof<'_>) -> String {
              connections, and so left by the default route",
             lost.packets, lost.flows
         ),
-        Proof::Dropped(lost) | Proof::DroppedBefore(lost) => format!(
+        Proof::Dropped { lost, .. } => format!(
             "{} packets to {address} itself were dropped ({}), and no rule of kube-proxy here names it",
             lost.packets,
             lost.by()

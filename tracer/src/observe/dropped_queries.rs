@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::evidence::{DnsServer, DropPlace, Evidence, Family};
+use crate::evidence::{DnsServer, DropPlace, Evidence, Family, next_to_none};
 
 /// IANA's number of UDP, and its port of DNS.
 const UDP: u8 = 17;
 const PORT: u16 = 53;
-/// Which part of queries may be answered of a server that does not answer.
-const SELDOM: u64 = 5;
 
 /// The servers that may be services and do not answer, and to whose own addresses queries are dropped
 /// here: what kube-proxy has for these is worth asking. None where there is no kube-proxy.
@@ -22,7 +20,7 @@ pub fn dropped_servers(evidence: &Evidence) -> Vec<IpAddr> {
     let queries = here.filter(|flow| (flow.protocol, flow.destination_port) == (UDP, PORT));
     let dropped: BTreeSet<IpAddr> = queries.map(|flow| flow.destination).collect();
     let servers = evidence.dns.iter().flat_map(|dns| &dns.servers);
-    let silent = servers.filter(|server| SELDOM * server.answered() <= server.queries);
+    let silent = servers.filter(|server| next_to_none(server.answered(), server.queries));
     let silent = silent.filter_map(|server: &DnsServer| server.server);
     silent.filter(|it| dropped.contains(it) && may_be_service(evidence, *it)).collect()
 }

@@ -200,16 +200,21 @@ fn a_server_that_answers_too_late_is_told_with_its_time() {
     }
 }
 
+/// A peer has no FDB entry, and what is sent to it is lost for want of it.
+pub(super) fn lose_fdb_entry(evidence: &mut Evidence, plan: &Plan) {
+    let hit = mac(plan.hit());
+    tables(evidence).fdb.retain(|entry| entry.mac != hit);
+    let traffic = peer_traffic(evidence, plan.hit_cidr()).unwrap();
+    traffic.packets = StageCounts { pod_out: 42, overlay_out: 42, ..StageCounts::default() };
+    traffic.lost.overlay_to_wire = 42;
+    traffic.lost_early.overlay_to_wire = 20;
+}
+
 /// A node without the FDB entry of a peer, whose pod is the server's endpoint.
 fn broken(query: Stage, endpoint: impl Fn(&Plan) -> Option<IpAddr>) -> Evidence {
     let plan = Plan::of(3, Pass::PeersFile);
     let mut evidence = plan.evidence();
-    let hit = mac(plan.hit());
-    tables(&mut evidence).fdb.retain(|entry| entry.mac != hit);
-    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
-    traffic.packets = StageCounts { pod_out: 42, overlay_out: 42, ..StageCounts::default() };
-    traffic.lost.overlay_to_wire = 42;
-    traffic.lost_early.overlay_to_wire = 20;
+    lose_fdb_entry(&mut evidence, &plan);
     judge(&mut evidence);
     let lost = DnsTimeouts { endpoint: endpoint(&plan), query, answer: None, queries: 10 };
     let server = Some(SERVICE.parse().unwrap());

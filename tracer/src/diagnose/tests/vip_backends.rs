@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     super::{
         diagnose,
-        testing::{Pass, Plan, mac, peer_traffic, tables},
+        testing::{Pass, Plan},
     },
+    dns::lose_fdb_entry,
     vips::{vip, vip_of, with},
 };
 use crate::{
@@ -19,12 +20,7 @@ use crate::{
 fn breaks(to: impl Fn(&Plan) -> IpAddr, asked_as: impl Fn(&Plan) -> IpAddr) -> Vec<String> {
     let plan = Plan::of(3, Pass::PeersFile);
     let mut evidence = with(&plan, vip(&plan, Vec::new()));
-    let hit = mac(plan.hit());
-    tables(&mut evidence).fdb.retain(|entry| entry.mac != hit);
-    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
-    traffic.packets = StageCounts { pod_out: 42, overlay_out: 42, ..StageCounts::default() };
-    traffic.lost.overlay_to_wire = 42;
-    traffic.lost_early.overlay_to_wire = 20;
+    lose_fdb_entry(&mut evidence, &plan);
     let flows = &mut evidence.traffic.as_mut().unwrap().flows;
     flows.push(Flow {
         source: nth_address(plan.own_cidr(), 0),
