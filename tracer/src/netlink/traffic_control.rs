@@ -7,7 +7,9 @@
 mod attach;
 mod filter;
 mod leftover;
+mod name;
 mod qdisc;
+mod turn;
 
 pub use self::{
     attach::ClsactFilter,

@@ -2,7 +2,12 @@
 
 use std::{
     num::NonZeroU32,
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, FromRawFd, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    thread,
 };
 
 use tracer::{
@@ -268,4 +273,41 @@ fn an_attachment_that_fails_leaves_no_qdisc() {
         assert!(ClsactFilter::attach(LO, Egress, no_program.as_fd(), &slot).is_err());
     });
     assert!(!has_clsact(&namespace));
+}
+
+#[test]
+fn tracers_that_come_and_go_at_once_keep_their_filters_and_leave_no_qdisc() {
+    let namespace = Namespace::new();
+    let come_and_go = || {
+        let slot = Slot::claim().unwrap();
+        for _ in 0..200 {
+            let attach =
+                |direction| ClsactFilter::attach(LO, direction, program().as_fd(), &slot).unwrap();
+            let _filters = [attach(Ingress), attach(Egress)];
+            for direction in [Ingress, Egress] {
+                let filters = list_filters(LO, direction).unwrap();
+                let ours = [true, false].map(|made_qdisc| slot.handle(made_qdisc));
+                assert!(filters.iter().any(|filter| ours.contains(&filter.handle)), "{filters:?}");
+            }
+        }
+    };
+    namespace.run(move || {
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(come_and_go);
+            }
+        });
+    });
+    assert!(!has_clsact(&namespace));
+}
+
+#[test]
+fn who_waits_in_vain_for_another_tracer_is_told_whom_to_look_for() {
+    Namespace::new().run(|| {
+        let name = SocketAddr::from_abstract_name("flannel-tracer/clsact/turn").unwrap();
+        let _stopped = UnixDatagram::bind_addr(&name).unwrap();
+        let slot = Slot::claim().unwrap();
+        let error = ClsactFilter::attach(LO, Egress, program().as_fd(), &slot).unwrap_err();
+        assert!(error.to_string().contains("ss -xap"), "{error}");
+    });
 }

@@ -6,6 +6,7 @@ use super::{
     filter::{FILTER_NAME, add_filter, delete_filter, priority},
     leftover::Slot,
     qdisc::{delete_clsact_if_empty, ensure_clsact},
+    turn::Turn,
 };
 use crate::evidence::HookDirection;
 
@@ -25,13 +26,15 @@ impl ClsactFilter {
     /// Attaches a program to one side of a device. A slot has one filter on each side.
     ///
     /// # Errors
-    /// When the kernel refuses, see [`ensure_clsact`] and [`add_filter`]; nothing is left then.
+    /// When the kernel refuses, see [`ensure_clsact`] and [`add_filter`], or another tracer keeps
+    /// its turn; nothing is left then.
     pub fn attach(
         ifindex: u32,
         direction: HookDirection,
         program: BorrowedFd<'_>,
         slot: &Slot,
     ) -> anyhow::Result<Self> {
+        let _turn = Turn::take()?;
         let made_qdisc = ensure_clsact(ifindex)?;
         let handle = slot.handle(made_qdisc);
         let added =
@@ -46,8 +49,11 @@ impl ClsactFilter {
     }
 
     fn detach(&self) -> anyhow::Result<()> {
+        // Without a turn the filter goes all the same; only an empty qdisc may be left.
+        let turn = Turn::take();
         delete_filter(self.ifindex, self.direction, priority(self.direction), self.handle)?;
         if self.made_qdisc {
+            let _turn = turn?;
             delete_clsact_if_empty(self.ifindex)?;
         }
         Ok(())

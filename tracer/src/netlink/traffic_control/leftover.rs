@@ -4,25 +4,22 @@
 //! handle  0x464c_0M0S   M: 1 when the tracer made the qdisc   S: slot, 0 to 15
 //! ```
 //!
-//! A living tracer holds its slot by an abstract unix socket, which the kernel scopes to the
-//! network namespace, as it does the filters, and frees with the process however that ends. A
-//! filter whose slot nobody holds is therefore a dead tracer's.
+//! A living tracer holds its slot by its name, see [`hold`]. A filter whose slot nobody holds is
+//! therefore a dead tracer's.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    io,
     num::NonZeroU32,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
-    },
+    os::unix::net::UnixDatagram,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::{
     filter::{FILTER_NAME, Filter, delete_filter, list_filters},
+    name::hold,
     qdisc::{clsact_devices, delete_clsact_if_empty},
+    turn::Turn,
 };
 use crate::evidence::HookDirection;
 
@@ -82,13 +79,7 @@ impl Slot {
     }
 
     fn claim_number(number: u32) -> anyhow::Result<Option<Self>> {
-        let name = format!("flannel-tracer/clsact/{number}");
-        let address = SocketAddr::from_abstract_name(&name)?;
-        match UnixDatagram::bind_addr(&address) {
-            Ok(socket) => Ok(Some(Self { number, _held: socket })),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot hold the name @{name}")),
-        }
+        Ok(hold(&number.to_string())?.map(|held| Self { number, _held: held }))
     }
 }
 
@@ -115,6 +106,7 @@ impl Owner {
 /// # Errors
 /// When netlink cannot be used or a filter cannot be deleted.
 pub fn remove_leftovers() -> anyhow::Result<Vec<Removed>> {
+    let _turn = Turn::take()?;
     let mut removed = Vec::new();
     let mut dead = Dead::default();
     for ifindex in clsact_devices()? {

@@ -43,7 +43,8 @@ pub fn ensure_clsact(ifindex: u32) -> anyhow::Result<bool> {
 }
 
 /// Deletes the clsact qdisc of a device when no filter is left in it. Call it only for one that
-/// the tracer made, see [`ensure_clsact`]. Says whether it is gone.
+/// the tracer made, see [`ensure_clsact`], and not while another tracer may add a filter to it.
+/// Says whether it is gone.
 ///
 /// # Errors
 /// When the kernel refuses although the qdisc is there.
