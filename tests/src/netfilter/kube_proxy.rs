@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use super::Rules;
 use crate::plan::{ECHO_PORT, Family, Plan};
 
+/// It is in the comment of a rule, where it must not be taken for a verdict.
+const WEB_NAME: &str = "default/web-reject:http";
 const DNS_CHAIN: &str = "KUBE-SVC-TCOU7JCQXEZGVUNU";
 const DNS_ENDPOINT: &str = "KUBE-SEP-3IL52ANAN3BQ2L74";
 const WEB_CHAIN: &str = "KUBE-EXT-2LABWEBVIPLABWEB";
@@ -84,7 +86,11 @@ pub(super) fn no_local_endpoints(plan: &Plan, family: Family) -> Vec<String> {
         ":KUBE-EXTERNAL-SERVICES - [0:0]".to_owned(),
         comment("-A INPUT", "kubernetes externally-visible service portals", jump),
         comment("-A FORWARD", "kubernetes externally-visible service portals", jump),
-        comment("-A KUBE-EXTERNAL-SERVICES", "default/web:http has no local endpoints", &matches),
+        comment(
+            "-A KUBE-EXTERNAL-SERVICES",
+            &format!("{WEB_NAME} has no local endpoints"),
+            &matches,
+        ),
         "COMMIT".to_owned(),
     ]
 }
@@ -141,7 +147,7 @@ fn web(plan: &Plan, family: Family) -> Vec<String> {
     let Some(pod) = plan.nodes.iter().find_map(|node| node.first_pod()) else {
         return Vec::new();
     };
-    let (vip, bits, name) = (plan.lan.vip.of(family), family.bits(), "default/web:http");
+    let (vip, bits, name) = (plan.lan.vip.of(family), family.bits(), WEB_NAME);
     let mut rules = vec![
         comment(
             "-A KUBE-SERVICES",

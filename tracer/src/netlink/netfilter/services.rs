@@ -14,8 +14,9 @@ const WITHOUT_ENDPOINTS_CHAIN: &str = "KUBE-EXTERNAL-SERVICES";
 /// of services name their addresses too, but nothing leads to these without an entry here.
 const MAPS: [&str; 2] = ["service-ips", WITHOUT_ENDPOINTS_MAP];
 const WITHOUT_ENDPOINTS_MAP: &str = "no-endpoint-services";
-/// What is in a rule that refuses with an ICMP error, whether it is a target or a chain's name.
-const REFUSING: &[u8] = b"reject";
+/// What refuses with an ICMP error: a target of iptables, an expression of nftables, and kube-proxy's
+/// chain of it. All are strings with their closing zero.
+const REFUSING: [&[u8]; 3] = [b"REJECT\0", b"reject\0", b"reject-chain\0"];
 
 /// What kube-proxy has for these addresses in this thread's network namespace. Needs the capability
 /// NET_ADMIN.
@@ -52,8 +53,14 @@ fn take(
     }
 }
 
+/// Whether one of these is a whole string of the rule. A comment, in which the service is named, may
+/// have it as a part.
 fn refuses(rule: &[u8]) -> bool {
-    rule.windows(REFUSING.len()).any(|bytes| bytes.eq_ignore_ascii_case(REFUSING))
+    let is_inside = |at: usize| at > 0 && rule[at - 1].is_ascii_graphic();
+    (0..rule.len()).any(|at| {
+        let begins = |word: &&[u8]| rule[at..].starts_with(word);
+        !is_inside(at) && REFUSING.iter().any(begins)
+    })
 }
 
 /// Whether an expression of a rule, or a key, begins with an address: the kernel hands it out as an
@@ -115,9 +122,12 @@ mod tests {
         let [named, dropped] = [false, true].map(|dropped| VipRules { named: true, dropped });
         assert_eq!(rules_of("KUBE-SERVICES", &rule(b"KUBE-EXT-2LABWEBVIPLABWEB")), named);
         assert_eq!(rules_of("KUBE-EXTERNAL-SERVICES", &rule(b"no local endpoints")), dropped);
-        assert_eq!(rules_of("KUBE-EXTERNAL-SERVICES", &rule(b"REJECT")), named);
+        assert_eq!(rules_of("KUBE-EXTERNAL-SERVICES", &rule(b"REJECT\0")), named);
         assert_eq!(rules_of("no-endpoint-services", &rule(b"drop")), dropped);
-        assert_eq!(rules_of("no-endpoint-services", &rule(b"reject-chain")), named);
+        assert_eq!(rules_of("no-endpoint-services", &rule(b"reject-chain\0")), named);
+        for service in [&b"reject-all/web has no local endpoints\0"[..], b"shop/reject\0"] {
+            assert_eq!(rules_of("KUBE-EXTERNAL-SERVICES", &rule(service)), dropped);
+        }
         let other = compares(&[192, 0, 2, 8], b"no local endpoints");
         assert_eq!(rules_of("KUBE-EXTERNAL-SERVICES", &other), VipRules::default());
     }
