@@ -25,7 +25,7 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     setup::run()?;
     let built = build::production()?;
-    let suites = test::suites()?;
+    let suites = test::suites(None)?;
     let suite = suites.iter().find(|suite| suite.name() == SUITE);
     let suite = suite.with_context(|| format!("there is no suite {SUITE} in tests/tests"))?;
     let mut command = as_root("env", "loading eBPF programs")?;

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +12,19 @@ use crate::{setup, shell};
 
 /// Names the production binary to the lab and to the tests; set, it is used instead of a build.
 pub(crate) const BINARY: &str = "FLANNEL_TRACER_BIN";
+/// Flags for a program without libraries.
+const STATIC: &str = "-C target-feature=+crt-static";
+/// Where it is in the folder of a target.
+const RELEASE: &str = "release/flannel-tracer";
+
+/// A machine of another kind, to build for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cross {
+    /// As Rust names it.
+    pub(crate) triple: &'static str,
+    /// What the names of its C tools begin with.
+    pub(crate) gnu: &'static str,
+}
 
 /// What the lab runs.
 pub(crate) struct Built {
@@ -28,6 +41,27 @@ impl Built {
         binary.push("=");
         binary.push(&self.binary);
         [binary]
+    }
+}
+
+// === impl Cross ===
+
+impl Cross {
+    /// Has a cargo build static programs for it: those of this machine's libraries are of no use there.
+    pub(crate) fn tell<'a>(&self, cargo: &'a mut Command) -> &'a mut Command {
+        let linker = self.triple.to_uppercase().replace('-', "_");
+        cargo
+            .args(["--target", self.triple])
+            .env(format!("CARGO_TARGET_{linker}_LINKER"), format!("{}-gcc", self.gnu))
+            .env("RUSTFLAGS", STATIC)
+    }
+
+    /// Has rustup bring its standard library.
+    pub(crate) fn set_up(&self) -> Result<()> {
+        let add = ["target", "add", self.triple];
+        shell::run(shell::command("rustup").args(add)).with_context(|| {
+            format!("there is no Rust for {}; `rustup target add` brings it", self.triple)
+        })
     }
 }
 
@@ -50,25 +84,34 @@ pub(crate) fn production() -> Result<Built> {
     if let Some(binary) = env::var_os(BINARY) {
         return Ok(Built { binary: binary.into() });
     }
-    let built = static_release()?;
-    place(&built).map(|binary| Built { binary })
+    let target = host_target()?;
+    // Naming the target keeps the flags from the build scripts and procedural macros.
+    let mut cargo = release();
+    static_release(cargo.args(["--target", &target]).env("RUSTFLAGS", STATIC))?;
+    place(&target_folder().join(target).join(RELEASE)).map(|binary| Built { binary })
 }
 
-/// Builds the production binary, a static program; where it is.
-fn static_release() -> Result<PathBuf> {
-    let (package, program) = ("tracer", "flannel-tracer");
-    let target = host_target()?;
-    shell::run(
-        shell::cargo()
-            .args(["rustc", "--release", "-p", package, "--bin", program])
-            // Naming the target keeps the flags from the build scripts and procedural macros.
-            .args(["--target", &target])
-            // It is copied to nodes in trouble: a seventh of the size, and backtraces keep their names.
-            .args(["--", "-C", "strip=debuginfo"])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("FLANNEL_TRACER_COMMIT", commit()),
-    )?;
-    Ok(target_folder().join(target).join("release").join(program))
+/// Builds the production binary and the lab's agent for another machine; the folder of each.
+pub(crate) fn production_for(cross: &Cross) -> Result<Built> {
+    let mut agent = shell::cargo();
+    agent.args(["build", "-p", "tracer-tests", "--bin", "lab-agent"]);
+    shell::run(cross.tell(&mut agent))?;
+    static_release(cross.tell(&mut release()))?;
+    Ok(Built { binary: target_folder().join(cross.triple).join(RELEASE) })
+}
+
+/// A cargo that is to build the production binary.
+fn release() -> Command {
+    let mut cargo = shell::cargo();
+    cargo.args(["rustc", "--release", "-p", "tracer", "--bin", "flannel-tracer"]);
+    cargo
+}
+
+/// Has it built, a static program.
+fn static_release(cargo: &mut Command) -> Result<()> {
+    // It is copied to nodes in trouble: a seventh of the size, and backtraces keep their names.
+    let stripped = ["--", "-C", "strip=debuginfo"];
+    shell::run(cargo.args(stripped).env("FLANNEL_TRACER_COMMIT", commit()))
 }
 
 /// The commit that is built, for `build_info`.

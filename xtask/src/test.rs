@@ -30,7 +30,7 @@ use self::record::{Begun, Records};
 pub(crate) use self::report::{Report, Tally};
 pub(crate) use self::skips::AllowedSkips;
 use self::slow::{LeftOut, SlowTests};
-use crate::build::{self, Built};
+use crate::build::{self, Built, Cross};
 use crate::page::writable;
 use crate::privileges::as_root;
 use crate::{lint, setup, shell, vm};
@@ -322,7 +322,7 @@ fn lab(seed: Option<u64>, args: &TestArgs, tables: &mut Tables) -> Result<Tally>
     let coredns = unfetched.is_none().then(setup::coredns::environment).transpose()?;
     let reader = Reader::default();
     let mut lab = LabRun { built, coredns, seed, slow, left, records, reader, succeeded: true };
-    let suites: Vec<Suite> = suites()?.into_iter().filter(|it| lab.runs(it)).collect();
+    let suites: Vec<Suite> = suites(None)?.into_iter().filter(|it| lab.runs(it)).collect();
     for suite in &suites {
         let shown = lab.known_or_run(suite, tables)?;
         tables.add(shown);
@@ -336,13 +336,16 @@ fn lab(seed: Option<u64>, args: &TestArgs, tables: &mut Tables) -> Result<Tally>
 }
 
 /// Builds the suites, as the caller and not as root, and says where they are.
-pub(crate) fn suites() -> Result<Vec<Suite>> {
-    let messages = shell::output(
-        shell::cargo()
-            .args(["test", "-p", "tracer", "-p", "tracer-tests", "--test", "*", "--no-run"])
-            .arg("--message-format=json-render-diagnostics")
-            .stderr(Stdio::inherit()),
-    )?;
+///
+/// They are for this machine, or for one of another kind.
+pub(crate) fn suites(cross: Option<&Cross>) -> Result<Vec<Suite>> {
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "-p", "tracer", "-p", "tracer-tests", "--test", "*", "--no-run"]);
+    cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    if let Some(cross) = cross {
+        cross.tell(&mut cargo);
+    }
+    let messages = shell::output(&mut cargo)?;
     messages.lines().filter_map(|line| suite(line).transpose()).collect()
 }
 

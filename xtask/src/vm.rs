@@ -14,31 +14,36 @@
 //! interprets (TCG), about ten times slower.
 
 mod accelerator;
+mod architecture;
 mod console;
 mod cpio;
+mod debian;
 mod guest;
 mod initramfs;
 mod kernel;
 mod modules;
 mod programs;
 mod record;
+mod root;
 mod row;
 mod table;
 mod trial;
+mod under_test;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use tracer_tests::matrix::in_parallel;
 use tracer_tests::seed;
 
 use self::accelerator::Accelerator;
+use self::architecture::Architecture;
 use self::guest::{Guest, Limits, Ran};
 use self::initramfs::{Payload, Selection};
 use self::kernel::Kernel;
@@ -51,12 +56,8 @@ use crate::test::Tally;
 use crate::{build, folder, packages, setup};
 
 /// What this command needs beside the lab's programs.
-const PROGRAMS: [packages::Provider; 4] = [
-    ("depmod", "kmod"),
-    ("dpkg-deb", "dpkg"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("strip", "binutils"),
-];
+const PROGRAMS: [packages::Provider; 3] =
+    [("depmod", "kmod"), ("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
 /// Guests at the same time: as many as a small machine has processors.
 const JOBS: usize = 2;
@@ -75,6 +76,10 @@ pub(crate) struct VmArgs {
     /// lib/modules/VERSION (repeatable); without it, every Debian line
     #[arg(long = "kernel", value_name = "LINE|DIR")]
     kernels: Vec<String>,
+    /// The guests' processor; by default this machine's. For another one the programs are built too,
+    /// and the guests are interpreted
+    #[arg(long, value_enum)]
+    arch: Option<Architecture>,
     /// More words for the guest's kernel, such as lockdown=confidentiality
     #[arg(long, value_name = "ARGS", default_value = "")]
     append: String,
@@ -128,7 +133,7 @@ struct Run {
 
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
-    x86_64()?;
+    args.architecture()?;
     // Before the guests have run for an hour.
     let file = args.write.as_deref().map(writable).transpose()?;
     setup::run()?;
@@ -154,7 +159,7 @@ pub(crate) fn run(args: &VmArgs) -> Result<ExitCode> {
 /// a cell, with the cases that are drawn from a seed, or with all suites: those go on, or not, with the
 /// `records` of what was right.
 pub(crate) fn tier(seed: Option<u64>, resume: bool, records: Option<PathBuf>) -> Result<Tally> {
-    if let Err(error) = x86_64() {
+    if let Err(error) = Architecture::here() {
         let mut tally = Tally::default();
         tally.skip("guests", &error.to_string());
         return Ok(tally);
@@ -187,9 +192,21 @@ pub(crate) fn tier(seed: Option<u64>, resume: bool, records: Option<PathBuf>) ->
 // === impl VmArgs ===
 
 impl VmArgs {
+    fn architecture(&self) -> Result<Architecture> {
+        self.arch.map_or_else(Architecture::here, Ok)
+    }
+
+    /// Installs what the guests need, and says whose processor they have.
+    fn set_up(&self) -> Result<Architecture> {
+        let architecture = self.architecture()?;
+        packages::install(&packages::missing(&PROGRAMS))?;
+        packages::install(&packages::missing(&architecture.programs()))?;
+        Ok(architecture)
+    }
+
     /// Runs every guest; the cases that each had to show, and how each did.
     fn run(&self) -> Result<(Vec<String>, Vec<Done>)> {
-        packages::install(&packages::missing(&PROGRAMS))?;
+        let architecture = self.set_up()?;
         let folder = folder()?;
         let _alone = alone(&folder)?;
         // Before the guests have run for hours.
@@ -200,12 +217,15 @@ impl VmArgs {
         }
         let (suites, filter) = (self.suites.clone(), self.filter.clone());
         let selection = Selection { all: self.all, suites, seed, filter };
-        let mut payload = Payload::build(&build::production()?, &selection, &folder)?;
+        let mut payload = Payload::build(architecture, &selection, &folder)?;
         let now = format!("{}, {}", build::commit(), jiff::Zoned::now().date());
-        let rows = rows(&self.kernels, &self.append);
-        let kernels: BTreeMap<String, Result<Kernel>> =
-            rows.iter().map(|row| (row.kernel.clone(), Kernel::get(&row.kernel))).collect();
-        let accelerator = accelerator::choose(kernels.values(), payload.init(), &folder)?;
+        let rows = rows(architecture, &self.kernels, &self.append);
+        let kernels: BTreeMap<String, Result<Kernel>> = rows
+            .iter()
+            .map(|row| (row.kernel.clone(), Kernel::get(&row.kernel, architecture)))
+            .collect();
+        let accelerator =
+            accelerator::choose(architecture, kernels.values(), payload.init(), &folder)?;
         if accelerator == Accelerator::Tcg {
             payload.make_small();
         }
@@ -234,17 +254,17 @@ impl VmArgs {
 
     /// Has a guest die in each way, all at the same time: most of it is waiting.
     fn try_deaths(&self) -> Result<Vec<Tried>> {
-        packages::install(&packages::missing(&PROGRAMS))?;
+        let architecture = self.set_up()?;
         let folder = folder()?;
         let _alone = alone(&folder)?;
-        let rows = rows(&self.kernels, "");
-        let name = rows[0].kernel.as_str();
-        let kernel = Kernel::get(name);
-        let init = initramfs::init()?;
-        let accelerator = accelerator::choose([&kernel].into_iter(), &init, &folder)?;
+        let rows = rows(architecture, &self.kernels, "");
+        let row = &rows[0];
+        let kernel = Kernel::get(&row.kernel, architecture);
+        let init = under_test::init(architecture)?;
+        let accelerator = accelerator::choose(architecture, [&kernel].into_iter(), &init, &folder)?;
         let (kernel, image) = (kernel?, folder.join("trial.cpio"));
         initramfs::write_bare(&init, &image)?;
-        let play = |trial: &Trial| Ok(trial.play((name, &kernel), accelerator, &image));
+        let play = |trial: &Trial| Ok(trial.play((row, &kernel), accelerator, &image));
         in_parallel(&Trial::ALL, Trial::ALL.len(), play).into_iter().collect()
     }
 
@@ -255,6 +275,8 @@ impl VmArgs {
         };
         let mut words: Vec<String> = Vec::new();
         words.extend(self.all.then(|| "--all".to_owned()));
+        let arch = self.arch.and_then(|it| it.to_possible_value());
+        words.extend(arch.map(|it| format!("--arch {}", it.get_name())));
         words.extend(each("--kernel", &self.kernels));
         if !self.append.is_empty() {
             words.extend(["--append".to_owned(), quoted(&self.append)]);
@@ -332,19 +354,12 @@ impl Run {
         payload.write(kernel, &image)?;
         let (accelerator, append) = (self.accelerator, row.append.as_str());
         let expected = payload.expected();
-        let guest = Guest { kernel, image: &image, accelerator, append, log: &log, expected };
+        let machine = (row.architecture, accelerator);
+        let guest = Guest { kernel, image: &image, machine, append, log: &log, expected };
         let ran = guest.run(&self.limits);
         // It is large, and made anew by the next run.
         let _ = fs::remove_file(&image);
         ran
-    }
-}
-
-/// The guests run this machine's programs and suites, on kernels that are fetched for x86-64.
-fn x86_64() -> Result<()> {
-    match env::consts::ARCH {
-        "x86_64" => Ok(()),
-        other => bail!("guests need a machine of x86-64, this is {other}"),
     }
 }
 

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::accelerator::Accelerator;
+use super::architecture::Architecture;
 use super::console::{self, Ending, Expected, Verdict};
 use super::kernel::Kernel;
 use crate::shell;
@@ -26,7 +27,7 @@ const MEMORY: &str = "2560";
 /// Two guests share a small machine.
 const CPUS: &str = "1";
 /// A dead guest ends at once (`panic=-1` with `-no-reboot`), and an oops is a death.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 oops=panic";
+const KERNEL_ARGUMENTS: &str = "panic=-1 oops=panic";
 
 /// How long a guest may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ pub(super) struct Limits {
 pub(super) struct Guest<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) image: &'a Path,
-    pub(super) accelerator: Accelerator,
+    pub(super) machine: (Architecture, Accelerator),
     /// More words for the kernel.
     pub(super) append: &'a str,
     /// Where everything goes that the console says.
@@ -126,10 +127,15 @@ impl Guest<'_> {
     }
 
     fn command(&self, nonce: &str) -> Command {
-        let own = self.accelerator.kernel_arguments();
-        let append = format!("{KERNEL_ARGUMENTS} {own} vm.nonce={nonce} {}", self.append);
-        let mut qemu = shell::command("qemu-system-x86_64");
-        qemu.args(self.accelerator.options())
+        let (architecture, accelerator) = self.machine;
+        let own = accelerator.kernel_arguments(architecture);
+        let console = architecture.console();
+        let append =
+            format!("console={console} {KERNEL_ARGUMENTS} {own} vm.nonce={nonce} {}", self.append);
+        let (program, options) = architecture.qemu();
+        let mut qemu = shell::command(program);
+        qemu.args(options)
+            .args(accelerator.options(architecture))
             .args(["-m", MEMORY, "-smp", CPUS, "-nodefaults", "-no-reboot", "-display", "none"])
             .args(["-serial", "stdio", "-append", append.trim_end()])
             .arg("-kernel")

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::architecture::Architecture;
 use super::console::Expected;
 use super::cpio::Archive;
 use super::kernel::Kernel;
-use super::{modules, programs};
-use crate::build::{self, Built};
-use crate::shell;
-use crate::test::{self, Suite};
+use super::under_test::UnderTest;
+use super::{modules, programs, root};
+use crate::build;
+use crate::test::Suite;
 use tracer_tests::cell::{is_suite, suite_case};
 use tracer_tests::process::AGENT_VARIABLE;
 use tracer_tests::sample::{KNOWN_VARIABLE, OF_GUEST, SEED_VARIABLE, Sample};
@@ -81,6 +82,8 @@ pub(super) struct Payload {
     init: PathBuf,
     tracer: PathBuf,
     agent: PathBuf,
+    /// Where the lab's programs are, when they are not this machine's.
+    root: Option<PathBuf>,
     /// Names and stripped programs.
     suites: Vec<(String, PathBuf)>,
     filter: String,
@@ -93,21 +96,24 @@ pub(super) struct Payload {
 impl Payload {
     /// Builds init and suites; copies go below `folder`, those of suites without debug information: all
     /// rows show the same, whatever is built beside them.
-    pub(super) fn build(built: &Built, selection: &Selection, folder: &Path) -> Result<Self> {
+    pub(super) fn build(
+        architecture: Architecture,
+        selection: &Selection,
+        folder: &Path,
+    ) -> Result<Self> {
+        let built = UnderTest::build(architecture)?;
         let stripped = |program: &Path, name: &str| {
             let to = folder.join(name);
-            let mut strip = shell::command("strip");
-            shell::run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(program)).map(|()| to)
+            built.strip(program, &to).map(|()| to)
         };
         let copied = |program: &Path, name: &str| {
             let to = folder.join(name);
             fs::copy(program, &to).with_context(|| format!("cannot write {}", to.display()))?;
             anyhow::Ok(to)
         };
-        let all = test::suites()?;
-        selection.require_known(&all.iter().map(Suite::name).collect::<Vec<_>>())?;
+        selection.require_known(&built.suites.iter().map(Suite::name).collect::<Vec<_>>())?;
         let mut suites = Vec::new();
-        for suite in all {
+        for suite in &built.suites {
             let name = suite.name().to_owned();
             if selection.has(&name) {
                 let program = stripped(Path::new(&suite.executable), &format!("suite-{name}"))?;
@@ -116,11 +122,11 @@ impl Payload {
         }
         let names: Vec<&str> = suites.iter().map(|(name, _)| name.as_str()).collect();
         let expected = expected(&names, selection);
-        let agent = build::target_folder().join("debug/lab-agent");
         Ok(Self {
-            init: copied(&init()?, "vm-init")?,
-            tracer: copied(&built.binary, "flannel-tracer")?,
-            agent: stripped(&agent, "lab-agent")?,
+            init: copied(&built.init, "vm-init")?,
+            tracer: copied(&built.tracer, "flannel-tracer")?,
+            agent: stripped(&built.agent, "lab-agent")?,
+            root: architecture.cross().map(|_| root::get(architecture)).transpose()?,
             suites,
             environment: selection.seed.iter().map(|it| format!("{SEED_VARIABLE}={it}")).collect(),
             expected,
@@ -165,7 +171,10 @@ impl Payload {
     pub(super) fn write(&self, kernel: &Kernel, image: &Path) -> Result<()> {
         write(&self.init, image, |archive| {
             self.suites_into(archive)?;
-            programs::add_all(archive)?;
+            match &self.root {
+                Some(root) => root::add_all(archive, root)?,
+                None => programs::add_all(archive)?,
+            }
             modules_into(archive, kernel)
         })
     }
@@ -188,16 +197,6 @@ impl Payload {
         archive.file("/etc/passwd", USERS.as_bytes())?;
         Ok(archive.file("/etc/group", GROUPS.as_bytes())?)
     }
-}
-
-/// Builds the first process of a guest.
-pub(super) fn init() -> Result<PathBuf> {
-    shell::run(shell::cargo().args(["rustc", "-p", "tracer-tests", "--bin", "vm-init"]).args([
-        "--",
-        "-C",
-        "target-feature=+crt-static",
-    ]))?;
-    Ok(build::target_folder().join("debug/vm-init"))
 }
 
 /// Writes an image that boots any kernel and has nothing to run.
@@ -311,6 +310,7 @@ mod tests {
             init: PathBuf::new(),
             tracer: PathBuf::new(),
             agent: PathBuf::new(),
+            root: None,
             suites: vec![suite(SMOKE), suite("lab")],
             filter: String::new(),
             environment: Vec::new(),

@@ -1,32 +1,29 @@
 //! Kernels to boot: Debian's, fetched by apt into the cache, or a directory of the user's.
 //!
 //! What the cache has is never fetched again. What is gone from Debian's mirrors comes from their
-//! snapshots ([`place`]).
-
-mod place;
+//! snapshots ([`super::debian`]).
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::place::{Archive, Place, first, places};
+use super::architecture::Architecture;
+use super::debian::{Apt, Release, first, from_first_place};
 use crate::shell;
 
-/// A kernel line, the release of Debian that has it, and the archives of that release.
-const LINES: [(&str, &str, &[Archive]); 4] = [
-    ("5.10", "bullseye", &[MAIN, SECURITY]),
-    ("6.1", "bookworm", &[MAIN, SECURITY]),
-    ("6.12", "trixie", &[MAIN, SECURITY]),
-    ("7.2", "trixie-backports", &[MAIN]),
+/// A kernel line, and the release of Debian that has it.
+const LINES: [(&str, Release); 4] = [
+    ("5.10", Release::of("bullseye")),
+    ("6.1", Release::of("bookworm")),
+    ("6.12", Release::of("trixie")),
+    ("7.2", Release::backports("trixie-backports")),
 ];
-const MAIN: Archive = ("debian", "");
-const SECURITY: Archive = ("debian-security", "-security");
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How many versions are tried in a place: its index names some that are gone.
 const TRIES: usize = 4;
+/// What is in a folder of the cache that was filled to the end.
+pub(super) const COMPLETE: &str = "complete";
 
 /// A kernel with its modules.
 pub(super) struct Kernel {
@@ -49,12 +46,12 @@ impl Kernel {
         self.modules.file_name()?.to_str()
     }
 
-    /// A Debian line, from the cache or the archive, or what is in a directory.
-    pub(super) fn get(name: &str) -> Result<Self> {
-        if let Some((line, release, archives)) = LINES.iter().find(|(line, ..)| *line == name) {
-            let folder = cache()?.join(line);
-            if !folder.join("complete").exists() {
-                fetch(line, release, archives, &folder)?;
+    /// A Debian line for a processor, from the cache or the archive, or what is in a directory.
+    pub(super) fn get(name: &str, architecture: Architecture) -> Result<Self> {
+        if let Some((line, release)) = LINES.iter().find(|(line, ..)| *line == name) {
+            let folder = cache("kernels")?.join(architecture.words().trim()).join(line);
+            if !folder.join(COMPLETE).exists() {
+                fetch(line, (*release, architecture), &folder)?;
             }
             return Self::in_folder(&folder);
         }
@@ -95,28 +92,35 @@ fn only_folder_in(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-fn cache() -> Result<PathBuf> {
+/// Where things are kept for the next run, and for other clones of this repository.
+pub(super) fn cache(what: &str) -> Result<PathBuf> {
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("flannel-tracer/kernels"))
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("flannel-tracer").join(what))
 }
 
 /// Fetches the newest package of a line that is still to be had, and lays it out as `vmlinuz` and
 /// `lib/modules/VERSION`.
-fn fetch(line: &str, release: &str, archives: &[Archive], folder: &Path) -> Result<()> {
-    can_fetch(Path::new(KEYS), shell::find("apt-get").as_deref())?;
-    let today = jiff::Zoned::now().date();
-    first(&places(today), |place| {
-        eprintln!("vm: fetching Linux {line} from Debian {release}, {place}");
-        // A fetch that was broken off is begun again.
-        let _ = fs::remove_dir_all(folder);
-        let apt = Apt::new(*place, release, archives, folder.join("apt"))?;
-        let versions = newest(&apt.search(line)?);
+fn fetch(line: &str, of: (Release, Architecture), folder: &Path) -> Result<()> {
+    let (release, architecture) = of;
+    eprintln!("vm: fetching Linux {line}{}", architecture.words());
+    let flavour = format!("-cloud-{}", architecture.debian());
+    let pattern = format!("^linux-image-{}\\..*{flavour}$", line.replace('.', "\\."));
+    from_first_place(of, folder, |apt| {
+        let versions = newest(&apt.search(&pattern)?);
         ensure!(!versions.is_empty(), "no package");
-        first(&versions, |version| apt.unpack(version, &folder.join("unpacked")))
+        first(&versions, |version| unpack(apt, version, &folder.join("unpacked")))
     })
-    .with_context(|| gone(line, release))?;
+    .with_context(|| gone(line, release.name()))?;
     lay_out(folder)
+}
+
+/// Newer packages are split: the image's has nothing in it but its needs.
+fn unpack(apt: &Apt, version: &str, folder: &Path) -> Result<()> {
+    let split = ["linux-binary", "linux-modules"].map(|kind| format!("{kind}-{version}"));
+    let whole = [format!("linux-image-{version}")];
+    let is_split = split.iter().all(|package| apt.has(package));
+    apt.unpack(version, if is_split { &split } else { &whole }, folder)
 }
 
 /// What is said of a line that is not, or no more, in its release.
@@ -125,19 +129,6 @@ fn gone(line: &str, release: &str) -> String {
         "no Linux {line} of Debian {release} can be fetched: name a kernel of your own with \
          `--kernel DIR`, or correct the table LINES in {}",
         file!()
-    )
-}
-
-/// Whether this machine can fetch Debian's kernels.
-fn can_fetch(keys: &Path, apt: Option<&Path>) -> Result<()> {
-    let package = match (apt, keys.exists()) {
-        (None, _) => "apt",
-        (Some(_), false) => "debian-archive-keyring",
-        (Some(_), true) => return Ok(()),
-    };
-    bail!(
-        "fetching a kernel of Debian needs the package {package}: install it, or name a kernel of \
-         your own with `--kernel DIR`"
     )
 }
 
@@ -160,78 +151,7 @@ fn lay_out(folder: &Path) -> Result<()> {
     fs::rename(&modules, folder.join("lib/modules").join(version)).context("the cache")?;
     let _ = fs::remove_dir_all(&unpacked);
     let _ = fs::remove_dir_all(folder.join("apt"));
-    fs::write(folder.join("complete"), "").context("the cache")
-}
-
-/// apt with lists of its own, so that the machine's stay as they are.
-struct Apt {
-    folder: PathBuf,
-    options: Vec<String>,
-}
-
-// === impl Apt ===
-
-impl Apt {
-    fn new(place: Place, release: &str, archives: &[Archive], folder: PathBuf) -> Result<Self> {
-        for part in ["state/lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(folder.join(part)).context("the cache")?;
-        }
-        let sources: String =
-            archives.iter().map(|archive| place.source(*archive, release, KEYS)).collect();
-        fs::write(folder.join("sources.list"), sources).context("the cache")?;
-        fs::write(folder.join("state/status"), "").context("the cache")?;
-        let at = |path: &str| folder.join(path).display().to_string();
-        let options = [
-            format!("Dir::Etc::sourcelist={}", at("sources.list")),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            format!("Dir::State={}", at("state")),
-            format!("Dir::State::status={}", at("state/status")),
-            format!("Dir::Cache={}", at("cache")),
-            "APT::Architecture=amd64".to_owned(),
-            // The cache may be below a home that apt's own user cannot enter.
-            "APT::Sandbox::User=root".to_owned(),
-        ];
-        let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
-        let apt = Self { folder, options };
-        // Without it a list that could not be fetched is only a warning, and no line is found.
-        let strict = ["-o", "APT::Update::Error-Mode=any"];
-        shell::run(apt.command("apt-get").args(strict).args(["--quiet=2", "update"]))?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = shell::command(program);
-        command.current_dir(&self.folder).args(&self.options);
-        command
-    }
-
-    /// A line's cloud kernels, as apt-cache(8) lists them.
-    fn search(&self, line: &str) -> Result<String> {
-        let pattern = format!("^linux-image-{}\\..*-cloud-amd64$", line.replace('.', "\\."));
-        shell::output(self.command("apt-cache").args(["search", "--names-only", &pattern]))
-    }
-
-    /// Newer packages are split: the image's has nothing in it but its needs.
-    fn unpack(&self, version: &str, folder: &Path) -> Result<()> {
-        let split = ["linux-binary", "linux-modules"].map(|kind| format!("{kind}-{version}"));
-        let known = |package: &String| {
-            shell::output(self.command("apt-cache").args(["--quiet", "show", package]))
-                .is_ok_and(|text| !text.is_empty())
-        };
-        let whole = [format!("linux-image-{version}")];
-        let packages: &[String] = if split.iter().all(known) { &split } else { &whole };
-        // Each version in a folder of its own: of one that is gone a half may have come.
-        let packed = self.folder.join(version);
-        fs::create_dir_all(&packed).context("the cache")?;
-        let mut download = self.command("apt-get");
-        download.current_dir(&packed);
-        shell::run(download.args(["--quiet=2", "download"]).args(packages))?;
-        for entry in fs::read_dir(&packed).context("the cache")? {
-            let path = entry.context("the cache")?.path();
-            shell::run(shell::command("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
-        }
-        Ok(())
-    }
+    fs::write(folder.join(COMPLETE), "").context("the cache")
 }
 
 /// The versions, the newest first, of packages that apt-cache(8) lists.
@@ -268,23 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_kernel_from_being_fetched_is_named_with_the_way_around_it() {
-        let here = Path::new("/");
-        let said = |keys: &Path, apt| can_fetch(keys, apt).err().map(|it| it.to_string());
-        assert_eq!(said(here, Some(here)), None);
-        let without_keys = said(Path::new("/no/such/file"), Some(here)).expect("no keys");
-        let without_apt = said(here, None).expect("no apt");
-        assert!(without_keys.contains("package debian-archive-keyring"), "{without_keys}");
-        assert!(without_apt.contains("package apt"), "{without_apt}");
-        for words in [without_keys, without_apt, gone("5.10", "bullseye")] {
-            assert!(words.contains("`--kernel DIR`"), "{words}");
-        }
-        assert!(gone("5.10", "bullseye").contains("LINES in xtask/src/vm/kernel.rs"));
+    fn a_line_that_is_gone_is_told_with_the_ways_around_it() {
+        let words = gone("5.10", "bullseye");
+        assert!(words.contains("`--kernel DIR`"), "{words}");
+        assert!(words.contains("LINES in xtask/src/vm/kernel.rs"), "{words}");
     }
 
     #[test]
     fn a_kernel_that_is_neither_line_nor_directory_is_an_error_with_the_lines() {
-        let error = Kernel::get("4.19").err().expect("no such line").to_string();
+        let error =
+            Kernel::get("4.19", Architecture::X86_64).err().expect("no such line").to_string();
         assert!(error.contains("5.10, 6.1"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::architecture::Architecture;
 use super::kernel;
 
 /// Beside the plain lines: Talos sets it under SecureBoot, and it takes helpers from eBPF programs.
@@ -14,17 +15,24 @@ pub(super) struct Row {
     pub(super) kernel: String,
     /// More words for its command line.
     pub(super) append: String,
+    /// Whose it is.
+    pub(super) architecture: Architecture,
 }
 
 /// The rows for these kernels with these words, or the whole matrix when neither is given.
-pub(super) fn rows(kernels: &[String], append: &str) -> Vec<Row> {
+pub(super) fn rows(architecture: Architecture, kernels: &[String], append: &str) -> Vec<Row> {
     let lines = if kernels.is_empty() { kernel::lines() } else { kernels.to_vec() };
     let mut rows = Vec::new();
+    let row = |kernel: &String, append: &str| Row {
+        kernel: kernel.clone(),
+        append: append.to_owned(),
+        architecture,
+    };
     for kernel in lines {
         let is_locked_down_too = kernels.is_empty() && append.is_empty() && kernel == LOCKED_DOWN.0;
-        rows.push(Row { kernel: kernel.clone(), append: append.to_owned() });
+        rows.push(row(&kernel, append));
         if is_locked_down_too {
-            rows.push(Row { kernel, append: LOCKED_DOWN.1.to_owned() });
+            rows.push(row(&kernel, LOCKED_DOWN.1));
         }
     }
     rows
@@ -33,6 +41,13 @@ pub(super) fn rows(kernels: &[String], append: &str) -> Vec<Row> {
 // === impl Row ===
 
 impl Row {
+    /// A row of x86-64.
+    #[cfg(test)]
+    pub(super) fn usual(kernel: &str, append: &str) -> Self {
+        let architecture = Architecture::X86_64;
+        Self { kernel: kernel.to_owned(), append: append.to_owned(), architecture }
+    }
+
     /// Its name as that of a file.
     pub(super) fn file(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || ".=".contains(c) { c } else { '_' };
@@ -42,7 +57,7 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kernel)?;
+        write!(f, "{}{}", self.kernel, self.architecture.words())?;
         if self.append.is_empty() { Ok(()) } else { write!(f, " {}", self.append) }
     }
 }
@@ -53,7 +68,7 @@ mod tests {
 
     fn names(kernels: &[&str], append: &str) -> Vec<String> {
         let kernels: Vec<String> = kernels.iter().map(|it| (*it).to_owned()).collect();
-        rows(&kernels, append).iter().map(ToString::to_string).collect()
+        rows(Architecture::X86_64, &kernels, append).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -71,8 +86,12 @@ mod tests {
 
     #[test]
     fn a_row_is_a_file_name_of_its_own() {
-        let row = |kernel: &str, append: &str| Row { kernel: kernel.into(), append: append.into() };
-        assert_eq!(row("6.12", "lockdown=confidentiality").file(), "6.12_lockdown=confidentiality");
-        assert_eq!(row("/tmp/mine", "").file(), "tmp_mine");
+        let row = |architecture, kernel: &str, append: &str| {
+            rows(architecture, &[kernel.to_owned()], append)[0].file()
+        };
+        let lockdown = "lockdown=confidentiality";
+        assert_eq!(row(Architecture::X86_64, "6.12", lockdown), "6.12_lockdown=confidentiality");
+        assert_eq!(row(Architecture::X86_64, "/tmp/mine", ""), "tmp_mine");
+        assert_eq!(row(Architecture::Arm64, "6.12", ""), "6.12_arm64");
     }
 }

@@ -186,7 +186,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn done(kernel: &str, cells: &[(&str, Outcome)]) -> Done {
-        let row = Row { kernel: kernel.to_owned(), append: String::new() };
+        let row = Row::usual(kernel, "");
         let cell = |(case, outcome): &(&str, Outcome)| Cell {
             case: (*case).to_owned(),
             outcome: outcome.clone(),
@@ -210,7 +210,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn matrix() -> Vec<Done> {
-        let broken = Row { kernel: "9.9".to_owned(), append: String::new() };
+        let broken = Row::usual("9.9", "");
         let error = Err(anyhow::anyhow!("no such kernel"));
         vec![
             done("5.10", &[("a", Outcome::Right), ("b", Outcome::Degraded("no tcx".to_owned()))]),

@@ -46,21 +46,22 @@ pub(super) struct Tried {
 impl Trial {
     pub(super) const ALL: [Self; 3] = [Self::Panic, Self::Hang, Self::Mute];
 
-    /// Boots a guest that dies so, and holds what is told of it against what it is. `image` is one
-    /// that has nothing to run.
+    /// Boots a guest of a row that dies so, and holds what is told of it against what it is. `image` is
+    /// one that has nothing to run.
     pub(super) fn play(
         self,
-        (name, kernel): (&str, &Kernel),
+        (row, kernel): (&Row, &Kernel),
         accelerator: Accelerator,
         image: &Path,
     ) -> Tried {
-        let row = Row { kernel: name.to_owned(), append: format!("vm.trial={self}") };
+        let row = Row { append: format!("vm.trial={self}"), ..row.clone() };
         let log = image.with_file_name(format!("{}.log", row.file()));
         // One that is left from another run would pass for this one's.
         let _ = fs::remove_file(&log);
         eprintln!("vm: {row} boots");
         let (append, expected) = (row.append.as_str(), &Expected::default());
-        let guest = Guest { kernel, image, accelerator, append, log: &log, expected };
+        let machine = (row.architecture, accelerator);
+        let guest = Guest { kernel, image, machine, append, log: &log, expected };
         let result = guest.run(&LIMITS);
         let done = Done { row, result, log, at: Vec::new() };
         let console = fs::read(&done.log).context("its log");
@@ -128,7 +129,7 @@ mod tests {
     fn done(console: &str, ending: Ending) -> Done {
         let verdict = console::judge(console, "7af3", &Expected::default(), ending);
         let ran = Ran { verdict, took: Duration::ZERO, worked: None };
-        let row = Row { kernel: "6.1".to_owned(), append: String::new() };
+        let row = Row::usual("6.1", "");
         Done { row, result: Ok(ran), log: PathBuf::new(), at: Vec::new() }
     }
 

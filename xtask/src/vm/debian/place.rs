@@ -30,7 +30,7 @@ pub(super) fn places(today: Date) -> Vec<Place> {
 }
 
 /// What the first choice gives that gives anything; else what each said.
-pub(super) fn first<C: fmt::Display, T>(
+pub(in crate::vm) fn first<C: fmt::Display, T>(
     choices: &[C],
     mut get: impl FnMut(&C) -> Result<T>,
 ) -> Result<T> {
