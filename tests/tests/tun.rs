@@ -32,6 +32,9 @@ use tracer_tests::{
 const WINDOW: [&str; 2] = ["3s", "5s"];
 /// How long a change of the lab may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of each of a lab's senders, a second: none may wait for its answer longer than
+/// [`traffic::ANSWER_TIMEOUT`].
+const RATE: [f64; 2] = [50.0, 1.0];
 /// What tailscaled gives its device, bytes.
 const MTU: u32 = 1280;
 /// What wg-quick gives its device. With tailscaled's there is no tunnel over IPv6: its device would
@@ -100,7 +103,7 @@ fn labs_of_every_stack_carry_all_traffic() {
         let lab = lab_of(seed, 3, stack);
         let mut senders = traffic::all_pairs(lab.plan(), &lab.plan().all_nodes());
         for sender in &mut senders {
-            sender.limits = Limits::exactly(5, 50.0);
+            sender.limits = Limits::exactly(5, size::of(RATE[0], RATE[1]));
         }
         for (sender, counts) in Traffic::start(senders).finish().unwrap() {
             assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");

@@ -33,6 +33,10 @@ use tracer_tests::{
 
 const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
 
+/// Of each of up to a hundred senders, a second: none may wait for its answer longer than
+/// [`traffic::ANSWER_TIMEOUT`].
+const RATE: [f64; 2] = [50.0, 1.0];
+
 fn lab(seed: u64, nodes: usize) -> Lab {
     lab_of(seed, nodes, Stack::V4)
 }
@@ -83,7 +87,7 @@ fn carries_all_traffic(lab: &Lab) {
     let (nodes, families) = (lab.plan().nodes.len(), lab.plan().families().len());
     let mut senders = traffic::all_pairs(lab.plan(), &lab.plan().all_nodes());
     for sender in &mut senders {
-        sender.limits = Limits::exactly(5, 50.0);
+        sender.limits = Limits::exactly(5, size::of(RATE[0], RATE[1]));
     }
     // Queries of DNS from each node, and six senders for each pair of nodes.
     let expected = families * (nodes + nodes * (nodes - 1) * 6);

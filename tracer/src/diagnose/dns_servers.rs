@@ -14,7 +14,7 @@ use super::{
     sighted::{ENOUGH, ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
 };
 pub(super) use crate::evidence::next_to_none;
-use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Stage, StagePair};
+use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Sighting, Stage, StagePair};
 
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
@@ -72,6 +72,25 @@ pub(super) fn closed(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
     };
     let mut closed = lasting(case, ENOUGH_ERRORS, refused);
     closed.retain(|pod, _| is_server(case, *pod) && !answers(case, *pod));
+    closed
+}
+
+/// Servers that this node itself has, under addresses of its own, and that it answers for that nobody
+/// listens there: one in the host's network, or NodeLocal DNS, which has the DNS service's address too.
+pub(super) fn closed_here(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
+    let Some(tables) = case.topology.tables else { return BTreeMap::new() };
+    let refused = |sighting: &Sighting| {
+        let error = error_of(sighting).filter(|it| refusal(it) == Some(Refusal::Port))?;
+        let quoted = error.quoted;
+        let is_its = error.sender == quoted.destination
+            && (quoted.protocol, quoted.destination_port) == (UDP, PORT);
+        let is_to_pod = case.topology.bridge.is_some_and(|link| link.name == sighting.interface)
+            && case.topology.is_own(quoted.source)
+            && !tables.is_local(quoted.source);
+        (is_its && is_to_pod && tables.is_of_node(error.sender)).then_some(error.sender)
+    };
+    let mut closed = lasting(case, ENOUGH_ERRORS, refused);
+    closed.retain(|address, _| is_server(case, *address) && !answers(case, *address));
     closed
 }
 

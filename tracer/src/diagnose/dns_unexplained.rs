@@ -1,4 +1,4 @@
-//! DNS servers of the cluster that do not answer, and nothing proves why: a line for what is unseen.
+//! DNS servers of the cluster or of this node that do not answer, and nothing proves why: a line for what is unseen.
 
 use std::net::IpAddr;
 
@@ -17,11 +17,18 @@ pub(super) fn lines(cases: &[Case<'_>], causes: &[Cause], others: &[String]) -> 
     let servers = cases.iter().flat_map(|case| of(case).map(move |it| (case, it)));
     let open = servers.filter(|(case, (address, server))| {
         is_silent(server)
-            && is_of_cluster(case, *address)
+            && (is_of_cluster(case, *address) || is_of_node(case, *address))
             && !is_told(causes, *address, server)
             && !others.iter().any(|line| line.contains(&format!(" {address} ")))
     });
-    open.filter_map(|(_, (address, server))| line(address, server)).collect()
+    open.filter_map(|(case, (address, server))| {
+        let stage = lost_after(server)?.name();
+        let lost = server.timed_out();
+        let why =
+            format!("why {lost} DNS queries to {address} got no answer: {stage} saw them last");
+        Some(format!("{why}; {}", next(case, address)))
+    })
+    .collect()
 }
 
 fn is_silent(server: &DnsServer) -> bool {
@@ -36,6 +43,10 @@ fn is_of_cluster(case: &Case<'_>, address: IpAddr) -> bool {
         || topology.peer_of(address).is_some()
 }
 
+fn is_of_node(case: &Case<'_>, address: IpAddr) -> bool {
+    case.topology.tables.is_some_and(|tables| tables.is_of_node(address))
+}
+
 /// Whether a finding is about a server or what stands behind it, or breaks it.
 fn is_told(causes: &[Cause], address: IpAddr, server: &DnsServer) -> bool {
     let mut its = server.endpoints();
@@ -46,11 +57,14 @@ fn is_told(causes: &[Cause], address: IpAddr, server: &DnsServer) -> bool {
     })
 }
 
-fn line(address: IpAddr, server: &DnsServer) -> Option<String> {
-    let (lost, stage) = (server.timed_out(), lost_after(server)?.name());
-    Some(format!(
-        "why {lost} DNS queries to {address} got no answer: {stage} saw them last; a check on the \
-         server's node sees more, and here `nft list ruleset` and `iptables-save` show what becomes of \
-         them (notrack keeps kube-proxy from translating)"
-    ))
+/// What shows more.
+fn next(case: &Case<'_>, address: IpAddr) -> &'static str {
+    if is_of_node(case, address) {
+        "the address is this node's own (NodeLocal DNS, or a server in the host's network): `ss -ulpn \
+         'sport = :53'` shows whether one listens, `nft list ruleset` and `iptables-save` what becomes of \
+         them"
+    } else {
+        "a check on the server's node sees more, and here `nft list ruleset` and `iptables-save` show what \
+         becomes of them (notrack keeps kube-proxy from translating)"
+    }
 }

@@ -93,8 +93,9 @@ pub(super) fn refused(
     ruling
 }
 
-/// What is refused. Addresses of the node itself may be closed ports of its own, unless they are
-/// services' all the same: IPVS has these on a device of the node.
+/// What is refused. Addresses of the node itself are closed ports of its own, those of services among
+/// them: a DNS server on every node (NodeLocal DNS) takes the service's address. IPVS is another matter,
+/// which gives every node the addresses of all services.
 fn refused_by(case: &Case<'_>, sighting: &Sighting) -> Option<SocketAddr> {
     let error = error_of(sighting).filter(|it| refusal(it) == Some(Refusal::Port))?;
     let (topology, quoted) = (&case.topology, error.quoted);
@@ -105,8 +106,7 @@ fn refused_by(case: &Case<'_>, sighting: &Sighting) -> Option<SocketAddr> {
     let is_pod = topology.is_own(quoted.destination)
         || topology.cluster_cidrs.iter().any(|it| it.contains(&quoted.destination))
         || topology.peer_of(quoted.destination).is_some();
-    let is_host = tables.is_local(quoted.destination)
-        && is_in_service_network(case, quoted.destination) != Some(true);
+    let is_host = tables.is_of_node(quoted.destination);
     let has_port = has_ports(quoted.protocol) && quoted.destination_port > 0;
     (is_of_node && is_of_pod && !is_pod && !is_host && has_port)
         .then(|| SocketAddr::new(quoted.destination, quoted.destination_port))

@@ -365,6 +365,13 @@ impl Tables {
         self.link_named(SERVICES).is_some_and(|link| link.index == own.ifindex)
     }
 
+    /// Whether an address is one of this node's own, and not only as those of all services are.
+    #[must_use]
+    pub fn is_of_node(&self, address: IpAddr) -> bool {
+        let mut own = self.addresses.iter().filter(|own| own.address == address);
+        own.any(|own| !self.is_of_services(own))
+    }
+
     /// Whether an address is one of this node's own.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {

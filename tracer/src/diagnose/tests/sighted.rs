@@ -3,6 +3,7 @@
 mod addresses;
 mod errors;
 mod macs;
+mod node_servers;
 mod pods;
 mod services;
 mod tunnels;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     super::super::{
         Confidence, SubjectKind,
-        testing::{BRIDGE, Pass, address, dropped, judge_ipv4},
+        testing::{BRIDGE, Pass, address, dropped, judge_ipv4, link},
     },
     *,
 };
@@ -13,10 +13,10 @@ use crate::evidence::{
     Dns, DnsAnswers, DnsServer, DnsTimeouts, Drop, Drops, Flow, Stage, Untranslated,
 };
 
-const SERVICE: &str = "10.96.0.10";
+pub(super) const SERVICE: &str = "10.96.0.10";
 const NETWORK: &str = "10.96.0.0/12";
 
-fn service() -> IpAddr {
+pub(super) fn service() -> IpAddr {
     SERVICE.parse().unwrap()
 }
 
@@ -25,7 +25,7 @@ fn host(plan: &Plan) -> IpAddr {
 }
 
 /// The service network is known, and kube-proxy is there.
-fn know(evidence: &mut Evidence) {
+pub(super) fn know(evidence: &mut Evidence) {
     evidence.intent.service_cidrs = vec![NETWORK.parse().unwrap()];
     kube_proxy(evidence);
 }
@@ -35,7 +35,7 @@ fn kube_proxy(evidence: &mut Evidence) {
 }
 
 /// Pods ask a server in vain; `endpoint` stands behind it.
-fn ask(evidence: &mut Evidence, server: IpAddr, queries: u64, endpoint: Option<IpAddr>) {
+pub(super) fn ask(evidence: &mut Evidence, server: IpAddr, queries: u64, endpoint: Option<IpAddr>) {
     let lost = DnsTimeouts { endpoint, query: Stage::PodOut, answer: None, queries };
     let server =
         DnsServer { server: Some(server), queries, timeouts: vec![lost], ..DnsServer::default() };
@@ -44,7 +44,7 @@ fn ask(evidence: &mut Evidence, server: IpAddr, queries: u64, endpoint: Option<I
 }
 
 /// The same server answers too.
-fn let_answer(evidence: &mut Evidence, endpoint: Option<IpAddr>) {
+pub(super) fn let_answer(evidence: &mut Evidence, endpoint: Option<IpAddr>) {
     let answers =
         DnsAnswers { endpoint, rcode: 0, truncated: false, bucket: 3, answers: 3, seconds: 0.001 };
     evidence.dns.as_mut().unwrap().servers[0].answers.push(answers);
@@ -254,13 +254,14 @@ fn an_address_of_a_service_that_ipvs_has_on_the_node_is_one() {
     let plan = Plan::of(3, Pass::SubnetEnv);
     let mut evidence = plan.evidence();
     know(&mut evidence);
-    tables(&mut evidence).addresses.push(address(BRIDGE, SERVICE, 32));
+    tables(&mut evidence).links.push(link(60, "kube-ipvs0", Some("dummy")));
+    tables(&mut evidence).addresses.push(address(60, SERVICE, 32));
     let refused = error(service(), (3, 3), inner(&plan, service(), 6, 80));
     see(&mut evidence, "cni0", refused, 4);
     assert_eq!(told(&judge_ipv4(&mut evidence)), [format!("service-no-endpoints {SERVICE}:80")]);
 }
 
-fn datagram_to(source: IpAddr, to: SocketAddr) -> Drop {
+pub(super) fn datagram_to(source: IpAddr, to: SocketAddr) -> Drop {
     let drop = dropped();
     let (destination, destination_port) = (to.ip(), to.port());
     let flow = drop.flow.map(|it| DropFlow { source, destination, destination_port, ..it });
