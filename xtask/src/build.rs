@@ -91,7 +91,8 @@ pub(crate) fn production() -> Result<Built> {
     place(&target_folder().join(target).join(RELEASE)).map(|binary| Built { binary })
 }
 
-/// Builds the production binary and the lab's agent for another machine; the folder of each.
+/// Builds the production binary and the lab's agent for another machine, whatever the environment
+/// names.
 pub(crate) fn production_for(cross: &Cross) -> Result<Built> {
     let mut agent = shell::cargo();
     agent.args(["build", "-p", "tracer-tests", "--bin", "lab-agent"]);

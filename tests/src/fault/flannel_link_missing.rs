@@ -26,6 +26,8 @@ pub(super) const FAULTS: [Fault; 2] = [
         summary: "the uplink is deleted; the kernel removes the overlay device with it",
         strikes: Strikes::AllFamilies,
         ethernet_only: Some("a relay does not hold a device that comes later"),
+        // As soon as a slow peer has forgotten its MAC.
+        there: &["peer-vtep-not-listening", "tunnel-one-way", "peer-node-silent"],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let line = format!("link del {}", victim.uplink);

@@ -11,6 +11,7 @@ use super::{
     merge::Cause,
     pod_port_closed::is_pod,
     rule::Effect,
+    service_addresses::is_translated_for,
     sighted::{ENOUGH, ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
 };
 pub(super) use crate::evidence::next_to_none;
@@ -77,6 +78,8 @@ pub(super) fn closed(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
 
 /// Servers that this node itself has, under addresses of its own, and that it answers for that nobody
 /// listens there: one in the host's network, or NodeLocal DNS, which has the DNS service's address too.
+/// Where the address is translated (a port of the host, a load balancer's address), an error of the pod
+/// behind it bears the same names.
 pub(super) fn closed_here(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
     let Some(tables) = case.topology.tables else { return BTreeMap::new() };
     let refused = |sighting: &Sighting| {
@@ -90,11 +93,22 @@ pub(super) fn closed_here(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
         (is_its && is_to_pod && tables.is_of_node(error.sender)).then_some(error.sender)
     };
     let mut closed = lasting(case, ENOUGH_ERRORS, refused);
-    closed.retain(|address, _| is_server(case, *address) && !answers(case, *address));
+    closed.retain(|address, _| {
+        is_server(case, *address) && !answers(case, *address) && !is_translated(case, *address)
+    });
     closed
 }
 
-/// Whether a pod is meant to answer queries: it stands behind a service's address, or is asked all the
+/// Whether somebody else stands behind a server's address.
+pub(super) fn is_translated(case: &Case<'_>, address: IpAddr) -> bool {
+    let mut flows = case.evidence.traffic.iter().flat_map(|traffic| &traffic.flows);
+    let is_behind =
+        |server: &DnsServer| server.endpoints().iter().any(|endpoint| *endpoint != address);
+    of(case).any(|(server, row)| server == address && is_behind(row))
+        || flows.any(|flow| is_translated_for(flow, address))
+}
+
+/// Whether an address is meant to answer queries: it stands behind a service's, or is asked all the
 /// time. A scan asks once or twice.
 fn is_server(case: &Case<'_>, pod: IpAddr) -> bool {
     of(case).any(|(address, server)| {
@@ -103,7 +117,7 @@ fn is_server(case: &Case<'_>, pod: IpAddr) -> bool {
     })
 }
 
-/// Whether a pod answered more than next to none of a server's queries.
+/// Whether an address answered more than next to none of a server's queries.
 fn answers(case: &Case<'_>, pod: IpAddr) -> bool {
     of(case).any(|(address, server)| {
         let answers = server.answers.iter().chain(&server.late);

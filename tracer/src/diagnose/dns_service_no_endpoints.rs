@@ -1,11 +1,14 @@
 //! `dns-service-no-endpoints`: this node refuses what its pods ask the cluster's DNS, as kube-proxy
 //! does for a service without ready endpoints.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     case::Case,
-    dns_servers::{self, is_asked_in_vain},
+    dns_servers::{self, is_asked_in_vain, is_translated},
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
     service_addresses::{evidence, refused},
@@ -21,9 +24,17 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case<'_>) -> Ruling {
+    // In IPVS mode the node has the service's address, and an error of the pod behind it comes from there.
+    let is_of_pod = |address: IpAddr| {
+        case.topology.tables.is_some_and(|tables| tables.is_local(address))
+            && is_translated(case, address)
+    };
     // A port 53 that nobody asks for names is a scan, or none of DNS.
     let is_meant = |service: SocketAddr| {
-        service.port() == dns_servers::PORT && is_asked_in_vain(case, service.ip())
+        let address = service.ip();
+        service.port() == dns_servers::PORT
+            && is_asked_in_vain(case, address)
+            && !is_of_pod(address)
     };
     refused(case, is_meant, judged)
 }

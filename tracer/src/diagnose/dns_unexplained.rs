@@ -1,4 +1,5 @@
-//! DNS servers of the cluster or of this node that do not answer, and nothing proves why: a line for what is unseen.
+//! DNS servers of the cluster or of this node that do not answer, and nothing proves why: a line for
+//! what is unseen.
 
 use std::net::IpAddr;
 
@@ -6,10 +7,14 @@ use super::{
     case::Case,
     dns_servers::{next_to_none, of},
     merge::Cause,
+    rule::Effect,
     service_addresses::is_service,
     sighted::ENOUGH,
 };
-use crate::{evidence::DnsServer, export::dns::lost_after};
+use crate::{
+    evidence::{DnsServer, Platform},
+    export::dns::lost_after,
+};
 
 /// The servers that no finding and none of the other lines speaks of. Whoever else runs a server may
 /// keep silent.
@@ -19,6 +24,7 @@ pub(super) fn lines(cases: &[Case<'_>], causes: &[Cause], others: &[String]) -> 
         is_silent(server)
             && (is_of_cluster(case, *address) || is_of_node(case, *address))
             && !is_told(causes, *address, server)
+            && !(is_of_node(case, *address) && blocks_pods(causes))
             && !others.iter().any(|line| line.contains(&format!(" {address} ")))
     });
     open.filter_map(|(case, (address, server))| {
@@ -57,14 +63,40 @@ fn is_told(causes: &[Cause], address: IpAddr, server: &DnsServer) -> bool {
     })
 }
 
+/// Whether a finding is that a filter keeps this node's pods from it.
+fn blocks_pods(causes: &[Cause]) -> bool {
+    let mut effects = causes.iter().flat_map(|cause| &cause.judged.explains);
+    effects.any(|effect| matches!(effect, Effect::ToNode(_)))
+}
+
 /// What shows more.
-fn next(case: &Case<'_>, address: IpAddr) -> &'static str {
+fn next(case: &Case<'_>, address: IpAddr) -> String {
+    let node = &case.evidence.node;
+    let rules = match node.platform {
+        Platform::Talos => {
+            format!("`talosctl --nodes {} get nftableschain -o yaml` shows", node.name)
+        }
+        _ => "`nft list ruleset` and `iptables-save` show".to_owned(),
+    };
     if is_of_node(case, address) {
-        "the address is this node's own (NodeLocal DNS, or a server in the host's network): `ss -ulpn \
-         'sport = :53'` shows whether one listens, `nft list ruleset` and `iptables-save` what becomes of \
-         them"
+        let listens = listeners(case);
+        format!(
+            "the address is this node's own (NodeLocal DNS, or a server in the host's network): \
+             `{listens}` shows whether one listens, and {rules} what becomes of them"
+        )
     } else {
-        "a check on the server's node sees more, and here `nft list ruleset` and `iptables-save` show what \
-         becomes of them (notrack keeps kube-proxy from translating)"
+        format!(
+            "a check on the server's node sees more, and here {rules} what becomes of them (notrack keeps \
+             kube-proxy from translating)"
+        )
+    }
+}
+
+/// The command that lists who listens at UDP ports of the node.
+pub(super) fn listeners(case: &Case<'_>) -> String {
+    let node = &case.evidence.node;
+    match node.platform {
+        Platform::Talos => format!("talosctl --nodes {} netstat --listening --udp", node.name),
+        _ => "ss -ulpn 'sport = :53'".to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     fw_drops_at_ports,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
-use crate::evidence::{Drop, DropFlow, Platform, Tables};
+use crate::evidence::{Drop, DropFlow, Platform};
 
 pub(super) const RULE: Rule = Rule {
     code: "fw-drops-pod-to-node",
@@ -62,13 +62,9 @@ const fn port(flow: &DropFlow) -> Asked {
     (flow.destination, flow.protocol, port)
 }
 
+/// Whether an address is a service's, and not one that the node has too, as NodeLocal DNS has it.
 fn is_of_service(case: &Case<'_>, address: IpAddr) -> bool {
-    let is_kept = |tables: &Tables| {
-        let mut addresses = tables.addresses.iter();
-        addresses.any(|own| own.address == address && tables.is_of_services(own))
-    };
-    case.evidence.intent.service_cidrs.iter().any(|it| it.contains(&address))
-        || case.topology.tables.is_some_and(is_kept)
+    !case.topology.tables.is_some_and(|tables| tables.is_of_node(address))
 }
 
 fn judged(case: &Case<'_>, dropped: &Dropped<'_>) -> Judged {

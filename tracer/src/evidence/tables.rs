@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Family, MacAddress};
 
-/// The device of kube-proxy in IPVS mode.
-const SERVICES: &str = "kube-ipvs0";
+/// The devices that have the addresses of all services, in IPVS mode: kube-proxy's and kube-router's.
+const SERVICES: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
 
 /// What the kernel has now. Every list is complete: an interrupted dump was repeated.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -358,11 +358,12 @@ impl Tables {
         Some(settings.find(|it| it.family == family && it.scope == scope)?.enabled)
     }
 
-    /// Whether kube-proxy has given a service's address to this node, as to every other: in IPVS mode its
-    /// device has those of all services.
+    /// Whether kube-proxy or kube-router has given a service's address to this node, as to every other: in
+    /// IPVS mode a device has those of all services.
     #[must_use]
     pub fn is_of_services(&self, own: &Address) -> bool {
-        self.link_named(SERVICES).is_some_and(|link| link.index == own.ifindex)
+        let mut links = SERVICES.iter().filter_map(|name| self.link_named(name));
+        links.any(|link| link.index == own.ifindex)
     }
 
     /// Whether an address is one of this node's own, and not only as those of all services are.

@@ -67,8 +67,8 @@ fn can_fetch(keys: &Path, apt: Option<&Path>) -> Result<()> {
         (Some(_), true) => return Ok(()),
     };
     bail!(
-        "fetching what Debian has needs the package {package}: install it, or name a kernel of your \
-         own with `--kernel DIR`"
+        "fetching what Debian has needs the package {package}: install it, or, for a kernel, name one of \
+         your own with `--kernel DIR`"
     )
 }
 

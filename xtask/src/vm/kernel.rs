@@ -22,6 +22,8 @@ const LINES: [(&str, Release); 4] = [
 ];
 /// How many versions are tried in a place: its index names some that are gone.
 const TRIES: usize = 4;
+/// What every kernel has beside its modules: without it nobody knows what it lacks.
+const BUILT_IN: &str = "modules.builtin";
 /// What is in a folder of the cache that was filled to the end.
 pub(super) const COMPLETE: &str = "complete";
 
@@ -50,7 +52,9 @@ impl Kernel {
     pub(super) fn get(name: &str, architecture: Architecture) -> Result<Self> {
         if let Some((line, release)) = LINES.iter().find(|(line, ..)| *line == name) {
             let folder = cache("kernels")?.join(architecture.words().trim()).join(line);
-            if !folder.join(COMPLETE).exists() {
+            let kept = folder.join(COMPLETE).exists().then(|| Self::in_folder(&folder));
+            // One that was fetched without its package linux-base lacks that list.
+            if !kept.is_some_and(|it| it.is_ok_and(|it| it.modules.join(BUILT_IN).exists())) {
                 fetch(line, (*release, architecture), &folder)?;
             }
             return Self::in_folder(&folder);
@@ -117,7 +121,8 @@ fn fetch(line: &str, of: (Release, Architecture), folder: &Path) -> Result<()> {
 
 /// Newer packages are split: the image's has nothing in it but its needs.
 fn unpack(apt: &Apt, version: &str, folder: &Path) -> Result<()> {
-    let split = ["linux-binary", "linux-modules"].map(|kind| format!("{kind}-{version}"));
+    let split =
+        ["linux-base", "linux-binary", "linux-modules"].map(|kind| format!("{kind}-{version}"));
     let whole = [format!("linux-image-{version}")];
     let is_split = split.iter().all(|package| apt.has(package));
     apt.unpack(version, if is_split { &split } else { &whole }, folder)

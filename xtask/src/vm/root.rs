@@ -18,7 +18,8 @@ const RELEASE: Release = Release::of("trixie");
 /// What the rest of a guest's programs come from, as [`super::programs`] has them.
 const OTHERS: [&str; 4] = ["coreutils", "dash", "kmod", "netbase"];
 /// Folders that a guest has something from.
-const FOLDERS: [&str; 5] = ["etc/iproute2", "usr/bin", "usr/lib", "usr/sbin", "usr/share/iproute2"];
+const FOLDERS: [&str; 6] =
+    ["etc/iproute2", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "usr/share/iproute2"];
 /// By which program update-alternatives(1) has these names run.
 const ALTERNATIVES: [(&str, &str); 6] = [
     ("ip6tables", "ip6tables-nft"),
@@ -33,20 +34,27 @@ const ALTERNATIVES: [(&str, &str); 6] = [
 pub(super) fn get(architecture: Architecture) -> Result<PathBuf> {
     let folder = cache("programs")?.join(architecture.debian());
     let root = folder.join("root");
-    if !folder.join(COMPLETE).exists() {
-        let mut packages: Vec<&str> =
-            setup::LAB_PROGRAMS.iter().map(|(_, package)| *package).collect();
-        packages.extend(OTHERS);
-        packages.sort_unstable();
-        packages.dedup();
+    let packages = packages();
+    let whole = format!("{}: {}", RELEASE.name(), packages.join(" "));
+    // Another list than that of this commit is fetched again.
+    if fs::read_to_string(folder.join(COMPLETE)).ok().as_deref() != Some(&whole) {
         from_first_place((RELEASE, architecture), &folder, |apt| {
             apt.unpack_with_needs(&packages, &root)
         })
-        .with_context(|| format!("the lab's programs of {}", RELEASE.name()))?;
+        .with_context(|| format!("the lab's programs of Debian {}", RELEASE.name()))?;
         let _ = fs::remove_dir_all(folder.join("apt"));
-        fs::write(folder.join(COMPLETE), "").context("the cache")?;
+        fs::write(folder.join(COMPLETE), whole).context("the cache")?;
     }
     Ok(root)
+}
+
+/// The packages that a guest has programs of, each once.
+fn packages() -> Vec<&'static str> {
+    let lab = setup::LAB_PROGRAMS.iter().map(|(_, package)| *package);
+    let mut packages: Vec<&str> = lab.chain(OTHERS).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
 }
 
 /// Adds every program, library and table below a root at its own path.
@@ -86,4 +94,30 @@ fn add(archive: &mut Archive<impl Write>, root: &Path, path: &Path) -> Result<()
     }
     let content = fs::read(path).with_context(cannot)?;
     Ok(archive.file(&at, &content)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_root_comes_into_the_archive_and_links_stay_links() {
+        let root = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| root.path().join(path);
+        for folder in ["etc", "usr/bin", "usr/lib64", "usr/share/doc"] {
+            fs::create_dir_all(at(folder)).expect("a folder");
+        }
+        for file in ["etc/protocols", "etc/services", "usr/lib64/ld.so", "usr/share/doc/text"] {
+            fs::write(at(file), file).expect("a file");
+        }
+        symlink("dash", at("usr/bin/sh")).expect("a link to what is not there");
+        let mut bytes = Vec::new();
+        let mut archive = Archive::new(&mut bytes);
+        add_all(&mut archive, root.path()).expect("it can be read");
+        let has = |path| archive.has(path);
+        assert!(has("/usr/bin/sh") && has("/usr/lib64/ld.so") && has("/usr/sbin/iptables"));
+        assert!(!has("/usr/share/doc/text"));
+    }
 }

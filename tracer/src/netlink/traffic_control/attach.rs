@@ -49,11 +49,11 @@ impl ClsactFilter {
     }
 
     fn detach(&self) -> anyhow::Result<()> {
-        // Without a turn the filter goes all the same; only an empty qdisc may be left.
-        let turn = Turn::take();
+        // From a filter that says so others know whose the qdisc is. Without a turn it goes all the same;
+        // only an empty qdisc may be left.
+        let turn = self.made_qdisc.then(Turn::take).transpose();
         delete_filter(self.ifindex, self.direction, priority(self.direction), self.handle)?;
-        if self.made_qdisc {
-            let _turn = turn?;
+        if let Some(_turn) = turn? {
             delete_clsact_if_empty(self.ifindex)?;
         }
         Ok(())

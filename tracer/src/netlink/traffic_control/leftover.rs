@@ -106,6 +106,9 @@ impl Owner {
 /// # Errors
 /// When netlink cannot be used or a filter cannot be deleted.
 pub fn remove_leftovers() -> anyhow::Result<Vec<Removed>> {
+    if clsact_devices()?.is_empty() {
+        return Ok(Vec::new());
+    }
     let _turn = Turn::take()?;
     let mut removed = Vec::new();
     let mut dead = Dead::default();
