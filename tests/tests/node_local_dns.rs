@@ -81,10 +81,11 @@ fn starts(plan: &Plan, family: Family, manner: Manner) -> Vec<Responder> {
     addresses(plan, family).map(start).into()
 }
 
-/// One pod of the victim asks one address, another the other: a kernel sends few errors to each.
+/// One pod of the victim asks one address, another the other: a kernel sends an error a second to each.
+/// The first asks the DNS service anyway.
 fn asks(plan: &Plan, family: Family) -> Traffic {
     let pods = plan.victim().pods.iter();
-    let senders = addresses(plan, family).into_iter().zip(pods).map(|(address, pod)| {
+    let senders = addresses(plan, family).into_iter().rev().zip(pods).map(|(address, pod)| {
         let (server, name) = (SocketAddr::new(address, PORT), DNS_NAME.to_owned());
         let namespace = pod.namespace.clone();
         Sender { namespace, flow: Flow::Dns { server, name }, limits: Limits::steady(RATE) }
