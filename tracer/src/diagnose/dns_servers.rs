@@ -15,7 +15,9 @@ use super::{
     sighted::{ENOUGH, ENOUGH_ERRORS, Refusal, Seen, UDP, error_of, lasting, refusal},
 };
 pub(super) use crate::evidence::next_to_none;
-use crate::evidence::{DnsServer, DnsTimeouts, Evidence, Family, Flow, Sighting, Stage, StagePair};
+use crate::evidence::{
+    DnsServer, DnsTimeouts, Evidence, Family, Flow, IcmpError, Sighting, Stage, StagePair,
+};
 
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
@@ -64,13 +66,8 @@ pub(super) fn is_asked_in_vain(case: &Case<'_>, address: IpAddr) -> bool {
 
 /// Pods that are asked for names and answer by their own address that nobody listens there.
 pub(super) fn closed(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
-    let refused = |sighting| {
-        let error = error_of(sighting).filter(|it| refusal(it) == Some(Refusal::Port))?;
-        let quoted = error.quoted;
-        let is_its = error.sender == quoted.destination
-            && (quoted.protocol, quoted.destination_port) == (UDP, PORT);
-        (is_its && is_pod(case, error.sender)).then_some(error.sender)
-    };
+    let refused =
+        |sighting| Some(refused_itself(sighting)?.sender).filter(|sender| is_pod(case, *sender));
     let mut closed = lasting(case, ENOUGH_ERRORS, refused);
     closed.retain(|pod, _| is_server(case, *pod) && !answers(case, *pod));
     closed
@@ -83,20 +80,27 @@ pub(super) fn closed(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
 pub(super) fn closed_here(case: &Case<'_>) -> BTreeMap<IpAddr, Seen> {
     let Some(tables) = case.topology.tables else { return BTreeMap::new() };
     let refused = |sighting: &Sighting| {
-        let error = error_of(sighting).filter(|it| refusal(it) == Some(Refusal::Port))?;
-        let quoted = error.quoted;
-        let is_its = error.sender == quoted.destination
-            && (quoted.protocol, quoted.destination_port) == (UDP, PORT);
+        let IcmpError { sender, quoted, .. } = refused_itself(sighting)?;
         let is_to_pod = case.topology.bridge.is_some_and(|link| link.name == sighting.interface)
             && case.topology.is_own(quoted.source)
             && !tables.is_local(quoted.source);
-        (is_its && is_to_pod && tables.is_of_node(error.sender)).then_some(error.sender)
+        (is_to_pod && tables.is_of_node(sender)).then_some(sender)
     };
     let mut closed = lasting(case, ENOUGH_ERRORS, refused);
     closed.retain(|address, _| {
         is_server(case, *address) && !answers(case, *address) && !is_translated(case, *address)
     });
     closed
+}
+
+/// An error by which whoever was asked says that nobody listens at the port of DNS.
+fn refused_itself(sighting: &Sighting) -> Option<IcmpError> {
+    error_of(sighting).filter(|error| {
+        let quoted = error.quoted;
+        refusal(error) == Some(Refusal::Port)
+            && error.sender == quoted.destination
+            && (quoted.protocol, quoted.destination_port) == (UDP, PORT)
+    })
 }
 
 /// Whether somebody else stands behind a server's address.

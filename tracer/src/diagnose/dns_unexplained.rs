@@ -22,9 +22,12 @@ pub(super) fn lines(cases: &[Case<'_>], causes: &[Cause], others: &[String]) -> 
     let servers = cases.iter().flat_map(|case| of(case).map(move |it| (case, it)));
     let open = servers.filter(|(case, (address, server))| {
         is_silent(server)
-            && (is_of_cluster(case, *address) || is_of_node(case, *address))
+            && if is_of_node(case, *address) {
+                !blocks_pods(causes)
+            } else {
+                is_of_cluster(case, *address)
+            }
             && !is_told(causes, *address, server)
-            && !(is_of_node(case, *address) && blocks_pods(causes))
             && !others.iter().any(|line| line.contains(&format!(" {address} ")))
     });
     open.filter_map(|(case, (address, server))| {
