@@ -27,7 +27,12 @@ pub(super) const FAULTS: [Fault; 2] = [
         strikes: Strikes::AllFamilies,
         ethernet_only: Some("a relay does not hold a device that comes later"),
         // As soon as a slow peer has forgotten its MAC.
-        there: &["peer-vtep-not-listening", "tunnel-one-way", "peer-node-silent"],
+        there: &[
+            "peer-vtep-not-listening",
+            "tunnel-one-way",
+            "peer-node-silent",
+            "peer-node-unreachable-l2",
+        ],
         breaks: |plan, site| {
             let victim = &plan.nodes[site.victim];
             let line = format!("link del {}", victim.uplink);

@@ -12,7 +12,7 @@ use super::{
     life,
     rule::Effect,
     silence::{is_silent, mostly_unanswered},
-    underlay::{entry, is_unanswered, protocol},
+    underlay::{self, Unanswered, protocol},
 };
 use crate::{
     evidence::{PeerIntent, PeerTraffic, Stage, StagePair},
@@ -102,16 +102,14 @@ fn is_of_a_node(case: &Case<'_>, address: IpAddr) -> bool {
 
 /// The uplink asks for the address, and nobody answers.
 fn unresolved(case: &Case<'_>, peer: &Peer<'_>, written: IpAddr) -> Option<(Effect, String)> {
-    let (uplink, entry) = entry(case, written)?;
+    let Unanswered { uplink, entry, .. } = underlay::unanswered(case, peer, written)?;
     let state = format!("{:?}", entry.state).to_uppercase();
-    is_unanswered(peer, entry).then(|| {
-        let words = format!(
-            "nobody answers {} for {written}: the neighbour entry of {} is {state}",
-            protocol(written),
-            uplink.name
-        );
-        (Effect::NoAnswer(peer.cidr), words)
-    })
+    let words = format!(
+        "nobody answers {} for {written}: the neighbour entry of {} is {state}",
+        protocol(written),
+        uplink.name
+    );
+    Some((Effect::NoAnswer(peer.cidr), words))
 }
 
 /// Packets that ask for an answer leave, and none comes.

@@ -7,12 +7,9 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    underlay::{destination, entry, is_unanswered, protocol},
+    underlay::{Unanswered, destination, protocol, unanswered},
 };
-use crate::{
-    evidence::{Link, Neighbour},
-    topology::Peer,
-};
+use crate::topology::Peer;
 
 pub(super) const RULE: Rule = Rule {
     code: "peer-node-unreachable-l2",
@@ -28,8 +25,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     }
     let judged = case.topology.peers.iter().filter_map(|peer| {
         let node = destination(peer)?;
-        let (uplink, entry) = entry(case, node)?;
-        is_unanswered(peer, entry).then(|| judged(case, peer, node, uplink, entry))
+        Some(judged(case, peer, node, unanswered(case, peer, node)?))
     });
     Ruling::from(judged.collect::<Vec<_>>())
 }
@@ -38,8 +34,7 @@ fn judged(
     case: &Case<'_>,
     peer: &Peer<'_>,
     node: IpAddr,
-    uplink: &Link,
-    entry: &Neighbour,
+    Unanswered { uplink, entry, is_before }: Unanswered<'_>,
 ) -> Judged {
     let cidr = peer.cidr;
     let protocol = protocol(node);
@@ -48,7 +43,7 @@ fn judged(
         finding: RULE.finding(
             format!("The node of {} does not answer {protocol}", peer.label()),
             case.about_peer(peer),
-            case.before_start(),
+            if is_before { case.before_start() } else { case.in_window() },
             vec![
                 format!("packets for {cidr} go to {node}, by {}", uplink.name),
                 format!("the neighbour entry of {} for {node} is {state}", uplink.name),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::case::Case;
 use crate::{
-    evidence::{Link, Neighbour, NeighbourState},
+    evidence::{Link, Neighbour, NeighbourState, PeerTraffic, Tables},
     topology::Peer,
 };
 
@@ -22,12 +22,47 @@ pub(super) fn destination(peer: &Peer<'_>) -> Option<IpAddr> {
     by_fdb.or_else(|| peer.direct?.next_hops.iter().find_map(|hop| hop.gateway))
 }
 
-/// The neighbour entry for a node on an uplink: there is one when it is on-link. Of several uplinks
-/// one that has resolved it counts: on the others an entry may be left over.
+/// A node that does not answer ARP or neighbour discovery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unanswered<'a> {
+    /// The uplink that asks.
+    pub(super) uplink: &'a Link,
+    /// What it has of the node.
+    pub(super) entry: &'a Neighbour,
+    /// Whether that was so before the window.
+    pub(super) is_before: bool,
+}
+
+/// The node at which a peer's packets are aimed, when it does not answer: by the tables before the
+/// window, or, where its MAC was given up while the window lasted, by those after it.
+pub(super) fn unanswered<'a>(
+    case: &Case<'a>,
+    peer: &Peer<'_>,
+    node: IpAddr,
+) -> Option<Unanswered<'a>> {
+    if let Some((uplink, entry)) = entry(case, node).filter(|(_, it)| is_unanswered(peer, it)) {
+        return Some(Unanswered { uplink, entry, is_before: true });
+    }
+    let (uplink, entry) = entry_in(case, case.evidence.tables_after.as_ref()?, node)?;
+    let is_asking = matches!(entry.state, NeighbourState::Incomplete | NeighbourState::Failed);
+    let is_given_up = is_asking && peer.traffic.is_some_and(loses_all_late);
+    is_given_up.then_some(Unanswered { uplink, entry, is_before: false })
+}
+
+/// The neighbour entry for a node on an uplink before the window: there is one when it is on-link. Of
+/// several uplinks one that has resolved it counts: on the others an entry may be left over.
 pub(super) fn entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a Neighbour)> {
+    entry_in(case, case.topology.tables?, node)
+}
+
+fn entry_in<'a>(
+    case: &Case<'a>,
+    tables: &'a Tables,
+    node: IpAddr,
+) -> Option<(&'a Link, &'a Neighbour)> {
     let uplinks = case.topology.uplinks.iter().rev();
     let entries = uplinks.filter_map(|uplink| {
-        let mut entries = case.topology.tables?.neighbours.iter();
+        let mut entries = tables.neighbours.iter();
         let entry = entries.find(|it| it.ifindex == uplink.index && it.address == node)?;
         Some((*uplink, entry))
     });
@@ -36,17 +71,25 @@ pub(super) fn entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a 
 
 /// The kernel gave up, or has been asking longer than an answer takes: by its clock, or because
 /// packets of the peer were lost in both halves of the window while it asked.
-pub(super) fn is_unanswered(peer: &Peer<'_>, entry: &Neighbour) -> bool {
+fn is_unanswered(peer: &Peer<'_>, entry: &Neighbour) -> bool {
     let is_long = entry.updated_age.is_some_and(|age| age >= PATIENCE);
-    let loses = peer.traffic.is_some_and(|traffic| {
-        let (lost, early) = (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire);
-        lost >= ENOUGH && early > 0 && lost > early && traffic.packets.wire_out == 0
-    });
     match entry.state {
         NeighbourState::Failed => true,
-        NeighbourState::Incomplete => is_long || loses,
+        NeighbourState::Incomplete => is_long || peer.traffic.is_some_and(loses_all),
         _ => false,
     }
+}
+
+/// Packets were lost before the wire in both halves of the window, and none reached it.
+const fn loses_all(traffic: &PeerTraffic) -> bool {
+    let (lost, early) = (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire);
+    lost >= ENOUGH && early > 0 && lost > early && traffic.packets.wire_out == 0
+}
+
+/// Packets were lost before the wire in the second half of the window, and none reached it there.
+const fn loses_all_late(traffic: &PeerTraffic) -> bool {
+    let (lost, early) = (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire);
+    lost.saturating_sub(early) >= ENOUGH && traffic.packets.wire_out <= traffic.early.wire_out
 }
 
 /// By which protocol an address is resolved.

@@ -318,6 +318,35 @@ fn a_node_that_falls_silent_while_the_window_lasts() {
     assert_eq!(told(&diagnose(&evidence)), ["tunnel-one-way 10.244.2.0/24"]);
 }
 
+#[test]
+fn a_node_whose_mac_was_given_up_while_the_window_lasted() {
+    let plan = Plan::of(3, Pass::Tables);
+    let unreachable = ["peer-node-unreachable-l2 10.244.2.0/24"];
+    let unexplained = ["unexplained-loss 10.244.2.0/24"];
+    for (early, packets, state, expected) in [
+        (0, 0, NeighbourState::Incomplete, &unreachable[..]),
+        (0, 0, NeighbourState::Delay, &unexplained),
+        (4, 4, NeighbourState::Incomplete, &unreachable),
+        (4, 4, NeighbourState::Failed, &unreachable),
+        // It answered in the end.
+        (4, 4, NeighbourState::Reachable, &unexplained),
+        // Its MAC was known in the second half too.
+        (20, 30, NeighbourState::Incomplete, &["tunnel-one-way 10.244.2.0/24"]),
+    ] {
+        let mut evidence = plan.evidence();
+        make_one_way(&mut evidence, &plan);
+        set_node_entry(&mut evidence, &plan, plan.hit(), NeighbourState::Probe, 2.9);
+        let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+        (traffic.early.wire_out, traffic.packets.wire_out) = (early, packets);
+        traffic.lost_early.overlay_to_wire = 20 - early;
+        traffic.lost.overlay_to_wire = 40 - packets;
+        let mut later = evidence.clone();
+        set_node_entry(&mut later, &plan, plan.hit(), state, 0.1);
+        evidence.tables_after = later.tables;
+        assert_eq!(told(&judge(&mut evidence)), expected, "{early} {packets} {state:?}");
+    }
+}
+
 /// A router says that the node of the peer cannot be reached.
 fn unreachable(plan: &Plan, sender: IpAddr, port: u16, [kind, code]: [u8; 2]) -> Sighting {
     let quoted = DropFlow {
