@@ -1,6 +1,6 @@
 //! What single nodes tell in labs where one thing is played after the other.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     expect,
@@ -40,6 +40,18 @@ pub fn in_labs(lab: impl Fn(Stack) -> Lab, judge: impl Fn(&Lab, Family) -> Strin
 #[must_use]
 pub fn wrong(lab: &Lab, node: usize, expected: &[Told<'_>]) -> String {
     wrong_by_drops(lab, node, expected, expected)
+}
+
+/// The same where the node may tell either of these, and tells nothing else.
+#[must_use]
+pub fn wrong_but_for(lab: &Lab, node: usize, either: &[Told<'_>]) -> String {
+    let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
+    let told = lab.check(node, Intent::SubnetEnv, &window).and_then(|answer| {
+        let rights = either.iter().map(|told| expect::only(&[*told], &answer));
+        rights.reduce(Result::or).context("nothing is expected")?
+    });
+    let name = &lab.plan().nodes[node].name;
+    told.err().map_or_else(String::new, |error| format!("{name}: {error:#}\n"))
 }
 
 /// The same where drops prove the findings; `unread` are those without, where nothing tells whose

@@ -3,14 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::{thread, time::Duration};
+
 use tracer_tests::{
     fault::{Injection, filter::Chain},
     flannel,
     lab::{LOCK_WAIT, Lab},
+    lan, netns,
     plan::{Family, Mac, Node, Plan, Stack},
     script::{Script, Tool},
     seed::Shape,
-    told::{in_labs, wrong},
+    told::{in_labs, wrong, wrong_but_for},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
@@ -112,6 +115,25 @@ fn what_a_peer_does_is_told_by_the_packets_that_come_of_it() {
     .unwrap();
 }
 
+/// Nothing tells how long a node has been dead when somebody asks: its MAC may still be known, be
+/// asked for, or be given up just then.
+#[test]
+fn a_node_that_died_is_told_whenever_its_mac_is_given_up() {
+    in_labs(lab, |lab, family| {
+        let plan = lab.plan();
+        let _traffic = lab.traffic_all_pairs();
+        let key = plan.peer().subnet.of(family).to_string();
+        let expected = ["tunnel-one-way", "peer-node-silent", "peer-node-unreachable-l2"];
+        let told = [0, 1, 2, 3].map(|seconds| {
+            let _injection = Injection::apply(&dead(plan, family), alive(plan)).unwrap();
+            thread::sleep(Duration::from_secs(seconds));
+            wrong_but_for(lab, plan.site.victim, &expected.map(|code| (code, &*key)))
+        });
+        told.concat()
+    })
+    .unwrap();
+}
+
 #[test]
 fn connections_that_leave_un_masqueraded_are_told_where_flannel_is_to_masquerade_them() {
     let lab = lab(Stack::V4);
@@ -129,6 +151,23 @@ fn connections_that_leave_un_masqueraded_are_told_where_flannel_is_to_masquerade
     Script::new(Tool::Iptables, Some(&victim.namespace), flush).run().unwrap();
     let expected = [("masquerade-rules-missing", victim.name.as_str())];
     assert_eq!(wrong(&lab, plan.site.victim, &expected), "");
+}
+
+/// The switch carries nothing between victim and peer, and the victim asks for the peer's MAC, as it
+/// does before it gives it up.
+fn dead(plan: &Plan, family: Family) -> Vec<Script> {
+    let asks = lan::remember(plan.victim(), plan.peer(), family).replace("reachable", "probe");
+    vec![isolated(plan, "on"), Script::ip(&plan.victim().namespace, [asks])]
+}
+
+fn alive(plan: &Plan) -> Vec<Script> {
+    vec![isolated(plan, "off")]
+}
+
+/// Isolated ports of a bridge reach all others but one another.
+fn isolated(plan: &Plan, state: &str) -> Script {
+    let line = |node: &Node| format!("link set dev {} isolated {state}", node.name);
+    Script::bridge(netns::SWITCH, [plan.victim(), plan.peer()].map(line))
 }
 
 /// Three nodes whose tunnels use flannel's own port.
