@@ -38,6 +38,7 @@ mod neigh_entry_wrong_peer;
 mod neigh_mac_not_in_fdb;
 mod outer_df_set;
 mod parts;
+mod peer_node_route_broken;
 mod peer_node_silent;
 mod peer_node_unreachable;
 mod pod_address_gone;
@@ -250,6 +251,7 @@ pub fn all() -> Vec<Fault> {
         vtep_source_address_lost::FAULTS.as_slice(),
         uplink_down::FAULTS.as_slice(),
         peer_node_unreachable::FAULTS.as_slice(),
+        peer_node_route_broken::FAULTS.as_slice(),
         flannel_wrong_interface::FAULTS.as_slice(),
         vxlan_port_taken::FAULTS.as_slice(),
         cni0_down::FAULTS.as_slice(),

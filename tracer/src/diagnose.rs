@@ -82,6 +82,7 @@ mod odd_one_out;
 mod outer_df_set;
 mod outer_fragments_dropped;
 mod path_mtu_blackhole;
+mod peer_node_route_broken;
 mod peer_node_silent;
 mod peer_node_unreachable;
 mod peer_vtep_mac_changed;
@@ -100,6 +101,7 @@ mod pod_veth_detached;
 mod pods;
 mod policy_rule_hijacks_pod_route;
 mod probed;
+mod refusing_route;
 mod remedy;
 mod rp_filter_drops_inner;
 mod rp_filter_drops_outer;
@@ -158,7 +160,7 @@ pub use self::{
 };
 
 /// Every rule. A new fault is a new file and a line here.
-const RULES: [Rule; 88] = [
+const RULES: [Rule; 89] = [
     flannel_link_missing::RULE,
     flannel_link_down::RULE,
     cni0_down::RULE,
@@ -186,6 +188,7 @@ const RULES: [Rule; 88] = [
     vtep_source_address_lost::RULE,
     uplink_down::RULE,
     peer_node_unreachable::RULE,
+    peer_node_route_broken::RULE,
     flannel_wrong_interface::RULE,
     vxlan_port_taken::RULE,
     vxlan_module_missing::RULE,

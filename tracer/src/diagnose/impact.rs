@@ -144,6 +144,7 @@ pub(super) fn hits(cases: &[Case<'_>], effect: &Effect, flow: &Flow) -> bool {
         | Effect::NoSourceAddress(_)
         | Effect::NoOverlay(_)
         | Effect::NoAnswer(_)
+        | Effect::NoWay(_)
         | Effect::NoNeighbour(_)
         | Effect::NoFdb(_)
         | Effect::FlannelMemory

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::{
     case::{Case, table_name},
     finding::{Confidence, Severity},
+    refusing_route::{refusing_route, words},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
-    evidence::{Route, RouteKind, RouteOutcome, StagePair, Tables},
+    evidence::{Route, RouteOutcome, StagePair, Tables},
     topology::{Peer, TABLE_MAIN},
 };
 
@@ -46,36 +47,9 @@ fn refusal<'a>(tables: &'a Tables, peer: &Peer<'a>) -> Option<(&'a RouteOutcome,
     let passes = peer.answers.iter().any(|answer| matches!(answer, RouteOutcome::Route(_)));
     peer.answers.iter().find_map(|answer| {
         let RouteOutcome::Refused(errno) = answer else { return None };
-        let route = refusing_route(tables, peer, *errno)?;
+        let route = refusing_route(tables, peer.cidr, *errno)?;
         (!passes || route.destination.trunc() == peer.cidr).then_some((answer, route))
     })
-}
-
-/// The route that refuses with this errno: of its kind, and the longest match of its table.
-fn refusing_route<'a>(tables: &'a Tables, peer: &Peer<'_>, errno: i32) -> Option<&'a Route> {
-    let kind = kind_of(errno)?;
-    let covers = |route: &&Route| route.destination.contains(&peer.cidr);
-    let beats = |other: &Route, route: &Route| {
-        let longer = other.destination.prefix_len() > route.destination.prefix_len();
-        let same = other.destination == route.destination;
-        other.table == route.table && (longer || (same && other.metric < route.metric))
-    };
-    tables
-        .routes
-        .iter()
-        .filter(covers)
-        .filter(|route| route.kind == kind)
-        .find(|route| !tables.routes.iter().filter(covers).any(|other| beats(other, route)))
-}
-
-/// Which kind of route answers with this errno: fib_props in net/ipv4/fib_semantics.c, Linux 6.18.
-const fn kind_of(errno: i32) -> Option<RouteKind> {
-    match errno {
-        22 => Some(RouteKind::Blackhole),
-        113 => Some(RouteKind::Unreachable),
-        13 => Some(RouteKind::Prohibit),
-        _ => None,
-    }
 }
 
 fn judged(case: &Case<'_>, peer: &Peer<'_>, answer: &RouteOutcome, route: &Route) -> Judged {
@@ -128,14 +102,4 @@ fn repair(case: &Case<'_>, peer: &Peer<'_>, route: &Route) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// `blackhole route 10.244.2.0/24` without the middle word, as `ip route` takes it.
-fn words(route: &Route) -> String {
-    let kind = match route.kind {
-        RouteKind::Unreachable => "unreachable",
-        RouteKind::Prohibit => "prohibit",
-        _ => "blackhole",
-    };
-    format!("{kind} {}", route.destination)
 }

@@ -74,6 +74,8 @@ pub(super) enum Effect {
     NoOverlay(Family),
     /// The node of a peer does not answer on the uplink.
     NoAnswer(IpNet),
+    /// The kernel has no way to the node of a peer.
+    NoWay(IpNet),
     /// A peer has no neighbour entry.
     NoNeighbour(IpNet),
     /// A peer has no FDB entry.
@@ -169,6 +171,7 @@ impl Effect {
             | Self::Refused(cidr)
             | Self::NoRoute(cidr)
             | Self::NoAnswer(cidr)
+            | Self::NoWay(cidr)
             | Self::NoNeighbour(cidr)
             | Self::NoFdb(cidr)
             | Self::Queued(cidr)
@@ -202,7 +205,8 @@ impl Effect {
     pub(super) fn beyond_overlay(cidr: IpNet) -> impl Iterator<Item = Self> {
         let pairs = [StagePair::OverlayToWire, StagePair::WireToPeer];
         let losses = pairs.into_iter().map(move |pair| Self::Loss(cidr, pair));
-        losses.chain([Self::Silence(cidr), Self::NoAnswer(cidr), Self::Refused(cidr)])
+        let others = [Self::Silence, Self::NoAnswer, Self::NoWay, Self::Refused];
+        losses.chain(others.map(|effect| effect(cidr)))
     }
 
     /// Everything that can happen to the packets of a peer.

@@ -16,6 +16,7 @@ mod injections;
 mod ipv6;
 mod joined;
 mod lookalikes;
+mod node_routes;
 mod nodes;
 mod pod_macs;
 mod pods;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::case::Case;
 use crate::{
-    evidence::{Link, Neighbour, NeighbourState, PeerTraffic, Tables},
+    evidence::{Link, Neighbour, NeighbourState, Origin, PeerTraffic, Route, RouteOutcome, Tables},
     topology::Peer,
 };
 
@@ -13,6 +13,8 @@ use crate::{
 /// steady traffic the kernel asks for 3 s, gives up for as long as no packet comes, and begins anew
 /// (net/core/neighbour.c, Linux 6.18), so that the entry is seldom found FAILED.
 pub(super) const PATIENCE: f64 = 0.5;
+/// The kernel's "network is unreachable": it has no route.
+pub(super) const ENETUNREACH: i32 = 101;
 /// How many packets must be lost before it means something.
 const ENOUGH: u64 = 3;
 
@@ -20,6 +22,40 @@ const ENOUGH: u64 = 3;
 pub(super) fn destination(peer: &Peer<'_>) -> Option<IpAddr> {
     let by_fdb = peer.overlay_route.and(peer.fdb).and_then(|entry| entry.destination);
     by_fdb.or_else(|| peer.direct?.next_hops.iter().find_map(|hop| hop.gateway))
+}
+
+/// A node to which the kernel has no way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoWay<'a> {
+    /// Its address.
+    pub(super) node: IpAddr,
+    /// What the kernel would do with a tunnel packet for it.
+    pub(super) outcome: &'a RouteOutcome,
+}
+
+/// The node at which a peer's tunnel packets are aimed, when the kernel refuses them, or would put them
+/// into the tunnel again, which it does not do either (udp_tunnel_dst_lookup in
+/// net/ipv4/udp_tunnel_core.c, Linux 6.18; vxlan_get_route before). flannel binds the tunnel to a device
+/// and not its FDB entries, so every route counts. Packets that pass prove the contrary.
+pub(super) fn no_way<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<NoWay<'a>> {
+    let node = peer.overlay_route.and(peer.fdb)?.destination?;
+    let outcome = answer(case.topology.tables?, node)?;
+    let overlay = case.topology.overlay?.index;
+    let is_none = match outcome {
+        RouteOutcome::Refused(_) => true,
+        RouteOutcome::Route(Route { next_hops: hops, .. }) => {
+            !hops.is_empty() && hops.iter().all(|hop| hop.ifindex == Some(overlay))
+        }
+    };
+    let passes = peer.traffic.is_some_and(|it| it.packets.wire_out > it.early.wire_out);
+    (is_none && !passes).then_some(NoWay { node, outcome })
+}
+
+/// What the kernel would do with a packet of its own to a node.
+pub(super) fn answer(tables: &Tables, node: IpAddr) -> Option<&RouteOutcome> {
+    let mut answers = tables.answers.iter();
+    let answer = answers.find(|it| it.origin == Origin::Node && it.destination == node)?;
+    Some(&answer.outcome)
 }
 
 /// A node that does not answer ARP or neighbour discovery.

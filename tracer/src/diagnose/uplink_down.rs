@@ -1,6 +1,6 @@
 //! `uplink-down`: a device by which peers are reached is down, or has no carrier.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
@@ -8,9 +8,10 @@ use super::{
     case::Case,
     finding::{Confidence, Severity},
     rule::{Effect, Judged, Rank, Rule, Ruling},
+    underlay::answer,
 };
 use crate::{
-    evidence::{Family, Link, Origin, RouteOutcome, Tables},
+    evidence::{Family, Link, RouteOutcome, Tables},
     topology::{Peer, leaves_by},
 };
 
@@ -55,12 +56,6 @@ fn is_behind(case: &Case<'_>, tables: &Tables, link: &Link, peer: &Peer<'_>) -> 
             RouteOutcome::Route(route) => leaves_by(route, link.index),
             RouteOutcome::Refused(_) => true,
         })
-}
-
-fn answer(tables: &Tables, node: IpAddr) -> Option<&RouteOutcome> {
-    let mut answers = tables.answers.iter();
-    let answer = answers.find(|it| it.origin == Origin::Node && it.destination == node)?;
-    Some(&answer.outcome)
 }
 
 fn judged(case: &Case<'_>, link: &Link, cut_off: &[&Peer<'_>]) -> Judged {

@@ -102,7 +102,10 @@ impl<'a> Peer<'a> {
             .find(|answer| answer.origin == Origin::Node && answer.destination == node_ip)?;
         let RouteOutcome::Route(route) = &answer.outcome else { return None };
         let links = route.next_hops.iter().filter_map(|hop| tables.link(hop.ifindex?));
-        let links = links.filter(|link| link.name != "lo");
+        // What leads back into the tunnel leads nowhere.
+        let is_overlay =
+            |link: &&Link| self.overlay_route.is_some_and(|it| leaves_by(it, link.index));
+        let links = links.filter(|link| link.name != "lo" && !is_overlay(link));
         let link = links.min_by_key(|link| link.mtu_of(Family::of(node_ip)))?;
         Some((node_ip, link))
     }
