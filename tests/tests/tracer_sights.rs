@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::{thread, time::Duration};
-
 use tracer_tests::{
     fault::{Injection, filter::Chain},
     flannel,
@@ -21,6 +19,9 @@ use tracer_tests::{
 const OTHER_PORT: u16 = 4789;
 /// What a lab's tunnel must have for that port to be looked at.
 const FLANNEL_PORT: u16 = 8472;
+
+/// How often the kernel asks a node whose MAC it knows, before it gives it up.
+const USUAL: u32 = 3;
 
 /// A cause on one node, and what another says of it.
 struct Scene {
@@ -124,9 +125,9 @@ fn a_node_that_died_is_told_whenever_its_mac_is_given_up() {
         let _traffic = lab.traffic_all_pairs();
         let key = plan.peer().subnet.of(family).to_string();
         let expected = ["tunnel-one-way", "peer-node-silent", "peer-node-unreachable-l2"];
-        let told = [0, 1, 2, 3].map(|seconds| {
-            let _injection = Injection::apply(&dead(plan, family), alive(plan)).unwrap();
-            thread::sleep(Duration::from_secs(seconds));
+        let told = [1, 2, USUAL, 5].map(|seconds| {
+            let (dead, alive) = (dead(plan, family, seconds), alive(plan, family));
+            let _injection = Injection::apply(&dead, alive).unwrap();
             wrong_but_for(lab, plan.site.victim, &expected.map(|code| (code, &*key)))
         });
         told.concat()
@@ -153,15 +154,26 @@ fn connections_that_leave_un_masqueraded_are_told_where_flannel_is_to_masquerade
     assert_eq!(wrong(&lab, plan.site.victim, &expected), "");
 }
 
-/// The switch carries nothing between victim and peer, and the victim asks for the peer's MAC, as it
-/// does before it gives it up.
-fn dead(plan: &Plan, family: Family) -> Vec<Script> {
+/// The switch carries nothing between victim and peer, and the victim asks for the peer's MAC for so
+/// many seconds before it gives it up.
+fn dead(plan: &Plan, family: Family, seconds: u32) -> Vec<Script> {
     let asks = lan::remember(plan.victim(), plan.peer(), family).replace("reachable", "probe");
-    vec![isolated(plan, "on"), Script::ip(&plan.victim().namespace, [asks])]
+    let asks = Script::ip(&plan.victim().namespace, [asks]);
+    vec![isolated(plan, "on"), ask(plan, family, seconds), asks]
 }
 
-fn alive(plan: &Plan) -> Vec<Script> {
-    vec![isolated(plan, "off")]
+fn alive(plan: &Plan, family: Family) -> Vec<Script> {
+    vec![isolated(plan, "off"), ask(plan, family, USUAL)]
+}
+
+/// How often the victim asks a node whose MAC it knows: once a second.
+fn ask(plan: &Plan, family: Family, times: u32) -> Script {
+    let version = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    let setting = format!("{version}/neigh/{}/ucast_solicit={times}", plan.victim().uplink);
+    Script::new(Tool::Sysctl, Some(&plan.victim().namespace), [setting])
 }
 
 /// Isolated ports of a bridge reach all others but one another.
