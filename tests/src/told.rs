@@ -42,12 +42,12 @@ pub fn wrong(lab: &Lab, node: usize, expected: &[Told<'_>]) -> String {
     wrong_by_drops(lab, node, expected, expected)
 }
 
-/// The same where the node may tell either of these, and tells nothing else.
+/// The same where the node tells one of these, and nothing else.
 #[must_use]
-pub fn wrong_but_for(lab: &Lab, node: usize, either: &[Told<'_>]) -> String {
+pub fn wrong_unless_one_of(lab: &Lab, node: usize, these: &[Told<'_>]) -> String {
     let window = ["--duration", size::of(WINDOW, LONG_WINDOW)];
     let told = lab.check(node, Intent::SubnetEnv, &window).and_then(|answer| {
-        let rights = either.iter().map(|told| expect::only(&[*told], &answer));
+        let rights = these.iter().map(|told| expect::only(&[*told], &answer));
         rights.reduce(Result::or).context("nothing is expected")?
     });
     let name = &lab.plan().nodes[node].name;

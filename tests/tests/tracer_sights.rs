@@ -11,7 +11,7 @@ use tracer_tests::{
     plan::{Family, Mac, Node, Plan, Stack},
     script::{Script, Tool},
     seed::Shape,
-    told::{in_labs, wrong, wrong_but_for},
+    told::{in_labs, wrong, wrong_unless_one_of},
     traffic::{Flow, Limits, Sender, Traffic},
 };
 
@@ -128,7 +128,7 @@ fn a_node_that_died_is_told_whenever_its_mac_is_given_up() {
         let told = [1, 2, USUAL, 5].map(|seconds| {
             let (dead, alive) = (dead(plan, family, seconds), alive(plan, family));
             let _injection = Injection::apply(&dead, alive).unwrap();
-            wrong_but_for(lab, plan.site.victim, &expected.map(|code| (code, &*key)))
+            wrong_unless_one_of(lab, plan.site.victim, &expected.map(|code| (code, &*key)))
         });
         told.concat()
     })

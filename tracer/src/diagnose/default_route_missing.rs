@@ -1,7 +1,7 @@
 //! `default-route-missing`: the node has no way to addresses outside the cluster, while the device
 //! that leads there is up.
 //!
-//! Pods still reach each other, but for those of peers whose nodes are reached by it. A device that is down or gone took its routes with it, and that is
+//! Pods still reach each other. A device that is down or gone took its routes with it, and that is
 //! the fault then. Beside IPv4 a cluster may well have IPv6 for itself alone.
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -13,12 +13,8 @@ use super::{
     finding::{Confidence, Severity},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
-    underlay::{ENETUNREACH, NoWay, no_way},
 };
-use crate::{
-    evidence::{Family, Link, Origin, Platform, RouteAnswer, RouteOutcome, Tables},
-    topology::Peer,
-};
+use crate::evidence::{Family, Link, Origin, Platform, RouteAnswer, RouteOutcome, Tables};
 
 pub(super) const RULE: Rule = Rule {
     code: "default-route-missing",
@@ -28,6 +24,9 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// The kernel's "network is unreachable".
+const ENETUNREACH: i32 = 101;
+
 fn judge(case: &Case<'_>) -> Ruling {
     let Some(tables) = case.topology.tables else { return Ruling::default() };
     let outside = case.topology.outside();
@@ -36,9 +35,7 @@ fn judge(case: &Case<'_>) -> Ruling {
     if !is_cut_off(&answers) || !case.topology.uplinks.iter().any(|uplink| works(uplink)) {
         return Ruling::default();
     }
-    let cut_off: Vec<&Peer<'_>> =
-        case.topology.peers.iter().filter(|peer| is_behind(case, peer)).collect();
-    if cut_off.is_empty() && case.is_dual_stack && case.topology.family == Family::V6 {
+    if case.is_dual_stack && case.topology.family == Family::V6 {
         let line = format!(
             "whether pods are to reach IPv6 addresses outside the cluster: {} has no IPv6 default \
              route (`ip -6 route show default`)",
@@ -46,31 +43,7 @@ fn judge(case: &Case<'_>) -> Ruling {
         );
         return Ruling { judged: Vec::new(), unseen: vec![line] };
     }
-    let judged = |device| judged(case, tables, device, outside[0]);
-    Ruling::from(device(case, tables).map(|device| with_peers(judged(device), &cut_off)))
-}
-
-/// Whether packets for a peer's node would take the default route too: nothing else leads there.
-fn is_behind(case: &Case<'_>, peer: &Peer<'_>) -> bool {
-    let no_way = no_way(case, peer);
-    matches!(no_way, Some(NoWay { outcome: RouteOutcome::Refused(ENETUNREACH), .. }))
-}
-
-/// The finding is critical where peers are cut off too, and theirs.
-fn with_peers(mut judged: Judged, cut_off: &[&Peer<'_>]) -> Judged {
-    if cut_off.is_empty() {
-        return judged;
-    }
-    // Above the entries of these peers, and below what took all routes of a device.
-    judged.rank = Rank::Intent;
-    judged.finding.severity = Severity::Critical;
-    let names: Vec<String> = cut_off.iter().map(|peer| peer.label()).collect();
-    judged
-        .finding
-        .evidence
-        .push(format!("no other route leads to the nodes of {}", names.join(", ")));
-    judged.explains.extend(cut_off.iter().flat_map(|peer| Effect::beyond_overlay(peer.cidr)));
-    judged
+    Ruling::from(device(case, tables).map(|device| judged(case, tables, device, outside[0])))
 }
 
 /// The node has no route for any of the addresses, and no pod's packet has one of its own.

@@ -12,7 +12,7 @@ use super::{
     life,
     rule::Effect,
     silence::{is_silent, mostly_unanswered},
-    underlay::{self, NoWay, Unanswered, no_way, protocol},
+    underlay::{self, Unanswered, protocol},
 };
 use crate::{
     evidence::{PeerIntent, PeerTraffic, Stage, StagePair},
@@ -79,7 +79,7 @@ fn suspects<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = Suspect<'c, 'a>>
 /// What shows that nobody is at the address that the FDB names.
 fn prove<'c, 'a>(case: &'c Case<'a>, suspect: Suspect<'c, 'a>) -> Option<Misdirected<'c, 'a>> {
     let Suspect { peer, intent, written } = suspect;
-    let found = [unroutable(case, peer), unresolved(case, peer, written), unanswered(case, peer)];
+    let found = [unresolved(case, peer, written), unanswered(case, peer)];
     let (signs, proof): (BTreeSet<Effect>, Vec<String>) = found.into_iter().flatten().unzip();
     let moved = peer.traffic.filter(|traffic| hears_nothing(case, traffic)).and_then(|_| {
         let life = life::of(case, peer);
@@ -98,13 +98,6 @@ fn is_of_a_node(case: &Case<'_>, address: IpAddr) -> bool {
         of_peers.chain(of_strangers).any(|source| source == address)
     };
     case.topology.tables.is_some_and(|tables| tables.is_local(address)) || is_named() || speaks()
-}
-
-/// The kernel has no way to the address.
-fn unroutable(case: &Case<'_>, peer: &Peer<'_>) -> Option<(Effect, String)> {
-    let NoWay { node, outcome } = no_way(case, peer)?;
-    let words = format!("asked for a packet to {node}, the kernel {}", case.describe(outcome));
-    Some((Effect::NoWay(peer.cidr), words))
 }
 
 /// The uplink asks for the address, and nobody answers.

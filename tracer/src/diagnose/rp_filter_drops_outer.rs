@@ -54,14 +54,14 @@ fn lost_of(peer: &Peer<'_>) -> u64 {
     traffic.map_or(0, |it| it.lost.wire_to_overlay)
 }
 
-/// The one device by which the kernel sends to the peer's node.
+/// The one device by which the kernel sends to the peer's node; the overlay device is no way there.
 fn way_back<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<&'a Link> {
     let (tables, node_ip) = (case.topology.tables?, peer.node_ip.filter(|ip| ip.is_ipv4())?);
     let mut answers = tables.answers.iter();
     let answer = answers.find(|it| it.origin == Origin::Node && it.destination == node_ip)?;
     let RouteOutcome::Route(route) = &answer.outcome else { return None };
     let [hop] = route.next_hops.as_slice() else { return None };
-    tables.link(hop.ifindex?)
+    tables.link(hop.ifindex?).filter(|link| case.topology.overlay != Some(link))
 }
 
 /// What holds for a device.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use super::case::Case;
 use crate::{
-    evidence::{Link, Neighbour, NeighbourState, Origin, PeerTraffic, Route, RouteOutcome, Tables},
+    evidence::{
+        Link, Neighbour, NeighbourState, Origin, PeerTraffic, Route, RouteOutcome, StagePair,
+        Tables,
+    },
     topology::Peer,
 };
 
@@ -13,8 +16,6 @@ use crate::{
 /// steady traffic the kernel asks for 3 s, gives up for as long as no packet comes, and begins anew
 /// (net/core/neighbour.c, Linux 6.18), so that the entry is seldom found FAILED.
 pub(super) const PATIENCE: f64 = 0.5;
-/// The kernel's "network is unreachable": it has no route.
-pub(super) const ENETUNREACH: i32 = 101;
 /// How many packets must be lost before it means something.
 const ENOUGH: u64 = 3;
 
@@ -35,11 +36,14 @@ pub(super) struct NoWay<'a> {
 
 /// The node at which a peer's tunnel packets are aimed, when the kernel refuses them, or would put them
 /// into the tunnel again, which it does not do either (udp_tunnel_dst_lookup in
-/// net/ipv4/udp_tunnel_core.c, Linux 6.18; vxlan_get_route before). flannel binds the tunnel to a device
-/// and not its FDB entries, so every route counts. Packets that pass prove the contrary.
+/// net/ipv4/udp_tunnel_core.c and udp_tunnel6_dst_lookup in net/ipv6/ip6_udp_tunnel.c, Linux 6.18;
+/// vxlan_get_route and vxlan6_get_route before). flannel binds the tunnel to a device and not its FDB
+/// entries, so the routes of all devices count; but for uplinks of a VRF it has tables of its own, which
+/// were not asked. Packets that pass prove the contrary.
 pub(super) fn no_way<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<NoWay<'a>> {
     let node = peer.overlay_route.and(peer.fdb)?.destination?;
-    let outcome = answer(case.topology.tables?, node)?;
+    let tables = case.topology.tables?;
+    let outcome = answer(tables, node).filter(|_| !has_vrf(tables))?;
     let overlay = case.topology.overlay?.index;
     let is_none = match outcome {
         RouteOutcome::Refused(_) => true,
@@ -49,6 +53,10 @@ pub(super) fn no_way<'a>(case: &Case<'a>, peer: &Peer<'_>) -> Option<NoWay<'a>> 
     };
     let passes = peer.traffic.is_some_and(|it| it.packets.wire_out > it.early.wire_out);
     (is_none && !passes).then_some(NoWay { node, outcome })
+}
+
+fn has_vrf(tables: &Tables) -> bool {
+    tables.links.iter().any(|link| link.kind.as_deref() == Some("vrf"))
 }
 
 /// What the kernel would do with a packet of its own to a node.
@@ -81,7 +89,9 @@ pub(super) fn unanswered<'a>(
     }
     let (uplink, entry) = entry_in(case, case.evidence.tables_after.as_ref()?, node)?;
     let is_asking = matches!(entry.state, NeighbourState::Incomplete | NeighbourState::Failed);
-    let is_given_up = is_asking && peer.traffic.is_some_and(loses_all_late);
+    let is_given_up = is_asking
+        && case.observed_pair(StagePair::OverlayToWire)
+        && peer.traffic.is_some_and(|it| loses_all(it) || loses_all_late(it));
     is_given_up.then_some(Unanswered { uplink, entry, is_before: false })
 }
 
@@ -122,10 +132,11 @@ const fn loses_all(traffic: &PeerTraffic) -> bool {
     lost >= ENOUGH && early > 0 && lost > early && traffic.packets.wire_out == 0
 }
 
-/// Packets were lost before the wire in the second half of the window, and none reached it there.
+/// Packets reached the wire in the first half of the window, and were all lost before it in the second.
 const fn loses_all_late(traffic: &PeerTraffic) -> bool {
     let (lost, early) = (traffic.lost.overlay_to_wire, traffic.lost_early.overlay_to_wire);
-    lost.saturating_sub(early) >= ENOUGH && traffic.packets.wire_out <= traffic.early.wire_out
+    let (out, early_out) = (traffic.packets.wire_out, traffic.early.wire_out);
+    early_out > 0 && out <= early_out && lost.saturating_sub(early) >= ENOUGH
 }
 
 /// By which protocol an address is resolved.

@@ -6,7 +6,8 @@ use super::{
     super::{
         PeerState, Severity,
         testing::{
-            OVERLAY, Pass, Plan, UPLINK, judge, judge_ipv4, refusing, tables, told, twin, via,
+            OVERLAY, Pass, Plan, UPLINK, judge, judge_ipv4, link, peer_traffic, refusing, rule,
+            tables, told, via,
         },
     },
     faults::{Fault, assert_told, plans},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     diagnose::diagnose,
-    evidence::{Evidence, RouteKind, RouteOutcome},
+    evidence::{Evidence, RouteKind, RouteOutcome, Rule},
 };
 
 fn refuse_node(evidence: &mut Evidence, plan: &Plan, kind: RouteKind) {
@@ -77,10 +78,18 @@ fn a_refusal_that_no_route_makes_is_looked_for_among_the_rules() {
     refuse_node(&mut evidence, &plan, RouteKind::Prohibit);
     judge(&mut evidence);
     tables(&mut evidence).routes.retain(|route| route.kind != RouteKind::Prohibit);
-    let diagnosis = diagnose(&evidence);
-    assert_eq!(told(&diagnosis), [format!("peer-node-route-broken {}", plan.hit_cidr())]);
-    let rules = &diagnosis.findings[0].remedy[1];
-    assert!(rules.starts_with("ip rule "), "{rules}");
+    let assert_rule = |evidence: &Evidence| {
+        let diagnosis = diagnose(evidence);
+        assert_eq!(told(&diagnosis), [format!("peer-node-route-broken {}", plan.hit_cidr())]);
+        let rules = &diagnosis.findings[0].remedy[1];
+        assert!(rules.starts_with("ip rule "), "{rules}");
+    };
+    assert_rule(&evidence);
+    // A rule `unreachable` answers as if there were no route.
+    answer_with(&mut evidence, &plan, RouteOutcome::Refused(101));
+    let destination = Some(plan.node_ip(plan.hit()).into());
+    tables(&mut evidence).rules.push(Rule { looks_up: false, destination, ..rule(100, 0) });
+    assert_rule(&evidence);
 }
 
 #[test]
@@ -98,18 +107,57 @@ fn a_wide_refusal_beside_the_uplinks_network_and_one_that_packets_pass_are_healt
     }
 }
 
+/// And the default route, of which nothing tells what else led by it.
 #[test]
-fn a_default_route_that_led_to_peers_too_is_critical_and_told_once() {
+fn nodes_to_which_no_route_is_left_are_told_each() {
     for plan in plans() {
         let mut evidence = plan.evidence();
         lose_all_routes(&mut evidence, &plan);
         let diagnosis = judge_ipv4(&mut evidence);
-        assert_eq!(told(&diagnosis), ["default-route-missing eth0"], "{plan:?}");
-        assert_eq!(diagnosis.findings[0].severity, Severity::Critical);
-        assert!(diagnosis.peers.iter().all(|peer| peer.state == PeerState::Broken));
-        let twin = diagnose(&twin(&evidence).unwrap());
-        assert_eq!(told(&twin), ["default-route-missing eth0"], "{plan:?}");
+        let broken = plan.peers().map(|node| format!("peer-node-route-broken {}", plan.cidr(node)));
+        let expected: Vec<String> =
+            broken.chain(["default-route-missing eth0".to_owned()]).collect();
+        assert_eq!(told(&diagnosis), expected, "{plan:?}");
+        let (own, remedy) = (plan.node_ip(plan.own), &diagnosis.findings[0].remedy[1]);
+        let network = IpNet::new(own, 24).unwrap().trunc();
+        assert_eq!(*remedy, format!("ip route add {network} dev eth0 src {own}"));
     }
+}
+
+/// It is there on purpose; the narrower route is what is missing.
+#[test]
+fn a_wide_refusal_that_is_met_is_not_advised_away() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    lose_all_routes(&mut evidence, &plan);
+    let wide = IpNet::new(plan.node_ip(plan.own), 16).unwrap().trunc();
+    tables(&mut evidence).routes.push(refusing(wide, RouteKind::Unreachable));
+    let diagnosis = judge_ipv4(&mut evidence);
+    let finding = &diagnosis.findings[0];
+    assert_eq!(finding.evidence[2], format!("table main has the unreachable {wide}"));
+    assert!(finding.remedy[1].starts_with("ip route add 192.168.77.0/24 dev eth0 "), "{finding:?}");
+}
+
+#[test]
+fn a_vrf_has_tables_that_were_not_asked() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    refuse_node(&mut evidence, &plan, RouteKind::Blackhole);
+    judge_ipv4(&mut evidence);
+    tables(&mut evidence).links.push(link(40, "vrf-blue", Some("vrf")));
+    assert_eq!(told(&diagnose(&evidence)), [format!("unexplained-loss {}", plan.hit_cidr())]);
+}
+
+#[test]
+fn a_reverse_path_filter_that_drops_what_comes_for_want_of_a_way_back_is_no_second_cause() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    refuse_node(&mut evidence, &plan, RouteKind::Blackhole);
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.packets.wire_in, traffic.early.wire_in) = (40, 20);
+    (traffic.lost.wire_to_overlay, traffic.lost_early.wire_to_overlay) = (40, 20);
+    let expected = format!("peer-node-route-broken {}", plan.hit_cidr());
+    assert_eq!(told(&judge(&mut evidence)), [expected]);
 }
 
 #[test]
@@ -131,7 +179,11 @@ fn a_way_that_leads_into_the_tunnel_itself_is_told() {
             let expected = format!("peer-node-route-broken {}", plan.hit_cidr());
             assert_eq!(told(&diagnosis), [expected], "{plan:?}");
             let finding = &diagnosis.findings[0];
-            assert!(finding.title.ends_with("leads into flannel.1 itself"), "{}", finding.title);
+            assert!(
+                finding.title.contains(" leads into flannel.1 itself, the node of "),
+                "{}",
+                finding.title
+            );
             assert!(finding.remedy[1].starts_with(remedy), "{:?}", finding.remedy);
         }
     }
@@ -147,6 +199,6 @@ fn a_lost_route_to_one_node_is_told_of_that_peer() {
     answer_with(&mut evidence, &plan, RouteOutcome::Refused(101));
     let diagnosis = diagnose(&evidence);
     assert_eq!(told(&diagnosis), [format!("peer-node-route-broken {}", plan.hit_cidr())]);
-    let (node, remedy) = (plan.node_ip(plan.hit()), &diagnosis.findings[0].remedy[1]);
-    assert!(remedy.starts_with(&format!("ip route add {node}/32 via ROUTER ")), "{remedy}");
+    let remedy = &diagnosis.findings[0].remedy[1];
+    assert!(remedy.starts_with("ip route add 192.168.77.0/24 dev eth0 src "), "{remedy}");
 }

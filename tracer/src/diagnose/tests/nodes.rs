@@ -347,6 +347,21 @@ fn a_node_whose_mac_was_given_up_while_the_window_lasted() {
     }
 }
 
+/// The first packets for it came late in the window, and may have their answer soon.
+#[test]
+fn a_node_that_is_asked_for_at_the_end_of_the_window_is_not_dead() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    make_one_way(&mut evidence, &plan);
+    let traffic = peer_traffic(&mut evidence, plan.hit_cidr()).unwrap();
+    (traffic.early, traffic.asking_out) = (StageCounts::default(), 0);
+    (traffic.packets.wire_out, traffic.lost.overlay_to_wire) = (0, 3);
+    let mut later = evidence.clone();
+    set_node_entry(&mut later, &plan, plan.hit(), NeighbourState::Incomplete, 0.1);
+    evidence.tables_after = later.tables;
+    assert_eq!(told(&judge(&mut evidence)), [""; 0]);
+}
+
 /// A router says that the node of the peer cannot be reached.
 fn unreachable(plan: &Plan, sender: IpAddr, port: u16, [kind, code]: [u8; 2]) -> Sighting {
     let quoted = DropFlow {
