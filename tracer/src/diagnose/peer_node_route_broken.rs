@@ -67,14 +67,16 @@ fn judged(case: &Case<'_>, peer: &Peer<'_>, no_way: NoWay<'_>) -> Judged {
         evidence.push(format!("table {} has the {}", table_name(route.table), words(route)));
     }
     let title = match culprit {
-        Culprit::Loop(_) => format!("The way to {node} leads into {overlay} itself"),
-        _ => format!("The kernel has no way to {node}"),
+        Culprit::Loop(_) => {
+            format!("The way to {node}, the node of {cidr}, leads into {overlay} itself")
+        }
+        _ => format!("The kernel has no way to {node}, the node of {cidr}"),
     };
     // Where the way back is missing, a packet that comes is dropped too by a reverse path filter.
     let inward = Effect::Loss(cidr, StagePair::WireToOverlay);
     Judged {
         finding: RULE.finding(
-            format!("{title}, the node of {}", peer.cidr),
+            title,
             case.about_peer(peer),
             case.before_start(),
             evidence,

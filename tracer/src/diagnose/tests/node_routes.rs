@@ -179,11 +179,7 @@ fn a_way_that_leads_into_the_tunnel_itself_is_told() {
             let expected = format!("peer-node-route-broken {}", plan.hit_cidr());
             assert_eq!(told(&diagnosis), [expected], "{plan:?}");
             let finding = &diagnosis.findings[0];
-            assert!(
-                finding.title.contains(" leads into flannel.1 itself, the node of "),
-                "{}",
-                finding.title
-            );
+            assert!(finding.title.ends_with(" leads into flannel.1 itself"), "{}", finding.title);
             assert!(finding.remedy[1].starts_with(remedy), "{:?}", finding.remedy);
         }
     }
