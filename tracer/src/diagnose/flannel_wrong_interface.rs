@@ -8,6 +8,7 @@ use super::{
     finding::{Confidence, Severity},
     remedy,
     rule::{Judged, Rank, Rule, Ruling},
+    underlay::{destination, unanswered},
 };
 use crate::evidence::{Address, Link, Tables};
 
@@ -37,6 +38,13 @@ fn wrong(case: &Case<'_>, tables: &Tables, overlay: &Link) -> Option<Judged> {
             .iter()
             .any(|link| link.lower == Some(bound.index) || bound.lower == Some(link.index));
     if towards.is_empty() || fits || bound.name == "lo" || is_host_address(source) {
+        return None;
+    }
+    // Where no node answers by it either, the other device is the wrong one.
+    let peers = case.topology.peers.iter();
+    let mut nodes = peers.filter_map(|peer| Some((peer, destination(peer)?))).peekable();
+    let is_dead = |(peer, node)| unanswered(case, peer, node).is_some();
+    if nodes.peek().is_some() && nodes.all(is_dead) {
         return None;
     }
     Some(judged(case, overlay, bound, source, &towards))

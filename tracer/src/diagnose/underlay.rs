@@ -9,7 +9,7 @@ use crate::{
         Link, Neighbour, NeighbourState, Origin, PeerTraffic, Route, RouteOutcome, StagePair,
         Tables,
     },
-    topology::Peer,
+    topology::{Peer, leaves_by},
 };
 
 /// For how long, in seconds, an answer must be awaited. On a link it comes within milliseconds; with
@@ -96,7 +96,8 @@ pub(super) fn unanswered<'a>(
 }
 
 /// The neighbour entry for a node on an uplink before the window: there is one when it is on-link. Of
-/// several uplinks one that has resolved it counts: on the others an entry may be left over.
+/// several uplinks that counts by which the kernel sends to it, or else one that has resolved it: on the
+/// others an entry may be left over.
 pub(super) fn entry<'a>(case: &Case<'a>, node: IpAddr) -> Option<(&'a Link, &'a Neighbour)> {
     entry_in(case, case.topology.tables?, node)
 }
@@ -106,7 +107,11 @@ fn entry_in<'a>(
     tables: &'a Tables,
     node: IpAddr,
 ) -> Option<(&'a Link, &'a Neighbour)> {
-    let uplinks = case.topology.uplinks.iter().rev();
+    let is_way = |uplink: &&&Link| match answer(tables, node) {
+        Some(RouteOutcome::Route(route)) => leaves_by(route, uplink.index),
+        _ => true,
+    };
+    let uplinks = case.topology.uplinks.iter().rev().filter(is_way);
     let entries = uplinks.filter_map(|uplink| {
         let mut entries = tables.neighbours.iter();
         let entry = entries.find(|it| it.ifindex == uplink.index && it.address == node)?;

@@ -6,8 +6,8 @@ use super::{
     super::{
         PeerState, Severity,
         testing::{
-            OVERLAY, Pass, Plan, UPLINK, judge, judge_ipv4, link, peer_traffic, refusing, rule,
-            tables, told, via,
+            OVERLAY, Pass, Plan, UPLINK, judge, judge_ipv4, link, neighbour, peer_traffic,
+            refusing, rule, tables, told, uplink_mac, via,
         },
     },
     faults::{Fault, assert_told, plans},
@@ -15,8 +15,11 @@ use super::{
 };
 use crate::{
     diagnose::diagnose,
-    evidence::{Evidence, RouteKind, RouteOutcome, Rule},
+    evidence::{Evidence, Neighbour, NeighbourState, RouteKind, RouteOutcome, Rule},
 };
+
+/// The number of a container runtime's bridge.
+const DOCKER: u32 = 41;
 
 fn refuse_node(evidence: &mut Evidence, plan: &Plan, kind: RouteKind) {
     tables(evidence).routes.push(refusing(plan.node_ip(plan.hit()).into(), kind));
@@ -197,4 +200,41 @@ fn a_lost_route_to_one_node_is_told_of_that_peer() {
     assert_eq!(told(&diagnosis), [format!("peer-node-route-broken {}", plan.hit_cidr())]);
     let remedy = &diagnosis.findings[0].remedy[1];
     assert!(remedy.starts_with("ip route add 192.168.77.0/24 dev eth0 src "), "{remedy}");
+}
+
+/// A container runtime's bridge has a network to which the addresses of nodes belong, and asks for them
+/// in vain. What the uplink still has of them is not asked any more.
+fn cover(evidence: &mut Evidence, plan: &Plan, length: u8, nodes: &[u8]) {
+    lose_beyond_overlay(evidence, plan, nodes.iter().copied());
+    let tables = tables(evidence);
+    let covering = IpNet::new(plan.node_ip(plan.hit()), length).unwrap().trunc();
+    tables.links.push(link(DOCKER, "docker0", Some("bridge")));
+    tables.routes.push(via(covering, None, DOCKER));
+    tables.neighbours.extend(nodes.iter().map(|node| Neighbour {
+        mac: None,
+        state: NeighbourState::Incomplete,
+        updated_age: Some(1.0),
+        ..neighbour(DOCKER, plan.node_ip(*node), uplink_mac(*node))
+    }));
+}
+
+#[test]
+fn a_bridge_whose_network_covers_a_node_is_named() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    cover(&mut evidence, &plan, 32, &[plan.hit()]);
+    let diagnosis = judge_ipv4(&mut evidence);
+    assert_eq!(told(&diagnosis), [format!("peer-node-unreachable-l2 {}", plan.hit_cidr())]);
+    let remedy = &diagnosis.findings[0].remedy[0];
+    let words = "(leads to docker0; flannel.1 is bound to eth0)";
+    assert!(remedy.contains(words), "{remedy}");
+}
+
+#[test]
+fn a_bridge_whose_network_covers_all_nodes_is_not_the_device_for_flannel() {
+    let plan = Plan::of(3, Pass::Tables);
+    let mut evidence = plan.evidence();
+    cover(&mut evidence, &plan, 28, &plan.peers().collect::<Vec<_>>());
+    let expected = plan.peers().map(|node| format!("peer-node-unreachable-l2 {}", plan.cidr(node)));
+    assert_eq!(told(&judge_ipv4(&mut evidence)), expected.collect::<Vec<_>>());
 }
