@@ -9,14 +9,14 @@ use ipnet::IpNet;
 use super::{
     case::{Case, table_name},
     finding::{Confidence, Severity},
-    refusing_route::{refusing_route, words},
+    refusing_route::{of_table, refusing_route, words},
     remedy,
     rule::{self, Effect, Judged, Rank, Ruling},
     underlay::{NoWay, no_way},
 };
 use crate::{
     evidence::{Route, RouteOutcome, Rule, StagePair},
-    topology::{Peer, TABLE_MAIN},
+    topology::Peer,
 };
 
 pub(super) const RULE: rule::Rule = rule::Rule {
@@ -142,14 +142,6 @@ fn missing(case: &Case<'_>, node: IpAddr) -> String {
 /// Whether a route is for this address alone.
 fn is_of(route: &Route, node: IpAddr) -> bool {
     route.destination == IpNet::from(node)
-}
-
-fn of_table(route: &Route) -> String {
-    if route.table == TABLE_MAIN {
-        String::new()
-    } else {
-        format!(" table {}", table_name(route.table))
-    }
 }
 
 // === impl Culprit ===

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::{
     case::{Case, table_name},
     finding::{Confidence, Severity},
-    refusing_route::{refusing_route, words},
+    refusing_route::{of_table, refusing_route, words},
     remedy,
     rule::{Effect, Judged, Rank, Rule, Ruling},
 };
 use crate::{
     evidence::{Route, RouteOutcome, StagePair, Tables},
-    topology::{Peer, TABLE_MAIN},
+    topology::Peer,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -85,12 +85,7 @@ fn repair(case: &Case<'_>, peer: &Peer<'_>, route: &Route) -> Vec<String> {
     if route.destination.trunc() == peer.cidr || peer.overlay_route.is_some() {
         let metric =
             if route.metric == 0 { String::new() } else { format!(" metric {}", route.metric) };
-        let table = if route.table == TABLE_MAIN {
-            String::new()
-        } else {
-            format!(" table {}", table_name(route.table))
-        };
-        lines.push(format!("ip route del {}{table}{metric}", words(route)));
+        lines.push(format!("ip route del {}{}{metric}", words(route), of_table(route)));
     }
     if peer.overlay_route.is_none() {
         lines.extend(remedy::restart_with_note(

@@ -2,7 +2,11 @@
 
 use ipnet::IpNet;
 
-use crate::evidence::{Route, RouteKind, Tables};
+use super::case::table_name;
+use crate::{
+    evidence::{Route, RouteKind, Tables},
+    topology::TABLE_MAIN,
+};
 
 /// The route that refuses packets for a network with this errno: of its kind, and the longest match of
 /// its table.
@@ -40,4 +44,13 @@ pub(super) fn words(route: &Route) -> String {
         _ => "blackhole",
     };
     format!("{kind} {}", route.destination)
+}
+
+/// ` table 52`, as `ip route` takes it behind a route; nothing for main.
+pub(super) fn of_table(route: &Route) -> String {
+    if route.table == TABLE_MAIN {
+        String::new()
+    } else {
+        format!(" table {}", table_name(route.table))
+    }
 }
